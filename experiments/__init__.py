@@ -1,0 +1,1 @@
+"""Experiments: thin shells that parse a configuration, call the library and record results."""
