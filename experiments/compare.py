@@ -1,0 +1,287 @@
+"""Compares pruning methods: one network, one protocol, several methods, sparsities and seeds.
+
+    python -m experiments.compare            digits, six methods, about a minute on two cores
+    python -m experiments.compare --quick    the same in seconds, to see that everything works
+    python -m experiments.compare --dataset mnist --model lenet_300_100 \\
+        --methods snip synflow magnitude --sparsities 0.9 0.98 --seeds 3
+
+Networks are pruned at initialisation and then trained. Each run is recorded as one JSON file and
+never done twice: stop with Ctrl-C, start again with the same command, and it goes on.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from experiments import report, results
+from experiments.methods import METHODS
+from experiments.protocol import DENSE, Protocol, Workbench, protocol_for, run, workbench
+from prunejax import allocation, data, training
+from prunejax import masks as masks_lib
+from prunejax.models import MODELS
+
+if TYPE_CHECKING:
+    DatasetName = ModelName = MethodName = OptimizerName = ScheduleName = str
+else:
+    DatasetName = tyro.extras.literal_type_from_choices(data.DATASETS)
+    ModelName = tyro.extras.literal_type_from_choices(MODELS)
+    MethodName = tyro.extras.literal_type_from_choices(METHODS)
+    OptimizerName = tyro.extras.literal_type_from_choices(training.OPTIMIZERS)
+    ScheduleName = tyro.extras.literal_type_from_choices(training.SCHEDULES)
+
+EXPERIMENT = "compare"
+METHODS_DEFAULT = ("random", "magnitude", "snip", "grasp", "synflow", "prospr")
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Compare:
+    """What to compare; settings left out are the data set's defaults.
+
+    Attributes:
+      dataset: the data; "digits" needs no download, the others are read from TFDS_DATA_DIR.
+      model: the network.
+      methods: the pruning methods, in the order of the table.
+      sparsities: the fractions of prunable weights removed, each in [0, 1).
+      seeds: how many seeds: 0, 1, ...
+      quick: three epochs on at most 2,000 examples.
+      epochs: passes over the training data.
+      batch_size: examples a step.
+      optimizer: the optimiser.
+      learning_rate: the initial learning rate.
+      schedule: how the learning rate falls.
+      momentum: momentum, or the first decay rate of adamw and lion.
+      weight_decay: off biases and normalisation.
+      label_smoothing: in [0, 1).
+      augment: random crops and flips of the training images.
+      score_examples: how many training examples a criterion sees.
+      limit: train on so many examples, drawn evenly from the classes.
+      shortcut: how a CIFAR ResNet's blocks change width (resnet20 .. resnet110).
+      dtype: of activations; parameters are float32 always.
+      checkpoint_epochs: save a run's state every so many epochs, to go on from; 0: never.
+      save_masks: keep each run's masks beside its record.
+      results: where records, tables and figures go.
+    """
+
+    dataset: DatasetName = "digits"
+    model: ModelName = "mlp"
+    methods: tuple[MethodName, ...] = METHODS_DEFAULT
+    sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
+    seeds: int = 3
+    quick: bool = False
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: OptimizerName | None = None
+    learning_rate: float | None = None
+    schedule: ScheduleName | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    augment: bool | None = None
+    score_examples: int | None = None
+    limit: int | None = None
+    shortcut: Literal["conv3x3", "conv1x1", "pad"] | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    checkpoint_epochs: int | None = None
+    save_masks: bool = False
+    results: Path = Path("results")
+
+    def protocol(self) -> Protocol:
+        """The settings of the runs."""
+        return protocol_for(
+            self.dataset,
+            quick=self.quick,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            augment=self.augment,
+            score_examples=self.score_examples,
+            limit=self.limit,
+            checkpoint_epochs=self.checkpoint_epochs,
+        )
+
+    def model_options(self) -> dict[str, Any]:
+        """Fields of the model that were given."""
+        return {} if self.shortcut is None else {"shortcut": self.shortcut}
+
+
+def check(config: Compare) -> None:
+    """Refuses what no run could do, before the first one starts.
+
+    Raises:
+      ValueError: which setting is wrong, what was given and what is allowed.
+    """
+    for sparsity in config.sparsities:
+        allocation.check_sparsity(sparsity)
+    if config.seeds < 1:
+        raise ValueError(f"seeds must be at least 1, got {config.seeds}")
+    if not config.methods:
+        raise ValueError("name at least one method")
+    protocol = config.protocol()
+    for name in ("epochs", "batch_size", "score_examples"):
+        if getattr(protocol, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(protocol, name)}")
+
+
+def plan(config: Compare) -> Iterator[dict[str, Any]]:
+    """The configuration of every run: seed by seed, the dense network first."""
+    shared = {
+        "dataset": config.dataset,
+        "model": config.model,
+        "model_options": config.model_options(),
+        "dtype": config.dtype,
+        # How often a run is saved changes nothing in it.
+        "protocol": {
+            key: value
+            for key, value in asdict(config.protocol()).items()
+            if key != "checkpoint_epochs"
+        },
+    }
+    for seed in range(config.seeds):
+        yield {**shared, "method": DENSE, "sparsity": 0.0, "seed": seed}
+        for method in dict.fromkeys(config.methods):
+            for sparsity in dict.fromkeys(config.sparsities):
+                yield {**shared, "method": method, "sparsity": sparsity, "seed": seed}
+
+
+def execute(config: Compare, console: Console) -> list[results.Record]:
+    """Does the runs that are not recorded yet.
+
+    Args:
+      config: what to compare.
+      console: where progress is shown.
+
+    Returns:
+      The records of all runs, in the order of the plan.
+
+    Raises:
+      KeyboardInterrupt: it was stopped; what is finished is recorded.
+    """
+    runs = list(plan(config))
+    paths = [results.path_of(config.results, EXPERIMENT, one) for one in runs]
+    found = [results.load(path, one) for path, one in zip(paths, runs, strict=True)]
+    missing = sum(record is None for record in found)
+    if missing < len(runs):
+        console.print(f"{len(runs) - missing} of {len(runs)} runs are recorded already")
+    if missing == 0:
+        return [record for record in found if record is not None]
+
+    bench = workbench(
+        config.dataset,
+        config.model,
+        config.protocol(),
+        dtype=config.dtype,
+        **config.model_options(),
+    )
+    with _progress(console) as progress:
+        overall = progress.add_task("runs", total=len(runs), completed=len(runs) - missing)
+        current = progress.add_task("", total=1)
+        for index, (path, one) in enumerate(zip(paths, runs, strict=True)):
+            if found[index] is not None:
+                continue
+            title = f"{one['method']} at {one['sparsity']:.4g}, seed {one['seed']}"
+            progress.update(current, description=title, completed=0)
+            found[index] = _run_and_record(
+                bench,
+                one,
+                path,
+                config,
+                lambda stage, done, of, title=title: progress.update(
+                    current, description=f"{title}: {stage}", completed=done, total=of
+                ),
+            )
+            progress.advance(overall)
+    return [record for record in found if record is not None]
+
+
+def _run_and_record(
+    bench: Workbench, one: dict[str, Any], path: Path, config: Compare, on_stage: Any
+) -> results.Record:
+    import shutil
+
+    checkpoints = path.with_suffix(".checkpoints") if bench.protocol.checkpoint_epochs else None
+    outcome = run(
+        bench,
+        one["method"],
+        one["sparsity"],
+        one["seed"],
+        on_stage=on_stage,
+        checkpoints=checkpoints,
+    )
+    if config.save_masks:
+        masks_lib.save(path.with_suffix(".masks.npz"), outcome.masks)
+    record = results.save(
+        path,
+        config=one,
+        metrics=outcome.metrics,
+        history=outcome.history,
+        seconds=outcome.seconds,
+    )
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return record
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<40}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def main(config: Compare, console: Console | None = None) -> int:
+    """Runs the comparison and reports it; returns the process's exit status."""
+    console = Console() if console is None else console
+    started = time.perf_counter()
+    warnings.showwarning = lambda message, *_, **__: console.print(f"[yellow]warning:[/] {message}")
+    try:
+        check(config)
+        records = execute(config, console)
+    except KeyboardInterrupt:
+        console.print(
+            "\n[bold]stopped.[/] Every finished run is recorded; the same command goes on from "
+            "there, and [bold]python -m experiments.report[/] shows what there is."
+        )
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        return 1
+    folder = config.results / EXPERIMENT / f"{config.dataset}-{config.model}"
+    title = f"{config.model} on {config.dataset}"
+    console.print()
+    files = report.write(report.rows(records), folder, title, console)
+    kept = {len(record["metrics"]["empty_layers"]) for record in records}
+    if kept != {0}:
+        console.print("some networks lost a whole layer: see empty_layers in accuracy.csv")
+    console.print(f"{len(records)} runs, {time.perf_counter() - started:.0f} s. Written:")
+    for file in files:
+        console.print(f"  {file}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Compare, description=__doc__)))

@@ -1,0 +1,75 @@
+"""The pruning methods that experiments compare, by name."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from jaxtyping import PyTree
+
+from prunejax import pruning
+from prunejax.criteria import EVALUATION_MODE, LossFn
+
+
+class Subject(NamedTuple):
+    """A network that is to be pruned, and what a method may look at.
+
+    Attributes:
+      params: its parameters.
+      masks: which weights can be pruned.
+      batch: examples to score on, ``(images, labels)``.
+      training_loss: ``(params, batch) -> (loss, logits)``, normalising by the batch's statistics.
+      evaluation_loss: the same, normalising by the running statistics.
+      key: a key from ``jax.random.key``.
+    """
+
+    params: PyTree
+    masks: PyTree
+    batch: Any
+    training_loss: LossFn
+    evaluation_loss: LossFn
+    key: Any
+
+
+Method = Callable[[Subject, float], PyTree]
+"""``(subject, sparsity) -> masks``."""
+
+
+def unstructured(
+    subject: Subject,
+    sparsity: float,
+    *,
+    criterion: str,
+    distribution: str = "global",
+    rounds: int | None = None,
+) -> PyTree:
+    """Prunes single weights by a criterion of ``prunejax.criteria``."""
+    return pruning.prune(
+        subject.params,
+        subject.masks,
+        subject.batch,
+        criterion=criterion,
+        sparsity=sparsity,
+        loss_fn=(
+            subject.evaluation_loss if criterion in EVALUATION_MODE else subject.training_loss
+        ),
+        key=subject.key,
+        rounds=rounds,
+        distribution=distribution,
+    )
+
+
+METHODS: dict[str, Method] = {
+    "random": partial(unstructured, criterion="random"),
+    "magnitude": partial(unstructured, criterion="magnitude"),
+    "snip": partial(unstructured, criterion="snip"),
+    "grasp": partial(unstructured, criterion="grasp"),
+    "synflow": partial(unstructured, criterion="synflow"),
+    "prospr": partial(unstructured, criterion="prospr"),
+    "iterative_snip": partial(unstructured, criterion="snip", rounds=100),
+    "uniform": partial(unstructured, criterion="random", distribution="uniform"),
+    "er": partial(unstructured, criterion="random", distribution="er"),
+    "erk": partial(unstructured, criterion="random", distribution="erk"),
+    "magnitude_uniform": partial(unstructured, criterion="magnitude", distribution="uniform"),
+    "magnitude_erk": partial(unstructured, criterion="magnitude", distribution="erk"),
+}
+"""Name -> method. "uniform", "er" and "erk" are random pruning within layers."""

@@ -1,0 +1,138 @@
+"""One JSON file a run: found by its configuration, written atomically, never run twice."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from prunejax.files import write_atomically
+
+Record = dict[str, Any]
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "prunejax")
+FIELDS = ("config", "metrics", "history", "seconds", "versions", "device", "date")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """A run's name: 16 hexadecimal digits of the SHA-256 of its configuration's canonical JSON."""
+    canonical = json.dumps(plain(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def path_of(results: str | os.PathLike[str], experiment: str, config: Mapping[str, Any]) -> Path:
+    """Where a run's record is kept: ``<results>/<experiment>/<config hash>.json``."""
+    return Path(results) / experiment / f"{config_hash(config)}.json"
+
+
+def save(
+    path: str | os.PathLike[str],
+    *,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    history: list[dict[str, float]],
+    seconds: Mapping[str, float],
+) -> Record:
+    """Writes a finished run, with versions, device and date, in one atomic step.
+
+    Args:
+      path: from ``path_of``.
+      config: everything that determines the run.
+      metrics: its results.
+      history: one row an epoch.
+      seconds: how long its parts took.
+
+    Returns:
+      The record as written; a number that is not finite is written as null.
+
+    Raises:
+      OSError: the file could not be written; nothing else is touched.
+    """
+    record = plain(
+        {
+            "config": config,
+            "metrics": metrics,
+            "history": history,
+            "seconds": seconds,
+            "versions": {name: version(name) for name in PACKAGES},
+            "device": device(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    write_atomically(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+    return record
+
+
+def load(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None) -> Record | None:
+    """Reads a run's record.
+
+    A damaged file is set aside as ``<name>.json.damaged`` with a warning, so that the run is done
+    again and nothing is lost.
+
+    Args:
+      path: from ``path_of``.
+      config: what the record's configuration must be.
+
+    Returns:
+      The record, or None where there is none that can be used.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text())
+        missing = [field for field in FIELDS if field not in record]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        if config is not None and record["config"] != plain(config):
+            raise ValueError("its configuration is not the one that its name stands for")
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        aside = path.with_suffix(".json.damaged")
+        path.replace(aside)
+        warnings.warn(
+            f"{path} is damaged ({error}); it is kept as {aside.name} and the run is done again",
+            stacklevel=2,
+        )
+        return None
+    return record
+
+
+def load_all(results: str | os.PathLike[str], experiment: str) -> Iterator[Record]:
+    """All usable records of an experiment, in the order of their names."""
+    for path in sorted((Path(results) / experiment).glob("*.json")):
+        record = load(path)
+        if record is not None:
+            yield record
+
+
+def device() -> str:
+    """What the run ran on: platform, kind and number of devices, cores of the host."""
+    devices = jax.local_devices()
+    kind = devices[0].device_kind
+    return f"{len(devices)} x {kind}, {os.cpu_count()} {platform.machine()} cores"
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON holds it: dataclasses, tuples, paths and NumPy scalars made plain."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

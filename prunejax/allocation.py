@@ -1,0 +1,336 @@
+"""Allocation: from scores and a sparsity to masks of exactly that many weights.
+
+How many weights each layer keeps is one question (a *distribution*), which ones the other: those
+of the highest scores. The second is answered by a bit-wise binary search for the threshold, which
+reads the scores a fixed number of times instead of sorting them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, PyTree
+
+from prunejax import masks as masks_lib
+
+Counts = Sequence[int] | Int[np.ndarray, " leaves"] | Int[Array, " leaves"]
+
+
+def allocate(
+    scores: PyTree,
+    sparsity: float,
+    *,
+    distribution: str = "global",
+    masks: PyTree | None = None,
+    allow_empty: bool = False,
+) -> PyTree:
+    """Keeps the weights of the highest scores, exactly ``round((1 - sparsity) * weights)`` of them.
+
+    Ties are broken by a fixed hash of the weight's position, so that the answer is deterministic
+    and equal scores do not favour the first layers.
+
+    Args:
+      scores: a float array for each prunable leaf, ``None`` elsewhere; higher means keep.
+      sparsity: the fraction of all prunable weights to remove, in [0, 1), a Python number. (Inside
+        a jitted schedule, where it is traced, pass counts to ``keep`` or ``keep_per_leaf``.)
+      distribution: how the kept weights are shared among the leaves: one of ``DISTRIBUTIONS``.
+      masks: weights that are pruned already and stay so (iterative pruning); they count towards
+        ``sparsity``.
+      allow_empty: whether a leaf may lose all of its weights (``masks.empty`` lists those that
+        did). By default every leaf keeps at least the one of its highest score.
+
+    Returns:
+      Masks parallel to ``scores``. Can be called inside jit.
+
+    Raises:
+      ValueError: the sparsity is outside [0, 1) or leaves fewer weights than there are leaves, the
+        distribution is unknown, scores are not floating point or (outside jit) hold NaN, or
+        ``masks`` do not match.
+    """
+    check_sparsity(sparsity)
+    names, leaves, _ = _flatten(scores)
+    _refuse_nan(names, leaves)
+    if masks is not None:
+        masks_lib.validate(scores, masks)
+    shapes = [leaf.shape for leaf in leaves]
+    if distribution == "global":
+        weights = sum(math.prod(shape) for shape in shapes)
+        total = kept_weights(weights, sparsity)
+        _refuse_too_few(total, len(leaves), sparsity, allow_empty)
+        return keep(scores, total, masks=masks, allow_empty=allow_empty)
+    counts = leaf_counts(shapes, sparsity, distribution, allow_empty=allow_empty)
+    return keep_per_leaf(scores, counts, masks=masks)
+
+
+def keep(
+    scores: PyTree, count: Any, *, masks: PyTree | None = None, allow_empty: bool = False
+) -> PyTree:
+    """Keeps the ``count`` highest scores of the whole tree; ``count`` may be traced.
+
+    Args:
+      scores: a float array for each prunable leaf, ``None`` elsewhere. NaN ranks lowest.
+      count: how many weights to keep, an integer (a traced one changes without recompiling).
+      masks: weights that are pruned already; they are never kept, so that fewer than ``count``
+        are where fewer are left.
+      allow_empty: whether a leaf may lose all of its weights; if not, the highest score of each
+        leaf is kept first (within ``count``).
+
+    Returns:
+      Masks parallel to ``scores``.
+
+    Raises:
+      ValueError: ``scores`` hold no floating point array.
+    """
+    _, leaves, structure = _flatten(scores)
+    alive = [None] * len(leaves) if masks is None else jax.tree.leaves(masks)
+    kept = _keep_together(tuple(leaves), tuple(alive), count, allow_empty=allow_empty)
+    return jax.tree_util.tree_unflatten(structure, kept)
+
+
+def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None) -> PyTree:
+    """Keeps the ``counts[i]`` highest scores of leaf i; the counts may be traced.
+
+    Args:
+      scores: a float array for each prunable leaf, ``None`` elsewhere. NaN ranks lowest.
+      counts: one integer a leaf, in the order of the tree.
+      masks: weights that are pruned already; they are never kept.
+
+    Returns:
+      Masks parallel to ``scores``.
+
+    Raises:
+      ValueError: the number of counts is not the number of leaves.
+    """
+    _, leaves, structure = _flatten(scores)
+    if len(counts) != len(leaves):
+        raise ValueError(f"{len(counts)} counts were given for {len(leaves)} leaves")
+    alive = [None] * len(leaves) if masks is None else jax.tree.leaves(masks)
+    kept = [
+        _keep_together((leaf,), (mask,), count, allow_empty=True)[0]
+        for leaf, mask, count in zip(leaves, alive, counts, strict=True)
+    ]
+    return jax.tree_util.tree_unflatten(structure, kept)
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Refuses a sparsity that is no concrete number in [0, 1).
+
+    Raises:
+      ValueError: it is not.
+    """
+    if isinstance(sparsity, jax.core.Tracer):
+        raise ValueError(
+            "the sparsity is traced: allocate needs a Python number, because the counts it stands "
+            "for are exact. Inside a jitted schedule pass traced counts to allocation.keep or "
+            "keep_per_leaf"
+        )
+    if not 0 <= sparsity < 1:
+        raise ValueError(
+            f"sparsity is the fraction of weights removed, in [0, 1), got {sparsity!r}"
+        )
+
+
+def kept_weights(weights: int, sparsity: float) -> int:
+    """How many of so many weights a sparsity keeps: ``round((1 - sparsity) * weights)``."""
+    return weights - round(sparsity * weights)
+
+
+def leaf_counts(
+    shapes: Sequence[tuple[int, ...]],
+    sparsity: float,
+    distribution: str,
+    *,
+    allow_empty: bool = False,
+) -> list[int]:
+    """How many weights each layer keeps; the sum is exact.
+
+    Layer l's density is ``min(1, c * d_l)`` with d_l from the distribution and c solved for the
+    total: where a layer would need more weights than it has, it is kept whole and the rest is
+    solved again. Fractions are rounded by largest remainder.
+
+    Args:
+      shapes: the layers' kernel shapes, ``(..., fan_in, fan_out)`` as Flax stores them.
+      sparsity: the fraction of all weights to remove, in [0, 1).
+      distribution: "uniform", "er" or "erk".
+      allow_empty: whether a count may be 0.
+
+    Returns:
+      One count a layer.
+
+    Raises:
+      ValueError: an unknown distribution, or fewer weights to keep than layers.
+    """
+    check_sparsity(sparsity)
+    if distribution not in DENSITIES:
+        raise ValueError(
+            f"unknown distribution {distribution!r}; allowed are {', '.join(DISTRIBUTIONS)}"
+        )
+    sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
+    total = kept_weights(int(sizes.sum()), sparsity)
+    _refuse_too_few(total, len(sizes), sparsity, allow_empty)
+    raw = np.array([DENSITIES[distribution](shape) for shape in shapes], np.float64)
+    least = np.zeros_like(sizes) if allow_empty else np.minimum(sizes, 1)
+
+    wanted = _share(raw * sizes, sizes, total)
+    counts = np.clip(np.floor(wanted + 1e-9).astype(np.int64), least, sizes)
+    by_remainder = np.argsort(-(wanted - counts), kind="stable")
+    while (missing := total - int(counts.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        order = by_remainder if missing > 0 else by_remainder[::-1]
+        movable = [i for i in order if least[i] <= counts[i] + step <= sizes[i]]
+        counts[movable[: abs(missing)]] += step
+    return [int(count) for count in counts]
+
+
+def _share(weights: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
+    """Real-valued counts in proportion to ``weights``, none above its size, of sum ``total``."""
+    full = np.zeros(len(sizes), bool)
+    wanted = np.zeros(len(sizes))
+    while not full.all():
+        rest = total - sizes[full].sum()
+        wanted = np.where(full, sizes, weights * (rest / weights[~full].sum()))
+        over = (wanted > sizes) & ~full
+        if not over.any():
+            break
+        full |= over
+    return np.minimum(wanted, sizes)
+
+
+def _uniform_density(shape: tuple[int, ...]) -> float:
+    """The same density everywhere (Zhu & Gupta 2017)."""
+    del shape
+    return 1.0
+
+
+def _er_density(shape: tuple[int, ...]) -> float:
+    """Erdos-Renyi (Mocanu et al. 2018): (n_in + n_out) / (n_in n_out), of units or channels."""
+    fan_in, fan_out = shape[-2:] if len(shape) > 1 else (1, shape[-1])
+    return (fan_in + fan_out) / (fan_in * fan_out)
+
+
+def _erk_density(shape: tuple[int, ...]) -> float:
+    """Erdos-Renyi-Kernel (Evci et al. 2020): sum(shape) / prod(shape)."""
+    return sum(shape) / math.prod(shape)
+
+
+DENSITIES: dict[str, Callable[[tuple[int, ...]], float]] = {
+    "uniform": _uniform_density,
+    "er": _er_density,
+    "erk": _erk_density,
+}
+"""Each layer-wise distribution's density of a layer, up to a common factor."""
+
+DISTRIBUTIONS: tuple[str, ...] = ("global", *DENSITIES)
+"""All distributions: one ranking of all weights, or a count for each layer."""
+
+
+@partial(jax.jit, static_argnames="allow_empty")
+def _keep_together(
+    leaves: tuple[Array, ...],
+    alive: tuple[Bool[Array, "..."] | None, ...],
+    count: Any,
+    *,
+    allow_empty: bool,
+) -> list[Bool[Array, "..."]]:
+    """Masks of the ``count`` highest scores among all leaves."""
+    ranks = [_rank(leaf, mask) for leaf, mask in zip(leaves, alive, strict=True)]
+    if not allow_empty:
+        ranks = [_protect_best(rank) for rank in ranks]
+    flat = jnp.concatenate(ranks)
+    kept = _highest(flat, jnp.minimum(jnp.asarray(count, jnp.int32), jnp.sum(flat > 0)))
+    bounds = np.cumsum([rank.size for rank in ranks])[:-1]
+    return [
+        part.reshape(leaf.shape) for part, leaf in zip(jnp.split(kept, bounds), leaves, strict=True)
+    ]
+
+
+def _rank(scores: Array, alive: Bool[Array, "..."] | None) -> Array:
+    """Unsigned integers in the scores' order: 0 for pruned weights, 1 for NaN, then -inf..inf."""
+    wide = scores.dtype == jnp.float64
+    floating, unsigned = (jnp.float64, jnp.uint64) if wide else (jnp.float32, jnp.uint32)
+    # Adding 0 turns -0.0, which would rank below 0.0, into 0.0.
+    bits = jax.lax.bitcast_convert_type(scores.ravel().astype(floating) + 0, unsigned)
+    sign = np.array(1, unsigned) << np.array(63 if wide else 31, unsigned)
+    rank = jnp.where(bits >= sign, ~bits, bits | sign)
+    rank = jnp.where(jnp.isnan(scores.ravel()), np.array(1, unsigned), rank)
+    return rank if alive is None else jnp.where(alive.ravel(), rank, np.array(0, unsigned))
+
+
+def _protect_best(rank: Array) -> Array:
+    """Raises the highest rank of a leaf above all others, unless nothing is left of the leaf."""
+    best = jnp.argmax(rank)
+    top = np.array(np.iinfo(rank.dtype).max, rank.dtype)
+    return rank.at[best].set(jnp.where(rank[best] > 0, top, rank[best]))
+
+
+def _highest(rank: Array, count: Int[Array, ""]) -> Bool[Array, " weights"]:
+    """Marks exactly ``count`` entries of the highest rank."""
+    threshold = _search(rank, count)
+    above = rank > threshold
+    tied = rank == threshold
+    missing = count - jnp.sum(above)
+
+    def all_tied() -> Bool[Array, " weights"]:
+        return tied
+
+    def some_tied() -> Bool[Array, " weights"]:
+        # Odd multiplication and xor-shifts are invertible: no two positions share a hash.
+        position = jax.lax.iota(jnp.uint32, rank.size)
+        position = (position ^ (position >> 16)) * np.uint32(0x7FEB352D)
+        position = (position ^ (position >> 15)) * np.uint32(0x846CA68B)
+        hashed = position ^ (position >> 16)
+        # Position 0 hashes to 0, the order of what is not tied; it is never wanted here, since
+        # fewer than all ties are.
+        order = jnp.where(tied, hashed, np.uint32(0))
+        return tied & (order >= _search(order, missing))
+
+    chosen = jax.lax.cond(missing == jnp.sum(tied), all_tied, some_tied)
+    return (above | chosen) & (count > 0)
+
+
+def _search(rank: Array, count: Int[Array, ""]) -> Array:
+    """The largest threshold that at least ``count`` entries reach, one bit at a time."""
+    bits = rank.dtype.itemsize * 8
+
+    def narrow(step: Int[Array, ""], threshold: Array) -> Array:
+        bit = np.array(1, rank.dtype) << (bits - 1 - step).astype(rank.dtype)
+        candidate = threshold | bit
+        return jnp.where(jnp.sum(rank >= candidate) >= count, candidate, threshold)
+
+    return jax.lax.fori_loop(0, bits, narrow, np.array(0, rank.dtype))
+
+
+def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
+    flat, structure = jax.tree_util.tree_flatten_with_path(scores)
+    if not flat:
+        raise ValueError("the scores are empty: every leaf is None")
+    names = [masks_lib.name(path) for path, _ in flat]
+    leaves = [jnp.asarray(leaf) for _, leaf in flat]
+    for key, leaf in zip(names, leaves, strict=True):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"the scores of {key!r} must be floating point, got {leaf.dtype}")
+    return names, leaves, structure
+
+
+def _refuse_nan(names: list[str], leaves: list[Array]) -> None:
+    for key, leaf in zip(names, leaves, strict=True):
+        if isinstance(leaf, jax.core.Tracer):
+            continue
+        if (found := int(jnp.sum(jnp.isnan(leaf)))) > 0:
+            raise ValueError(
+                f"{found} of {leaf.size} scores of {key!r} are NaN: the loss, or a gradient that "
+                "the criterion takes, is not finite there. Look at the inputs and the parameters; "
+                "in deep networks without normalisation use float64 (jax.enable_x64)"
+            )
+
+
+def _refuse_too_few(total: int, leaves: int, sparsity: float, allow_empty: bool) -> None:
+    if not allow_empty and total < leaves:
+        raise ValueError(
+            f"sparsity {sparsity} keeps {total} weights, fewer than the {leaves} layers: some "
+            "would be empty. Lower it, or pass allow_empty=True"
+        )

@@ -1,0 +1,183 @@
+"""A data set's name to arrays."""
+
+import functools
+import os
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8
+
+from prunejax.data import cache, normalization, prepared
+from prunejax.data.catalogue import DATASETS, find_info
+from prunejax.data.normalization import Statistics
+
+_CHUNK = 4096  # images standardised at a time: the temporaries stay small, and in the cache
+_LIMIT_SEED = 0
+
+
+class Split(NamedTuple):
+    """One split of a data set on the host.
+
+    Attributes:
+      images: float32 [n, height, width, channels], standardised, or uint8, raw.
+      labels: int32 [n], in 0..classes-1.
+    """
+
+    images: Float32[np.ndarray, "n h w c"] | UInt8[np.ndarray, "n h w c"]
+    labels: Int32[np.ndarray, " n"]
+
+
+def load(
+    name: str,
+    split: str = "train",
+    *,
+    normalize: bool = True,
+    data_dir: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+) -> Split:
+    """Loads one split of a data set.
+
+    Standardised images are ``(raw / maximum - mean) / std`` with the mean and the standard
+    deviation of each channel over the whole *training* split, for every split and every ``limit``.
+    ``digits`` is split here, stratified, into 1,437 training and 360 test images, always the same.
+    ``emnist_letters`` comes upright and labelled from 0, which it is not at its source.
+
+    A data set is decoded once on a machine and kept in ``PRUNEJAX_CACHE_DIR`` (else
+    ``$XDG_CACHE_HOME/prunejax``, else ``~/.cache/prunejax``); in a process, the splits used last
+    also stay in memory, so that loading one again is free. Nothing is ever downloaded.
+
+    Args:
+      name: one of ``DATASETS``.
+      split: "train" or "test".
+      normalize: whether to standardise; False gives the raw pixels, 0..``Info.maximum``.
+      data_dir: the folder with the data sets that tensorflow-datasets prepared; None for
+        ``TFDS_DATA_DIR``, or without it ``~/tensorflow_datasets``. Not used for ``digits``.
+      limit: takes only the first ``limit`` examples of a fixed random order in which every
+        leading part holds the classes in the proportions of the whole, as near as whole examples
+        allow: the same examples every time, and a smaller limit's are among a larger one's. None
+        takes all, in the order of the source.
+
+    Returns:
+      Read-only arrays of images and labels.
+
+    Raises:
+      ValueError: unknown name or split, or a limit outside 1..n.
+      FileNotFoundError: the data set is not prepared; the message says how to get it.
+      OSError: one of its files is damaged; the message names it.
+    """
+    find_info(name, split)
+    source = _find(name, split, data_dir)
+    if limit is None:
+        if not normalize:
+            return _raw(source)
+        return _standardised(source, _find(name, "train", data_dir))
+    images, labels = _raw(source)
+    if not 1 <= limit <= len(labels):
+        raise ValueError(
+            f"limit must be in 1..{len(labels)} for {name} {split}, or None, got {limit}"
+        )
+    chosen = _stratified_order(labels)[:limit]
+    images, labels = images[chosen], labels[chosen]
+    if normalize:
+        images = _standardise(images, name, _statistics(_find(name, "train", data_dir)))
+    return _read_only(Split(images, labels))
+
+
+def statistics(name: str, data_dir: str | os.PathLike[str] | None = None) -> Statistics:
+    """Mean and standard deviation of each channel over the training split, on the 0..1 scale.
+
+    Args:
+      name: one of ``DATASETS``.
+      data_dir: as for ``load``.
+
+    Returns:
+      Float32 arrays [channels], the ones that ``load`` standardises by.
+
+    Raises:
+      ValueError: unknown name.
+      FileNotFoundError: the data set is not prepared.
+      OSError: one of its files is damaged.
+    """
+    find_info(name)
+    return _statistics(_find(name, "train", data_dir))
+
+
+class _Bundled(NamedTuple):
+    """A split that needs no file."""
+
+    name: str
+    split: str
+
+
+_Source = _Bundled | prepared.Prepared
+
+
+def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> _Source:
+    if DATASETS[name].tfds_name is None:
+        return _Bundled(name, split)
+    return prepared.find(name, split, data_dir)
+
+
+@functools.lru_cache(maxsize=4)
+def _raw(source: _Source) -> Split:
+    if isinstance(source, _Bundled):
+        return _read_only(_digits(source.split))
+    arrays = cache.read(source)
+    if arrays is None:
+        arrays = prepared.decode(source)
+        cache.write(source, *arrays)
+    return _read_only(Split(*arrays))
+
+
+@functools.lru_cache(maxsize=4)
+def _standardised(source: _Source, training: _Source) -> Split:
+    images, labels = _raw(source)
+    return _read_only(Split(_standardise(images, source.name, _statistics(training)), labels))
+
+
+@functools.lru_cache(maxsize=16)
+def _statistics(training: _Source) -> Statistics:
+    measured = normalization.measure(_raw(training).images, DATASETS[training.name].maximum)
+    return _read_only(measured)
+
+
+def _standardise(images: np.ndarray, name: str, measured: Statistics) -> np.ndarray:
+    result = np.empty(images.shape, np.float32)
+    for start in range(0, len(images), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        result[part] = normalization.normalize(images[part], measured, DATASETS[name].maximum)
+    return result
+
+
+def _digits(split: str) -> Split:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    pixels, labels = load_digits(return_X_y=True)
+    indices = train_test_split(
+        np.arange(len(labels)), train_size=1437, test_size=360, stratify=labels, random_state=0
+    )
+    chosen = indices[0] if split == "train" else indices[1]
+    images = pixels[chosen].reshape(-1, 8, 8, 1).astype(np.uint8)
+    return Split(images, labels[chosen].astype(np.int32))
+
+
+def _stratified_order(labels: np.ndarray) -> np.ndarray:
+    """A fixed permutation whose every leading part is stratified by class.
+
+    The example at place r (from 0) of the m of its class, in random order, goes to (r + 1/2) / m,
+    ties in random order.
+    """
+    # RandomState, not Generator: NumPy promises that its stream never changes.
+    shuffled = np.random.RandomState(_LIMIT_SEED).permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return shuffled[np.argsort(place[shuffled], kind="stable")]
+
+
+XX(arrays: T) -> T:
+    for array in arrays:
+        array.setflags(write=False)
+    return arrays

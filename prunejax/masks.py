@@ -1,0 +1,312 @@
+"""Masks: which weights of a network are still there, as a tree parallel to its parameters.
+
+A mask tree has a bool array (True: kept) wherever a leaf can be pruned and ``None`` elsewhere. It
+is ordinary traced data: changing it never recompiles anything. Any pytree of parameters will do:
+Flax linen's nested dicts, ``nnx.to_pure_dict(state)``, an Equinox module, a bare dict.
+"""
+
+import difflib
+import io
+import os
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PyTree
+
+from prunejax.files import write_atomically
+
+Select = str | Sequence[str] | Callable[[str, Any], bool]
+"""Regular expression(s) searched for in a leaf's path, or ``(path, leaf) -> bool``."""
+
+KERNELS = r"(^|/)(kernel|weight|w)$"
+"""The names that Flax, Equinox and Haiku give to the weights of a dense or convolutional layer."""
+
+
+def make(params: PyTree, select: Select | None = None) -> PyTree:
+    """Makes masks that keep every weight of the leaves selected for pruning.
+
+    Args:
+      params: any pytree of arrays (or of ``jax.ShapeDtypeStruct``).
+      select: which leaves can be pruned: a regular expression that is searched for in the leaf's
+        path (``"encoder/Dense_0/kernel"``), several of them, or ``(path, leaf) -> bool``. By
+        default every kernel: a leaf called ``kernel``, ``weight`` or ``w`` of two or more axes.
+
+    Returns:
+      A tree parallel to ``params``: ``ones(shape, bool)`` where selected, else ``None``.
+
+    Raises:
+      ValueError: a pattern matches nothing, is no regular expression, or selects a leaf that is
+        not floating point.
+
+    >>> params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)}}
+    >>> make(params)["dense"]["bias"] is None
+    True
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = [name(path) for path, _ in leaves]
+    chosen = _select(names, [leaf for _, leaf in leaves], select)
+    for leaf_name, (_, leaf), picked in zip(names, leaves, chosen, strict=True):
+        if picked and not _is_floating(leaf):
+            raise ValueError(
+                f"only floating point arrays can be pruned, but {leaf_name!r} was selected: "
+                f"{_describe(leaf)}"
+            )
+    masks = [
+        jnp.ones(leaf.shape, bool) if picked else None
+        for (_, leaf), picked in zip(leaves, chosen, strict=True)
+    ]
+    return jax.tree_util.tree_unflatten(structure, masks)
+
+
+def apply(params: PyTree, masks: PyTree) -> PyTree:
+    """Sets every pruned weight to exactly 0: ``where(mask, weight, 0)``.
+
+    Args:
+      params: any pytree of arrays.
+      masks: parallel to ``params``; ``None`` leaves a parameter as it is.
+
+    Returns:
+      A tree like ``params``. The gradient of a pruned weight through it is 0.
+
+    Raises:
+      ValueError: the trees differ in structure, or a mask in shape or dtype.
+    """
+    validate(params, masks)
+    return jax.tree.map(
+        lambda weight, mask: weight if mask is None else jnp.where(mask, weight, 0), params, masks
+    )
+
+
+def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
+    """Combines masks weight by weight.
+
+    Args:
+      *trees: one or more mask trees of one structure.
+      using: "and" keeps what all of them keep, "or" what any of them keeps.
+
+    Returns:
+      A mask tree of the same structure.
+
+    Raises:
+      ValueError: no tree is given, ``using`` is neither word, or the trees do not match.
+    """
+    operations = {"and": jnp.logical_and, "or": jnp.logical_or}
+    if not trees:
+        raise ValueError("combine needs at least one tree of masks")
+    if using not in operations:
+        raise ValueError(f"using must be 'and' or 'or', got {using!r}")
+    combined, *others = trees
+    for other in others:
+        validate(combined, other)
+        combined = jax.tree.map(operations[using], combined, other)
+    return combined
+
+
+def sparsity(masks: PyTree) -> Float[Array, ""]:
+    """The fraction of all prunable weights that is pruned, in [0, 1], as a float32 scalar.
+
+    Raises:
+      ValueError: the tree holds no mask.
+    """
+    _, leaves = _named_leaves(masks)
+    total = sum(mask.size for mask in leaves)
+    pruned = sum(jnp.sum(~mask) for mask in leaves)
+    return jnp.asarray(pruned, jnp.float32) / jnp.float32(total)
+
+
+def sparsities(masks: PyTree) -> dict[str, Float[Array, ""]]:
+    """The fraction pruned of each leaf that has a mask, by the leaf's path.
+
+    Raises:
+      ValueError: the tree holds no mask.
+    """
+    names, leaves = _named_leaves(masks)
+    return {
+        key: jnp.mean(~mask, dtype=jnp.float32) for key, mask in zip(names, leaves, strict=True)
+    }
+
+
+def count(masks: PyTree) -> int:
+    """How many weights the masks keep; not for use inside jit.
+
+    Raises:
+      ValueError: the tree holds no mask.
+    """
+    return sum(int(np.count_nonzero(mask)) for mask in _named_leaves(masks)[1])
+
+
+def empty(masks: PyTree) -> list[str]:
+    """The paths of the leaves of which nothing is kept; not for use inside jit.
+
+    Raises:
+      ValueError: the tree holds no mask.
+    """
+    names, leaves = _named_leaves(masks)
+    return [key for key, mask in zip(names, leaves, strict=True) if not np.any(mask)]
+
+
+def name(path: jax.tree_util.KeyPath) -> str:
+    """A leaf's name, its path: ``"Conv_0/kernel"``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def validate(params: PyTree, masks: PyTree) -> None:
+    """Checks that a tree of masks belongs to a tree of parameters.
+
+    Args:
+      params: any pytree of arrays, or another mask tree.
+      masks: the masks to check against it.
+
+    Raises:
+      ValueError: the structures differ, or a mask is not a bool array of its parameter's shape;
+        the message names the leaf.
+    """
+    shapes = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    found = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(masks)}
+    if not found:
+        raise ValueError("the masks are empty: every leaf is None (make them with masks.make)")
+    for key, mask in found.items():
+        if key not in shapes:
+            raise ValueError(f"there is a mask for {key!r}, but no parameter of that path")
+        if not hasattr(mask, "dtype") or mask.dtype != np.bool_:
+            raise ValueError(f"the mask of {key!r} must be a bool array, got {_describe(mask)}")
+        if mask.shape != np.shape(shapes[key]):
+            raise ValueError(
+                f"the mask of {key!r} has shape {mask.shape}, its parameter {np.shape(shapes[key])}"
+            )
+    try:
+        jax.tree_util.tree_structure(params).flatten_up_to(masks)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"the masks are not parallel to the parameters (None must stand where a leaf has no "
+            f"mask): {error}"
+        ) from error
+
+
+def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
+    """Writes masks to a ``.npz`` file, eight weights a byte, in one atomic step.
+
+    Args:
+      path: the file; an existing one is replaced.
+      masks: the masks.
+
+    Returns:
+      The path written.
+
+    Raises:
+      OSError: the file cannot be written; what stood there before is unchanged.
+      ValueError: the tree holds no mask.
+    """
+    names, leaves = _named_leaves(masks)
+    arrays: dict[str, np.ndarray] = {}
+    for key, mask in zip(names, leaves, strict=True):
+        arrays[f"bits:{key}"] = np.packbits(np.asarray(mask))
+        arrays[f"shape:{key}"] = np.asarray(mask.shape, np.int64)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    return write_atomically(path, buffer.getvalue())
+
+
+def load(path: str | os.PathLike[str], params: PyTree) -> PyTree:
+    """Reads masks that ``save`` wrote, for the parameters they belong to.
+
+    Args:
+      path: the file.
+      params: the parameters, for the tree's structure; a leaf without a saved mask gets ``None``.
+
+    Returns:
+      A mask tree parallel to ``params``.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is no mask file, or its masks belong to other parameters.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {key: file[key] for key in file.files}
+        saved = {
+            key.removeprefix("bits:"): _unpack(bits, stored["shape:" + key.removeprefix("bits:")])
+            for key, bits in stored.items()
+            if key.startswith("bits:")
+        }
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is damaged or no mask file: {error}") from error
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = [name(leaf_path) for leaf_path, _ in leaves]
+    if unknown := sorted(set(saved) - set(names)):
+        raise ValueError(f"{path} has masks for {unknown}, which the parameters do not have")
+    masks = [saved.get(key) for key in names]
+    tree = jax.tree_util.tree_unflatten(structure, masks)
+    validate(params, tree)
+    return tree
+
+
+def _unpack(bits: np.ndarray, shape: np.ndarray) -> Bool[Array, "..."]:
+    return jnp.asarray(np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape))
+
+
+def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(masks)
+    if not leaves:
+        raise ValueError("the masks are empty: every leaf is None (make them with masks.make)")
+    return [name(path) for path, _ in leaves], [leaf for _, leaf in leaves]
+
+
+def _select(names: list[str], leaves: list[Any], select: Select | None) -> list[bool]:
+    """Which leaves a selection picks; raises where it, or one of its patterns, picks none."""
+    if select is None:
+        chosen = [
+            bool(re.search(KERNELS, key)) and len(np.shape(leaf)) >= 2 and _is_floating(leaf)
+            for key, leaf in zip(names, leaves, strict=True)
+        ]
+        if not any(chosen):
+            raise ValueError(
+                "no leaf is a kernel (called kernel, weight or w, of two or more axes); say which "
+                f"leaves to prune with select=. {_known(names)}"
+            )
+        return chosen
+    if callable(select):
+        chosen = [bool(select(key, leaf)) for key, leaf in zip(names, leaves, strict=True)]
+        if not any(chosen):
+            raise ValueError(f"select picked none of the leaves. {_known(names)}")
+        return chosen
+    patterns = [select] if isinstance(select, str) else list(select)
+    if not patterns:
+        raise ValueError("select holds no pattern")
+    chosen = [False] * len(names)
+    for pattern in patterns:
+        try:
+            matches = [bool(re.search(pattern, key)) for key in names]
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        if not any(matches):
+            near = difflib.get_close_matches(pattern, names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"the pattern {pattern!r} matches no leaf.{hint} {_known(names)}")
+        chosen = [before or now for before, now in zip(chosen, matches, strict=True)]
+    return chosen
+
+
+def _known(names: list[str]) -> str:
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    nnx = any(key.endswith(("/value", ".value")) for key in names)
+    hint = " (for a Flax nnx state, pass nnx.to_pure_dict(state))" if nnx else ""
+    return f"The leaves are: {shown or 'none at all'}{hint}."
+
+
+def _is_floating(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _describe(leaf: Any) -> str:
+    if hasattr(leaf, "dtype"):
+        return f"{leaf.dtype}{list(leaf.shape)}"
+    return type(leaf).__name__

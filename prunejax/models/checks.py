@@ -1,0 +1,79 @@
+"""What a model may be given: widths when it is built, an image when it is applied."""
+
+from numbers import Integral
+from typing import Any
+
+from jaxtyping import Array
+
+
+def check_width(field: str, width: Any) -> None:
+    """Require a positive integer.
+
+    Args:
+        field: the constructor argument that `width` was given for.
+        width: a number of channels, units or classes.
+
+    Raises:
+        ValueError: if `width` is not an integer of at least 1.
+    """
+    if isinstance(width, bool) or not isinstance(width, Integral) or width < 1:
+        raise ValueError(f"{field} must be a positive integer, got {width!r}")
+
+
+def check_widths(field: str, widths: Any, count: int | None = None, *, each: str = "layer") -> None:
+    """Require a tuple of positive integers, with `count` entries if `count` is given.
+
+    Args:
+        field: the constructor argument that `widths` was given for.
+        widths: a tuple, because a module that holds a list cannot be hashed.
+        count: how many entries there must be; None allows any number.
+        each: what an entry stands for, in the words of the error.
+
+    Raises:
+        ValueError: if `widths` is no such tuple.
+    """
+    check_length(field, widths, count, each=each)
+    for position, width in enumerate(widths):
+        check_width(f"{field}[{position}]", width)
+
+
+def check_length(field: str, values: Any, count: int | None = None, *, each: str = "layer") -> None:
+    """Require a tuple, with `count` entries if `count` is given.
+
+    Args:
+        field: the constructor argument that `values` was given for.
+        values: a tuple, because a module that holds a list cannot be hashed.
+        count: how many entries there must be; None allows any number.
+        each: what an entry stands for, in the words of the error.
+
+    Raises:
+        ValueError: if `values` is not a tuple or has another length.
+    """
+    if not isinstance(values, tuple):
+        raise ValueError(
+            f"{field} must be a tuple, one entry per {each}, got {type(values).__name__} {values!r}"
+        )
+    if count is not None and len(values) != count:
+        raise ValueError(
+            f"{field} must have {count} entries, one per {each}, got {len(values)}: {values!r}"
+        )
+
+
+def check_image(model: str, x: Array, smallest: int = 1) -> None:
+    """Require a batch of images that are large enough for every layer to have an output.
+
+    Args:
+        model: the name of the model, for the error.
+        x: what the model was applied to.
+        smallest: the least height and the least width, in pixels.
+
+    Raises:
+        ValueError: if `x` has no shape (batch, height, width, channels), or an image is too small.
+    """
+    if x.ndim != 4:
+        raise ValueError(f"{model} takes (batch, height, width, channels), got shape {x.shape}")
+    height, width = x.shape[1:3]
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"{model} needs images of at least {smallest}x{smallest}, got {height}x{width}"
+        )

@@ -1,0 +1,80 @@
+"""LeNet-5."""
+
+from typing import Any
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from prunejax.models import layers
+from prunejax.models.checks import check_image, check_width, check_widths
+
+POOLS = {"max": nn.max_pool, "avg": nn.avg_pool}
+
+
+class LeNet5(nn.Module):
+    """Two 5x5 convolutions, each with ReLU and a 2x2 pool, then two hidden dense layers.
+
+    LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), Fig. 2, in
+    today's form: ReLU, max pooling, full connections between the two convolutions, a dense read-out.
+    The first convolution pads by 2, so that 28x28 images play the part of the paper's 32x32. 61,706
+    parameters on 28x28x1.
+
+    Args:
+        num_classes: the number of logits.
+        conv_widths: the channels of `conv1` and `conv2`.
+        hidden_widths: the units of `hidden1` and `hidden2`.
+        pool: "max" or "avg".
+        dtype: the type to compute in; parameters stay float32.
+
+    Raises:
+        ValueError: if there are not two and two positive widths, or if the pool is unknown.
+    """
+
+    num_classes: int = 10
+    conv_widths: tuple[int, ...] = (6, 16)
+    hidden_widths: tuple[int, ...] = (120, 84)
+    pool: str = "max"
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_width("num_classes", self.num_classes)
+        check_widths("conv_widths", self.conv_widths, 2, each="convolution")
+        check_widths("hidden_widths", self.hidden_widths, 2, each="hidden layer")
+        if self.pool not in POOLS:
+            raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {self.pool!r}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], train: bool = False
+    ) -> Float[Array, "batch classes"]:
+        """Apply the network.
+
+        Args:
+            x: images of at least 12x12. The shape of `hidden1/kernel` depends on their size.
+            train: changes nothing; every model takes it.
+
+        Returns:
+            The logits.
+
+        Raises:
+            ValueError: if the images are smaller.
+        """
+        del train
+        check_image("LeNet5", x, smallest=12)
+        for position, (width, padding) in enumerate(
+            zip(self.conv_widths, (2, 0), strict=True), start=1
+        ):
+            x = layers.conv(
+                width,
+                5,
+                padding=padding,
+                use_bias=True,
+                name=f"conv{position}",
+                dtype=self.dtype,
+            )(x)
+            x = POOLS[self.pool](nn.relu(x), (2, 2), strides=(2, 2))
+        x = layers.flatten(x)
+        for position, width in enumerate(self.hidden_widths, start=1):
+            x = nn.relu(layers.dense(width, name=f"hidden{position}", dtype=self.dtype)(x))
+        return layers.classify(x, self.num_classes, dtype=self.dtype)

@@ -1,0 +1,139 @@
+"""Pruning: a criterion and an allocation, in one round or in many."""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+
+from prunejax import allocation
+from prunejax import masks as masks_lib
+from prunejax.criteria import CRITERIA, Criterion, LossFn
+
+ROUNDS: dict[str, int] = {"synflow": 100}
+"""The rounds that a criterion's authors prescribe, where it is more than one."""
+
+
+def _exponential(sparsity: float, fraction: float) -> float:
+    return 1 - (1 - sparsity) ** fraction
+
+
+def _linear(sparsity: float, fraction: float) -> float:
+    return sparsity * fraction
+
+
+def _cubic(sparsity: float, fraction: float) -> float:
+    return sparsity * (1 - (1 - fraction) ** 3)
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "exponential": _exponential,
+    "linear": _linear,
+    "cubic": _cubic,
+}
+"""``(final sparsity, fraction of the rounds done) -> sparsity``; exponential is SynFlow's
+``1 - density^(r/R)``, cubic is Zhu & Gupta's."""
+
+
+def prune(
+    params: PyTree,
+    masks: PyTree,
+    batch: Any,
+    *,
+    criterion: str | Criterion,
+    sparsity: float,
+    loss_fn: LossFn | None = None,
+    key: Any = None,
+    rounds: int | None = None,
+    schedule: str = "exponential",
+    distribution: str = "global",
+    allow_empty: bool = False,
+    on_round: Callable[[int, int], None] | None = None,
+) -> PyTree:
+    """Scores and removes weights, round by round, until the sparsity is reached.
+
+    A round scores the network that the rounds before left, and removes the lowest scores up to
+    the schedule's sparsity; what is pruned stays pruned. One compiled program serves all rounds,
+    and all calls with the same ``criterion`` and ``loss_fn``.
+
+    Args:
+      params: the network's parameters.
+      masks: from ``masks.make``; weights that they prune already stay pruned.
+      batch: what ``loss_fn`` takes, and the criterion with it.
+      criterion: a name in ``CRITERIA`` or a function like those.
+      sparsity: the fraction of all prunable weights removed at the end, in [0, 1).
+      loss_fn: ``(params, batch) -> loss`` or ``(loss, outputs)``; not needed by "random" and
+        "magnitude".
+      key: a key from ``jax.random.key``; each round gets one of its own.
+      rounds: how many rounds; by default what the criterion's authors prescribe (``ROUNDS``), 1
+        for the others.
+      schedule: how the sparsity grows over the rounds, a name in ``SCHEDULES``.
+      distribution: how kept weights are shared among layers (``allocation.DISTRIBUTIONS``).
+      allow_empty: whether a layer may lose all of its weights.
+      on_round: called with (round, rounds) after each, to show progress.
+
+    Returns:
+      Masks that keep exactly ``round((1 - sparsity) * weights)`` weights.
+
+    Raises:
+      ValueError: an unknown name, rounds < 1, a sparsity outside [0, 1) or below what ``masks``
+        have already, or scores that are NaN.
+    """
+    score, rounds = _resolve(criterion, rounds)
+    allocation.check_sparsity(sparsity)
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}; allowed are {', '.join(SCHEDULES)}")
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    _refuse_denser(masks, sparsity)
+    for done in range(1, rounds + 1):
+        round_key = None if key is None else jax.random.fold_in(key, done)
+        scores = _score(params, masks, batch, round_key, criterion=score, loss_fn=loss_fn)
+        masks = allocation.allocate(
+            scores,
+            # The last round is exact whatever the schedule's rounding does.
+            sparsity if done == rounds else SCHEDULES[schedule](sparsity, done / rounds),
+            distribution=distribution,
+            masks=masks,
+            allow_empty=allow_empty,
+        )
+        if on_round is not None:
+            on_round(done, rounds)
+    return masks
+
+
+@partial(jax.jit, static_argnames=("criterion", "loss_fn"))
+def _score(
+    params: PyTree,
+    masks: PyTree,
+    batch: Any,
+    key: Any,
+    *,
+    criterion: Criterion,
+    loss_fn: LossFn | None,
+) -> PyTree:
+    return criterion(params, masks, batch, loss_fn=loss_fn, key=key)
+
+
+def _resolve(criterion: str | Criterion, rounds: int | None) -> tuple[Criterion, int]:
+    if not isinstance(criterion, str):
+        return criterion, 1 if rounds is None else rounds
+    if criterion not in CRITERIA:
+        near = difflib.get_close_matches(criterion, CRITERIA, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"unknown criterion {criterion!r}.{hint} Allowed are {', '.join(CRITERIA)}"
+        )
+    return CRITERIA[criterion], ROUNDS.get(criterion, 1) if rounds is None else rounds
+
+
+def _refuse_denser(masks: PyTree, sparsity: float) -> None:
+    total = sum(mask.size for mask in jax.tree.leaves(masks))
+    kept = masks_lib.count(masks)
+    if allocation.kept_weights(total, sparsity) > kept:
+        raise ValueError(
+            f"sparsity {sparsity} is below the {1 - kept / total:.4f} that the masks have already; "
+            "pruning never brings a weight back"
+        )

@@ -1,0 +1,40 @@
+"""Training pruned networks: a masked optimiser, compiled steps, and a loop that resumes exactly."""
+
+from prunejax.training.loop import History, Progress, evaluate, fit
+from prunejax.training.losses import classification_loss, cross_entropy
+from prunejax.training.masked_optimizer import masked
+from prunejax.training.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    decayed,
+    learning_rate,
+    optimizer,
+)
+from prunejax.training.parallel import Placement, data_parallel
+from prunejax.training.state import Metrics, TrainState, init_state, init_variables
+from prunejax.training.steps import EvalStep, TrainStep, make_eval_step, make_train_step
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "EvalStep",
+    "History",
+    "Metrics",
+    "Placement",
+    "Progress",
+    "TrainState",
+    "TrainStep",
+    "classification_loss",
+    "cross_entropy",
+    "data_parallel",
+    "decayed",
+    "evaluate",
+    "fit",
+    "init_state",
+    "init_variables",
+    "learning_rate",
+    "make_eval_step",
+    "make_train_step",
+    "masked",
+    "optimizer",
+]

@@ -1,0 +1,129 @@
+"""The training loop: epochs of steps, evaluation, checkpoints and exact resume."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from prunejax import checkpoint, data
+from prunejax.training.parallel import Placement, check_batch_size, data_parallel
+from prunejax.training.state import Metrics, TrainState
+from prunejax.training.steps import EvalStep, TrainStep
+
+History = list[dict[str, float]]
+
+
+class Progress(NamedTuple):
+    """What a progress display is told after each epoch.
+
+    Attributes:
+      epoch: epochs done.
+      epochs: epochs in all.
+      metrics: the epoch's row of the history.
+    """
+
+    epoch: int
+    epochs: int
+    metrics: dict[str, float]
+
+
+def fit(
+    state: TrainState,
+    train_step: TrainStep,
+    split: data.Split,
+    *,
+    epochs: int,
+    batch_size: int,
+    evaluate_with: Callable[[TrainState], dict[str, float]] | None = None,
+    on_epoch: Callable[[Progress], None] | None = None,
+    placement: Placement | None = None,
+    checkpoints: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+) -> tuple[TrainState, History]:
+    """Trains for some epochs, going on from a checkpoint where there is one.
+
+    The order of the data and every step's randomness are functions of the state's key and step,
+    so that a run that was stopped, at any step, and goes on from its checkpoint ends with the
+    same parameters, bit for bit, as one that was not.
+
+    Args:
+      state: from ``init_state``. It is donated; use the returned one.
+      train_step: from ``make_train_step``.
+      split: training images and labels on the host.
+      epochs: how many in all; an epoch drops the examples that fill no batch.
+      batch_size: examples a step, over all devices.
+      evaluate_with: called after each epoch with the state; what it returns enters the history
+        under ``test_`` names.
+      on_epoch: called after each epoch with a ``Progress``.
+      placement: from ``data_parallel``; by default all local devices.
+      checkpoints: a folder to save to and to resume from.
+      checkpoint_every: steps between checkpoints; by default one an epoch.
+
+    Returns:
+      The state after the last step, and one row of metrics an epoch: ``epoch``, ``loss``,
+      ``accuracy`` (training, running over the epoch), and ``test_...``.
+
+    Raises:
+      ValueError: epochs < 0, a batch that does not fit the data or the devices, or a checkpoint
+        of another model.
+    """
+    if epochs < 0:
+        raise ValueError(f"epochs must not be negative, got {epochs}")
+    placement = data_parallel() if placement is None else placement
+    check_batch_size(batch_size, placement)
+    per_epoch = data.batches_per_epoch(len(split.labels), batch_size)
+    every = per_epoch if checkpoint_every is None else checkpoint_every
+    if every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
+    history: History = []
+    if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
+        state, history = found.tree, found.extra
+    state = jax.device_put(state, placement.state)
+    order_key, _ = jax.random.split(state.key)
+    step = int(state.step)
+    while step < epochs * per_epoch:
+        epoch, start = divmod(step, per_epoch)
+        order = data.batches(split, batch_size=batch_size, key=order_key, epoch=epoch, start=start)
+        for batch in data.prefetch(order, sharding=placement.batch):
+            state = train_step(state, batch)
+            step += 1
+            if checkpoints is not None and step % every == 0 and step % per_epoch:
+                checkpoint.save(checkpoints, step, state, history)
+        row: dict[str, float] = {"epoch": epoch + 1, **state.metrics.read()}
+        state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
+        if evaluate_with is not None:
+            row |= {f"test_{name}": value for name, value in evaluate_with(state).items()}
+        history.append(row)
+        if checkpoints is not None and (step % every == 0 or step == epochs * per_epoch):
+            checkpoint.save(checkpoints, step, state, history)
+        if on_epoch is not None:
+            on_epoch(Progress(epoch + 1, epochs, row))
+    return state, history
+
+
+def evaluate(
+    eval_step: EvalStep,
+    params: PyTree,
+    batch_stats: PyTree,
+    split: data.Split,
+    *,
+    batch_size: int = 500,
+) -> dict[str, float]:
+    """Mean loss and accuracy over a split.
+
+    Args:
+      eval_step: from ``make_eval_step``.
+      params: the parameters.
+      batch_stats: running statistics, ``{}`` without.
+      split: images and labels on the host.
+      batch_size: examples a step; the last batch is padded, so that one program serves all.
+
+    Returns:
+      ``{"loss": nats, "accuracy": in [0, 1]}``.
+    """
+    metrics = Metrics.zero()
+    for batch in data.sequential(split, min(batch_size, len(split.labels))):
+        metrics = eval_step(params, batch_stats, metrics, batch)
+    return metrics.read()

@@ -1,0 +1,65 @@
+"""The classification loss, and loss functions of the form that criteria take."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PyTree
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    *,
+    label_smoothing: float = 0.0,
+) -> Float[Array, " batch"]:
+    """Cross-entropy of each example, in nats, in float32 whatever the logits' dtype.
+
+    Args:
+      logits: unnormalised log-probabilities.
+      labels: the true classes.
+      label_smoothing: the probability spread evenly over all classes (Szegedy et al. 2016), in
+        [0, 1).
+
+    Returns:
+      One loss an example.
+
+    Raises:
+      ValueError: ``label_smoothing`` is outside [0, 1).
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+
+
+def classification_loss(
+    model: nn.Module, batch_stats: PyTree | None = None, *, train: bool = True
+) -> Callable[[PyTree, Any], tuple[Array, Array]]:
+    """A loss function ``(params, (inputs, labels)) -> (mean loss, logits)`` of a linen model.
+
+    Args:
+      model: a linen module called as ``model.apply(variables, inputs, train=...)``.
+      batch_stats: its running statistics, if it has batch normalisation.
+      train: normalise by the batch's own statistics (SNIP, GraSP, ProsPr); False: by the running
+        ones (SynFlow). Running statistics are never updated.
+
+    Returns:
+      The loss function; the same one must be passed again for compiled programs to be reused.
+    """
+    state = {"batch_stats": batch_stats} if batch_stats else {}
+
+    def loss_fn(params: PyTree, batch: Any) -> tuple[Array, Array]:
+        inputs, labels = batch
+        variables = {"params": params, **state}
+        if train and state:
+            logits, _ = model.apply(variables, inputs, train=True, mutable=["batch_stats"])
+        else:
+            logits = model.apply(variables, inputs, train=train)
+        logits = jnp.asarray(logits)
+        return jnp.mean(cross_entropy(logits, labels)), logits
+
+    return loss_fn

@@ -1,0 +1,113 @@
+"""Everything that training changes or needs to go on, as one pytree."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, PyTree
+
+from prunejax import masks as masks_lib
+
+
+class Metrics(NamedTuple):
+    """Running sums over examples, kept on the device until they are read.
+
+    Attributes:
+      loss: the sum of the examples' losses, in nats.
+      correct: how many examples were classified right.
+      examples: how many examples there were (a weighted number in padded batches).
+    """
+
+    loss: Float[Array, ""]
+    correct: Float[Array, ""]
+    examples: Float[Array, ""]
+
+    @classmethod
+    def zero(cls) -> "Metrics":
+        """The sums of no examples."""
+        # Three arrays: a donated state must not hold one buffer twice.
+        return cls(jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+
+    def read(self) -> dict[str, float]:
+        """Mean loss and accuracy in [0, 1]; waits for the device."""
+        loss, correct, examples = jax.device_get((self.loss, self.correct, self.examples))
+        return {"loss": float(loss / examples), "accuracy": float(correct / examples)}
+
+
+class TrainState(NamedTuple):
+    """The state of a training run; its ``step`` is also its position in the data.
+
+    Attributes:
+      params: the parameters; pruned weights are exactly 0.
+      masks: parallel to ``params``.
+      batch_stats: running statistics of batch normalisation, ``{}`` without.
+      opt_state: the optimiser's state.
+      step: how many steps were taken.
+      key: the run's key; the data's order and every step's randomness are folded out of it.
+      metrics: sums over the current epoch's examples so far.
+    """
+
+    params: PyTree
+    masks: PyTree
+    batch_stats: PyTree
+    opt_state: Any
+    step: Int[Array, ""]
+    key: Any
+    metrics: Metrics
+
+
+def init_variables(model: nn.Module, key: Any, inputs: Any) -> tuple[PyTree, PyTree]:
+    """A linen model's initial parameters and running statistics.
+
+    Args:
+      model: the module.
+      key: a key from ``jax.random.key``.
+      inputs: an example batch, or a ``jax.ShapeDtypeStruct`` of one.
+
+    Returns:
+      ``(params, batch_stats)``; the second is ``{}`` without batch normalisation.
+    """
+    one = jnp.zeros((1, *inputs.shape[1:]), jnp.float32)
+    variables = jax.jit(model.init)(key, one)
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def init_state(
+    params: PyTree,
+    batch_stats: PyTree,
+    tx: optax.GradientTransformation,
+    *,
+    key: Any,
+    masks: PyTree | None = None,
+) -> TrainState:
+    """The state at step 0, with the masks applied.
+
+    The arrays are copies, so that the caller's survive a training step that donates the state.
+
+    Args:
+      params: initial parameters.
+      batch_stats: running statistics, ``{}`` without.
+      tx: the optimiser, wrapped by ``masked``.
+      key: a key from ``jax.random.key`` for data order and augmentation.
+      masks: by default those of ``masks.make(params)``: nothing is pruned.
+
+    Returns:
+      The state.
+
+    Raises:
+      ValueError: the masks do not belong to the parameters.
+    """
+    masks = masks_lib.make(params) if masks is None else masks
+    params = masks_lib.apply(params, masks)
+    params, masks, batch_stats, key = jax.tree.map(jnp.copy, (params, masks, batch_stats, key))
+    return TrainState(
+        params=params,
+        masks=masks,
+        batch_stats=batch_stats,
+        opt_state=tx.init(params),
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        metrics=Metrics.zero(),
+    )

@@ -1,0 +1,105 @@
+"""One training step and one evaluation step, compiled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, PyTree
+
+from prunejax.training.losses import cross_entropy
+from prunejax.training.state import Metrics, TrainState
+
+TrainStep = Callable[[TrainState, Any], TrainState]
+EvalStep = Callable[[PyTree, PyTree, Metrics, Any], Metrics]
+
+
+def make_train_step(
+    model: nn.Module,
+    tx: optax.GradientTransformationExtraArgs,
+    *,
+    label_smoothing: float = 0.0,
+    augment: Callable[[Any, Array], Array] | None = None,
+) -> TrainStep:
+    """A jitted step of masked training on a batch ``(images, labels)``.
+
+    The state is donated: use the returned one. Metrics are summed on the device, so that a loop
+    never waits for a step. Compute dtype is the model's; parameters, gradients and the loss are
+    float32.
+
+    Args:
+      model: a linen module called as ``model.apply(variables, images, train=True)``.
+      tx: the optimiser, wrapped by ``masked``.
+      label_smoothing: see ``cross_entropy``.
+      augment: ``(key, images) -> images``, run inside the step.
+
+    Returns:
+      ``(state, batch) -> state``.
+    """
+
+    def step(state: TrainState, batch: Any) -> TrainState:
+        images, labels = batch
+        if augment is not None:
+            _, step_key = jax.random.split(state.key)
+            images = augment(jax.random.fold_in(step_key, state.step), images)
+
+        def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
+            logits, updated = model.apply(
+                {"params": params, **_stats(state.batch_stats)},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
+            return jnp.mean(losses), (logits, updated.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params
+        )
+        updates, opt_state = tx.update(gradients, state.opt_state, state.params, masks=state.masks)
+        examples = labels.shape[0]
+        metrics = Metrics(
+            loss=state.metrics.loss + loss * examples,
+            correct=state.metrics.correct + jnp.sum(jnp.argmax(logits, -1) == labels),
+            examples=state.metrics.examples + examples,
+        )
+        return state._replace(
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            step=state.step + 1,
+            metrics=metrics,
+        )
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_eval_step(model: nn.Module) -> EvalStep:
+    """A jitted evaluation step on a batch ``(images, labels, weights)``.
+
+    Args:
+      model: a linen module called as ``model.apply(variables, images, train=False)``.
+
+    Returns:
+      ``(params, batch_stats, metrics, batch) -> metrics`` with the batch's sums added; an example
+      of weight 0 (padding) does not count.
+    """
+
+    def step(params: PyTree, batch_stats: PyTree, metrics: Metrics, batch: Any) -> Metrics:
+        images, labels, weights = batch
+        logits = model.apply({"params": params, **_stats(batch_stats)}, images, train=False)
+        logits = jnp.asarray(logits)
+        right = (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
+        return Metrics(
+            loss=metrics.loss + jnp.sum(weights * cross_entropy(logits, labels)),
+            correct=metrics.correct + jnp.sum(weights * right),
+            examples=metrics.examples + jnp.sum(weights),
+        )
+
+    return jax.jit(step)
+
+
+def _stats(batch_stats: PyTree) -> dict[str, PyTree]:
+    return {"batch_stats": batch_stats} if batch_stats else {}
