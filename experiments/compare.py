@@ -36,11 +36,17 @@ from prunejax import masks as masks_lib
 from prunejax.models import MODELS
 
 if TYPE_CHECKING:
-    DatasetName = ModelName = MethodName = OptimizerName = ScheduleName = str
+    from typing import TypeAlias
+
+    DatasetName: TypeAlias = str
+    MethodName: TypeAlias = str
+    ModelName: TypeAlias = str
+    OptimizerName: TypeAlias = str
+    ScheduleName: TypeAlias = str
 else:
     DatasetName = tyro.extras.literal_type_from_choices(data.DATASETS)
-    ModelName = tyro.extras.literal_type_from_choices(MODELS)
     MethodName = tyro.extras.literal_type_from_choices(METHODS)
+    ModelName = tyro.extras.literal_type_from_choices(MODELS)
     OptimizerName = tyro.extras.literal_type_from_choices(training.OPTIMIZERS)
     ScheduleName = tyro.extras.literal_type_from_choices(training.SCHEDULES)
 

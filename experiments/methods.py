@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import PyTree
 
 from prunejax import pruning
-from prunejax.criteria import EVALUATION_MODE, LossFn
+from prunejax.criteria import LossFn
 
 
 class Subject(NamedTuple):
@@ -18,7 +18,8 @@ class Subject(NamedTuple):
       masks: which weights can be pruned.
       batch: examples to score on, ``(images, labels)``.
       training_loss: ``(params, batch) -> (loss, logits)``, normalising by the batch's statistics.
-      evaluation_loss: the same, normalising by the running statistics.
+      softened_loss: the same with the logits divided by 200, as GraSP's authors do.
+      evaluation_loss: the training loss, normalising by the running statistics.
       key: a key from ``jax.random.key``.
     """
 
@@ -26,6 +27,7 @@ class Subject(NamedTuple):
     masks: PyTree
     batch: Any
     training_loss: LossFn
+    softened_loss: LossFn
     evaluation_loss: LossFn
     key: Any
 
@@ -39,6 +41,7 @@ def unstructured(
     sparsity: float,
     *,
     criterion: str,
+    loss: Literal["training_loss", "softened_loss", "evaluation_loss"] = "training_loss",
     distribution: str = "global",
     rounds: int | None = None,
 ) -> PyTree:
@@ -49,9 +52,7 @@ def unstructured(
         subject.batch,
         criterion=criterion,
         sparsity=sparsity,
-        loss_fn=(
-            subject.evaluation_loss if criterion in EVALUATION_MODE else subject.training_loss
-        ),
+        loss_fn=getattr(subject, loss),
         key=subject.key,
         rounds=rounds,
         distribution=distribution,
@@ -62,8 +63,8 @@ METHODS: dict[str, Method] = {
     "random": partial(unstructured, criterion="random"),
     "magnitude": partial(unstructured, criterion="magnitude"),
     "snip": partial(unstructured, criterion="snip"),
-    "grasp": partial(unstructured, criterion="grasp"),
-    "synflow": partial(unstructured, criterion="synflow"),
+    "grasp": partial(unstructured, criterion="grasp", loss="softened_loss"),
+    "synflow": partial(unstructured, criterion="synflow", loss="evaluation_loss"),
     "prospr": partial(unstructured, criterion="prospr"),
     "iterative_snip": partial(unstructured, criterion="snip", rounds=100),
     "uniform": partial(unstructured, criterion="random", distribution="uniform"),

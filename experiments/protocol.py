@@ -61,7 +61,7 @@ _COLOUR = Protocol(
 )
 
 PROTOCOLS: dict[str, Protocol] = {
-    "digits": Protocol(),
+    "digits": Protocol(learning_rate=0.05),
     "mnist": _GREY,
     "fashion_mnist": _GREY,
     "kmnist": _GREY,
@@ -162,8 +162,9 @@ def workbench(
         ),
         eval_step=training.make_eval_step(model),
         losses={
-            "training": training.classification_loss(model, batch_stats, train=True),
-            "evaluation": training.classification_loss(model, batch_stats, train=False),
+            "training_loss": training.classification_loss(model, batch_stats),
+            "softened_loss": training.classification_loss(model, batch_stats, temperature=200.0),
+            "evaluation_loss": training.classification_loss(model, batch_stats, train=False),
         },
     )
 
@@ -226,8 +227,7 @@ def run(
             params=params,
             masks=masks,
             batch=batch,
-            training_loss=bench.losses["training"],
-            evaluation_loss=bench.losses["evaluation"],
+            **bench.losses,
             key=method_key,
         )
         masks = jax.block_until_ready(METHODS[method](subject, sparsity))

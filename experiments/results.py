@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from prunejax.files import write_atomically
 
@@ -131,8 +132,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if hasattr(value, "item"):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -6,6 +6,19 @@ importing jax itself.
 
 import importlib
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prunejax import (
+        allocation,
+        checkpoint,
+        criteria,
+        data,
+        masks,
+        models,
+        pruning,
+        training,
+    )
 
 __version__ = "0.1.0"
 

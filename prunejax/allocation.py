@@ -8,11 +8,12 @@ reads the scores a fixed number of times instead of sorting them.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, SupportsFloat
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from prunejax import masks as masks_lib
@@ -22,7 +23,7 @@ Counts = Sequence[int] | Int[np.ndarray, " leaves"] | Int[Array, " leaves"]
 
 def allocate(
     scores: PyTree,
-    sparsity: float,
+    sparsity: SupportsFloat,
     *,
     distribution: str = "global",
     masks: PyTree | None = None,
@@ -51,7 +52,7 @@ def allocate(
         distribution is unknown, scores are not floating point or (outside jit) hold NaN, or
         ``masks`` do not match.
     """
-    check_sparsity(sparsity)
+    sparsity = check_sparsity(sparsity)
     names, leaves, _ = _flatten(scores)
     _refuse_nan(names, leaves)
     if masks is not None:
@@ -116,22 +117,23 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
     return jax.tree_util.tree_unflatten(structure, kept)
 
 
-def check_sparsity(sparsity: float) -> None:
-    """Refuses a sparsity that is no concrete number in [0, 1).
+def check_sparsity(sparsity: SupportsFloat) -> float:
+    """Returns a sparsity as a Python number, refusing what is none in [0, 1).
 
     Raises:
-      ValueError: it is not.
+      ValueError: it is traced, or outside [0, 1).
     """
-    if isinstance(sparsity, jax.core.Tracer):
+    if isinstance(sparsity, Tracer):
         raise ValueError(
             "the sparsity is traced: allocate needs a Python number, because the counts it stands "
             "for are exact. Inside a jitted schedule pass traced counts to allocation.keep or "
             "keep_per_leaf"
         )
-    if not 0 <= sparsity < 1:
+    if not 0 <= (number := float(sparsity)) < 1:
         raise ValueError(
             f"sparsity is the fraction of weights removed, in [0, 1), got {sparsity!r}"
         )
+    return number
 
 
 def kept_weights(weights: int, sparsity: float) -> int:
@@ -141,7 +143,7 @@ def kept_weights(weights: int, sparsity: float) -> int:
 
 def leaf_counts(
     shapes: Sequence[tuple[int, ...]],
-    sparsity: float,
+    sparsity: SupportsFloat,
     distribution: str,
     *,
     allow_empty: bool = False,
@@ -164,7 +166,7 @@ def leaf_counts(
     Raises:
       ValueError: an unknown distribution, or fewer weights to keep than layers.
     """
-    check_sparsity(sparsity)
+    sparsity = check_sparsity(sparsity)
     if distribution not in DENSITIES:
         raise ValueError(
             f"unknown distribution {distribution!r}; allowed are {', '.join(DISTRIBUTIONS)}"
@@ -208,7 +210,7 @@ def _uniform_density(shape: tuple[int, ...]) -> float:
 
 def _er_density(shape: tuple[int, ...]) -> float:
     """Erdos-Renyi (Mocanu et al. 2018): (n_in + n_out) / (n_in n_out), of units or channels."""
-    fan_in, fan_out = shape[-2:] if len(shape) > 1 else (1, shape[-1])
+    fan_in, fan_out = (1, 1, *shape)[-2:]
     return (fan_in + fan_out) / (fan_in * fan_out)
 
 
@@ -241,7 +243,7 @@ def _keep_together(
     if not allow_empty:
         ranks = [_protect_best(rank) for rank in ranks]
     flat = jnp.concatenate(ranks)
-    kept = _highest(flat, jnp.minimum(jnp.asarray(count, jnp.int32), jnp.sum(flat > 0)))
+    kept = _highest(flat, jnp.minimum(jnp.asarray(count, jnp.int32), _count(flat > 0)))
     bounds = np.cumsum([rank.size for rank in ranks])[:-1]
     return [
         part.reshape(leaf.shape) for part, leaf in zip(jnp.split(kept, bounds), leaves, strict=True)
@@ -252,9 +254,9 @@ def _rank(scores: Array, alive: Bool[Array, "..."] | None) -> Array:
     """Unsigned integers in the scores' order: 0 for pruned weights, 1 for NaN, then -inf..inf."""
     wide = scores.dtype == jnp.float64
     floating, unsigned = (jnp.float64, jnp.uint64) if wide else (jnp.float32, jnp.uint32)
-    # Adding 0 turns -0.0, which would rank below 0.0, into 0.0.
-    bits = jax.lax.bitcast_convert_type(scores.ravel().astype(floating) + 0, unsigned)
+    bits = jax.lax.bitcast_convert_type(scores.ravel().astype(floating), unsigned)
     sign = np.array(1, unsigned) << np.array(63 if wide else 31, unsigned)
+    bits = jnp.where(bits == sign, np.array(0, unsigned), bits)  # -0.0 ranks with 0.0
     rank = jnp.where(bits >= sign, ~bits, bits | sign)
     rank = jnp.where(jnp.isnan(scores.ravel()), np.array(1, unsigned), rank)
     return rank if alive is None else jnp.where(alive.ravel(), rank, np.array(0, unsigned))
@@ -272,7 +274,7 @@ def _highest(rank: Array, count: Int[Array, ""]) -> Bool[Array, " weights"]:
     threshold = _search(rank, count)
     above = rank > threshold
     tied = rank == threshold
-    missing = count - jnp.sum(above)
+    missing = count - _count(above)
 
     def all_tied() -> Bool[Array, " weights"]:
         return tied
@@ -288,7 +290,7 @@ def _highest(rank: Array, count: Int[Array, ""]) -> Bool[Array, " weights"]:
         order = jnp.where(tied, hashed, np.uint32(0))
         return tied & (order >= _search(order, missing))
 
-    chosen = jax.lax.cond(missing == jnp.sum(tied), all_tied, some_tied)
+    chosen = jax.lax.cond(missing == _count(tied), all_tied, some_tied)
     return (above | chosen) & (count > 0)
 
 
@@ -299,9 +301,13 @@ def _search(rank: Array, count: Int[Array, ""]) -> Array:
     def narrow(step: Int[Array, ""], threshold: Array) -> Array:
         bit = np.array(1, rank.dtype) << (bits - 1 - step).astype(rank.dtype)
         candidate = threshold | bit
-        return jnp.where(jnp.sum(rank >= candidate) >= count, candidate, threshold)
+        return jnp.where(_count(rank >= candidate) >= count, candidate, threshold)
 
     return jax.lax.fori_loop(0, bits, narrow, np.array(0, rank.dtype))
+
+
+def _count(marked: Bool[Array, " weights"]) -> Int[Array, ""]:
+    return jnp.sum(marked, dtype=jnp.int32)
 
 
 def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
@@ -318,7 +324,7 @@ def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
 
 def _refuse_nan(names: list[str], leaves: list[Array]) -> None:
     for key, leaf in zip(names, leaves, strict=True):
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             continue
         if (found := int(jnp.sum(jnp.isnan(leaf)))) > 0:
             raise ValueError(

@@ -125,8 +125,14 @@ def _damaged(directory: str | os.PathLike[str], step: int, error: Exception) -> 
 def _manager(directory: str | os.PathLike[str], keep: int | None) -> Any:
     import orbax.checkpoint as ocp
 
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-    return ocp.CheckpointManager(Path(directory).absolute(), options=options)
+    return ocp.CheckpointManager(
+        Path(directory).absolute(),
+        options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+        item_handlers={
+            "tree": ocp.StandardCheckpointHandler(),
+            "extra": ocp.JsonCheckpointHandler(),
+        },
+    )
 
 
 def _by_name(tree: PyTree) -> dict[str, np.ndarray]:
@@ -146,4 +152,4 @@ def _as_key_like(template: Any, restored: Any) -> Any:
 
 
 def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -228,7 +228,7 @@ def load(path: str | os.PathLike[str], params: PyTree) -> PyTree:
       ValueError: it is no mask file, or its masks belong to other parameters.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             stored = {key: file[key] for key in file.files}
         saved = {
             key.removeprefix("bits:"): _unpack(bits, stored["shape:" + key.removeprefix("bits:")])

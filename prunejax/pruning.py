@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, SupportsFloat
 
 import jax
 from jaxtyping import PyTree
@@ -43,7 +43,7 @@ def prune(
     batch: Any,
     *,
     criterion: str | Criterion,
-    sparsity: float,
+    sparsity: SupportsFloat,
     loss_fn: LossFn | None = None,
     key: Any = None,
     rounds: int | None = None,
@@ -82,7 +82,7 @@ def prune(
         have already, or scores that are NaN.
     """
     score, rounds = _resolve(criterion, rounds)
-    allocation.check_sparsity(sparsity)
+    sparsity = allocation.check_sparsity(sparsity)
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; allowed are {', '.join(SCHEDULES)}")
     if rounds < 1:

@@ -6,7 +6,7 @@ parameters that cannot be pruned as they are.
 
 Networks with batch normalisation: running statistics live in ``loss_fn``'s closure and no
 criterion updates them. SNIP, GraSP and ProsPr are defined on a network in training mode (the
-batch's own statistics); SynFlow needs evaluation mode. ``EVALUATION_MODE`` names the latter.
+batch's own statistics); SynFlow needs evaluation mode (the running ones).
 """
 
 from collections.abc import Callable
@@ -32,12 +32,8 @@ CRITERIA: dict[str, Criterion] = {
     "prospr": prospr,
 }
 
-EVALUATION_MODE: frozenset[str] = frozenset({"synflow"})
-"""Criteria whose loss function must use batch normalisation's running statistics."""
-
 __all__ = [
     "CRITERIA",
-    "EVALUATION_MODE",
     "Criterion",
     "LossFn",
     "grasp",

@@ -49,14 +49,16 @@ def read(
     """
     path = cache_path(prepared)
     try:
-        with path.open("rb") as file:
+        file = path.open("rb")
+    except OSError:
+        return None
+    try:
+        with file:
             images, labels, checksum = (np.load(file, allow_pickle=False) for _ in range(3))
         if images.shape != (len(labels), *DATASETS[prepared.name].shape):
             raise ValueError(f"images of shape {images.shape} for {len(labels)} labels")
         if checksum != _checksum(images, labels):
             raise ValueError("the checksum differs")
-    except FileNotFoundError:
-        return None
     except Exception as error:  # np.load raises almost anything on altered bytes
         warnings.warn(
             f"the cached data set {path} is damaged ({error}); decoding it again", stacklevel=2
@@ -88,7 +90,7 @@ def write(
 
 
 def _checksum(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return np.asarray(zlib.crc32(labels, zlib.crc32(images)), np.uint32)
+    return np.asarray(zlib.crc32(labels.data, zlib.crc32(images.data)), np.uint32)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
@@ -110,6 +110,7 @@ class _Bundled(NamedTuple):
 
 
 _Source = _Bundled | prepared.Prepared
+_Arrays = TypeVar("_Arrays", Split, Statistics)
 
 
 def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> _Source:
@@ -177,7 +178,8 @@ def _stratified_order(labels: np.ndarray) -> np.ndarray:
     return shuffled[np.argsort(place[shuffled], kind="stable")]
 
 
-XX(arrays: T) -> T:
+def _read_only(arrays: _Arrays) -> _Arrays:
     for array in arrays:
+        assert isinstance(array, np.ndarray)
         array.setflags(write=False)
     return arrays

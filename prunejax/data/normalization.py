@@ -22,7 +22,7 @@ class Statistics(NamedTuple):
 def normalize(
     images: Num[Array | np.ndarray, "... h w c"],
     statistics: Statistics,
-    maximum: float = 255,
+    maximum: float | int = 255,
 ) -> Float32[Array | np.ndarray, "... h w c"]:
     """Standardises raw images: ``(images / maximum - mean) / std``, channel by channel.
 

@@ -43,7 +43,8 @@ def _stream(
     free_slots = threading.Semaphore(size)
     ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
     given_up = threading.Event()
-    default_device = jax.config.jax_default_device  # a thread does not inherit the context
+    # A thread does not inherit the caller's `with jax.default_device(...)`.
+    default_device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
 
     def produce() -> None:
         try:
@@ -77,5 +78,6 @@ def _stream(
             free_slots.release()
             yield item
     finally:
-        atexit.unregister(end)
-        end()
+        if not given_up.is_set():  # else the program is ending, and atexit itself is gone
+            atexit.unregister(end)
+            end()

@@ -112,7 +112,7 @@ def decode(
 
     info = DATASETS[prepared.name]
     try:
-        builder = tfds.builder_from_directory(prepared.folder)
+        builder: Any = tfds.builder_from_directory(prepared.folder)
         shard_lengths = builder.info.splits[prepared.split].shard_lengths
     except Exception as error:
         raise _damaged(prepared.folder / "dataset_info.json", error) from error
@@ -124,7 +124,7 @@ def decode(
     parts = []
     for number, shard in enumerate(prepared.shards):
         try:
-            records: Any = builder.as_data_source(
+            records = builder.as_data_source(
                 f"{prepared.split}[{number}shard]",
                 decoders={"image": tfds.decode.SkipDecoding()},
             )
@@ -211,7 +211,6 @@ def correct(
     if labels.size and not (labels.min() >= 0 and labels.max() < info.classes):
         first, last = info.first_label, info.first_label + info.classes - 1
         raise ValueError(
-            f"labels must be in {first}..{last}, got "
-            f"{labels.min() + first}..{labels.max() + first}"
+            f"labels must be in {first}..{last}, got {labels.min() + first}..{labels.max() + first}"
         )
     return images, labels

@@ -61,12 +61,12 @@ class Conv6(nn.Module):
         for position, width in enumerate(self.conv_widths, start=1):
             name = f"conv{position}"
             x = layers.conv(width, 3, padding=1, use_bias=True, name=name, dtype=self.dtype)(x)
-            x = nn.relu(norm(name=f"{name}_norm")(x))
+            x = nn.relu(norm(x, name=f"{name}_norm"))
             if position % 2 == 0:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = layers.max_pool(x)
         x = layers.flatten(x)
         for position, width in enumerate(self.hidden_widths, start=1):
             name = f"hidden{position}"
             x = layers.dense(width, name=name, dtype=self.dtype)(x)
-            x = nn.relu(norm(name=f"{name}_norm")(x))
+            x = nn.relu(norm(x, name=f"{name}_norm"))
         return layers.classify(x, self.num_classes, dtype=self.dtype)

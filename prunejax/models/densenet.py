@@ -37,7 +37,7 @@ class NormReluConv(nn.Module):
         Returns:
             Feature maps of the same height and width.
         """
-        x = nn.relu(layers.batch_norm(name="norm", train=train, dtype=self.dtype)(x))
+        x = nn.relu(layers.batch_norm(x, name="norm", train=train, dtype=self.dtype))
         return layers.conv(
             self.width, self.size, padding=self.size // 2, name="conv", dtype=self.dtype
         )(x)
@@ -117,6 +117,6 @@ class DenseNet(nn.Module):
                 widths = self.transition_widths
                 width = x.shape[-1] if widths is None else widths[block - 1]
                 x = layer(width, 1, name=f"transition{block}")(x, train)
-                x = nn.avg_pool(x, (2, 2), strides=(2, 2))
-        x = nn.relu(layers.batch_norm(name="norm", train=train, dtype=self.dtype)(x))
+                x = layers.average_pool(x)
+        x = nn.relu(layers.batch_norm(x, name="norm", train=train, dtype=self.dtype))
         return layers.classify(jnp.mean(x, axis=(1, 2)), self.num_classes, dtype=self.dtype)

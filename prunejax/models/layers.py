@@ -7,6 +7,7 @@ what a layer computes in, None leaving it to the input.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -64,21 +65,52 @@ def dense(features: int, *, name: str, dtype: Any = None) -> nn.Dense:
     return nn.Dense(features, dtype=dtype, kernel_init=kaiming_normal, name=name)
 
 
-def batch_norm(*, name: str, train: bool, dtype: Any = None) -> nn.BatchNorm:
+def batch_norm(
+    x: Float[Array, "batch ... features"], *, name: str, train: bool, dtype: Any = None
+) -> Float[Array, "batch ... features"]:
     """Batch norm over all axes but the last; its averages stay in float32 under any `dtype`.
 
     Args:
+        x: what to normalise.
         name: the name of the layer in the parameter tree and in `batch_stats`.
         train: whether to normalise by the batch and update the running averages, which keep 0.9 of
             their old value at each step, or to normalise by the running averages.
         dtype: the type of the output.
 
     Returns:
-        The layer, which keeps the shape of its input.
+        An array of the same shape.
     """
-    return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
-    )
+    norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name=name)
+    # linen mixes a half-precision input with its float32 averages, which strict dtype promotion
+    # refuses; normalising in float32 and rounding once is what it comes to
+    return norm(at_least_float32(x)).astype(x.dtype if dtype is None else dtype)
+
+
+def max_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch h w channels"]:
+    """The maximum of each 2x2 square; an odd last row or column is dropped.
+
+    Args:
+        x: feature maps.
+
+    Returns:
+        Feature maps of half the height and width.
+    """
+    return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def average_pool(
+    x: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch h w channels"]:
+    """The mean of each 2x2 square; an odd last row or column is dropped.
+
+    Args:
+        x: feature maps.
+
+    Returns:
+        Feature maps of half the height and width.
+    """
+    # nn.avg_pool divides by an integer array, which strict dtype promotion refuses
+    return nn.pool(x, 0.0, jax.lax.add, (2, 2), (2, 2), "VALID") / 4
 
 
 def classify(
@@ -94,8 +126,19 @@ def classify(
     Returns:
         The logits. A loss on half-precision logits would lose the small probabilities.
     """
-    logits = dense(num_classes, name="classifier", dtype=dtype)(x)
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return at_least_float32(dense(num_classes, name="classifier", dtype=dtype)(x))
+
+
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The same values in float32, or in their own type where that is no narrower.
+
+    Args:
+        x: any array of floating-point numbers.
+
+    Returns:
+        An array of the same shape.
+    """
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def flatten(x: Float[Array, "batch ..."]) -> Float[Array, "batch units"]:

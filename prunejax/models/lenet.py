@@ -8,15 +8,15 @@ from jaxtyping import Array, Float
 from prunejax.models import layers
 from prunejax.models.checks import check_image, check_width, check_widths
 
-POOLS = {"max": nn.max_pool, "avg": nn.avg_pool}
+POOLS = {"max": layers.max_pool, "avg": layers.average_pool}
 
 
 class LeNet5(nn.Module):
     """Two 5x5 convolutions, each with ReLU and a 2x2 pool, then two hidden dense layers.
 
     LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), Fig. 2, in
-    today's form: ReLU, max pooling, full connections between the two convolutions, a dense read-out.
-    The first convolution pads by 2, so that 28x28 images play the part of the paper's 32x32. 61,706
+    today's form: ReLU, max pooling, the second convolution fully connected, a dense read-out. The
+    first convolution pads by 2, so that 28x28 images play the part of the paper's 32x32. 61,706
     parameters on 28x28x1.
 
     Args:
@@ -73,7 +73,7 @@ class LeNet5(nn.Module):
                 name=f"conv{position}",
                 dtype=self.dtype,
             )(x)
-            x = POOLS[self.pool](nn.relu(x), (2, 2), strides=(2, 2))
+            x = POOLS[self.pool](nn.relu(x))
         x = layers.flatten(x)
         for position, width in enumerate(self.hidden_widths, start=1):
             x = nn.relu(layers.dense(width, name=f"hidden{position}", dtype=self.dtype)(x))

@@ -13,7 +13,7 @@ class MLP(nn.Module):
     """Dense layers with ReLU between them: `hidden1`, `hidden2`, ..., `classifier`.
 
     LeNet-300-100 is `hidden_widths=(300, 100)` (LeCun et al., "Gradient-Based Learning Applied to
-    Document Recognition", 1998, Section III.C.4); 784-1000-1000-1000-10 is the network of Sulyok et
+    Document Recognition", 1998, Section III.C); 784-1000-1000-1000-10 is the network of Sulyok et
     al., "Robustness in sparse artificial neural networks trained with adaptive topology" (2026).
 
     Args:

@@ -1,6 +1,7 @@
 """Residual networks for CIFAR."""
 
 import functools
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
@@ -48,17 +49,52 @@ class BasicBlock(nn.Module):
         conv = functools.partial(layers.conv, dtype=self.dtype)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)
         y = conv(self.mid_width, 3, stride=self.stride, padding=1, name="conv1")(x)
-        y = nn.relu(norm(name="conv1_norm")(y))
+        y = nn.relu(norm(y, name="conv1_norm"))
         y = conv(self.width, 3, padding=1, name="conv2")(y)
-        y = norm(name="conv2_norm")(y)
+        y = norm(y, name="conv2_norm")
         if self.shortcut == "pad":
             x = x[:, :: self.stride, :: self.stride, :]
             x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), self.pads))
         elif self.shortcut != "identity":
             size = 3 if self.shortcut == "conv3x3" else 1
             x = conv(self.width, size, stride=self.stride, padding=size // 2, name="shortcut")(x)
-            x = norm(name="shortcut_norm")(x)
+            x = norm(x, name="shortcut_norm")
         return nn.relu(y + x)
+
+
+def default_pads(stage_widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Half of each stage's new channels in front of the old ones, the odd one behind.
+
+    Args:
+        stage_widths: the output channels of each stage.
+
+    Returns:
+        The channels in front and behind, for every stage but the first.
+    """
+    added = (after - before for before, after in itertools.pairwise(stage_widths))
+    return tuple((new // 2, new - new // 2) for new in added)
+
+
+def check_pads(pads: tuple[tuple[int, int], ...] | None, stage_widths: tuple[int, ...]) -> None:
+    """Require that zero channels alone bring each stage to the width of the next.
+
+    Args:
+        pads: the channels in front and behind, for every stage but the first; None is the default.
+        stage_widths: the output channels of each stage.
+
+    Raises:
+        ValueError: if `pads` has another form or does not add up.
+    """
+    pads = default_pads(stage_widths) if pads is None else pads
+    check_length("shortcut_pads", pads, len(stage_widths) - 1, each="stage after the first")
+    for position, (before, after) in enumerate(itertools.pairwise(stage_widths)):
+        pad = pads[position]
+        check_length(f"shortcut_pads[{position}]", pad, 2, each="side")
+        if min(pad) < 0 or before + sum(pad) != after:
+            raise ValueError(
+                f"shortcut='pad' only adds zero channels, but stage {position + 2} has {after} "
+                f"channels after {before}, with {pad[0]} in front and {pad[1]} behind"
+            )
 
 
 class ResNet(nn.Module):
@@ -123,27 +159,8 @@ class ResNet(nn.Module):
         if self.shortcut_pads is not None and self.shortcut != "pad":
             raise ValueError(f"shortcut_pads needs shortcut='pad', got shortcut={self.shortcut!r}")
         if self.shortcut == "pad":
-            self._check_pads()
+            check_pads(self.shortcut_pads, self.stage_widths)
         super().__post_init__()
-
-    def _check_pads(self) -> None:
-        pads = self._pads()
-        check_length("shortcut_pads", pads, 2, each="stage after the first")
-        for stage, (pad, before, after) in enumerate(
-            zip(pads, self.stage_widths, self.stage_widths[1:], strict=False), start=2
-        ):
-            check_length(f"shortcut_pads of stage {stage}", pad, 2, each="side")
-            if min(pad) < 0 or before + sum(pad) != after:
-                raise ValueError(
-                    f"shortcut='pad' cannot bring stage {stage} from {before} to {after} channels "
-                    f"with {pad[0]} zero channels in front and {pad[1]} behind"
-                )
-
-    def _pads(self) -> tuple[tuple[int, int], ...]:
-        if self.shortcut_pads is not None:
-            return self.shortcut_pads
-        first, second, third = self.stage_widths
-        return tuple((new // 2, new - new // 2) for new in (second - first, third - second))
 
     @nn.compact
     def __call__(
@@ -163,8 +180,9 @@ class ResNet(nn.Module):
         """
         check_image("ResNet", x)
         count = (self.depth - 2) // 6
+        pads = self.shortcut_pads or default_pads(self.stage_widths)
         x = layers.conv(self.stem_width, 3, padding=1, name="stem", dtype=self.dtype)(x)
-        x = nn.relu(layers.batch_norm(name="stem_norm", train=train, dtype=self.dtype)(x))
+        x = nn.relu(layers.batch_norm(x, name="stem_norm", train=train, dtype=self.dtype))
         for stage, width in enumerate(self.stage_widths):
             for block in range(count):
                 narrows = stage > 0 and block == 0
@@ -173,7 +191,7 @@ class ResNet(nn.Module):
                     width,
                     stride=2 if narrows else 1,
                     shortcut=self.shortcut if narrows else "identity",
-                    pads=self._pads()[stage - 1] if narrows and self.shortcut == "pad" else (0, 0),
+                    pads=pads[stage - 1] if narrows else (0, 0),
                     dtype=self.dtype,
                     name=f"stage{stage + 1}_block{block + 1}",
                 )(x, train)

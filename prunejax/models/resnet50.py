@@ -46,13 +46,13 @@ class BottleneckBlock(nn.Module):
         conv = functools.partial(layers.conv, dtype=self.dtype)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)
         first, second = self.mid_widths
-        y = nn.relu(norm(name="conv1_norm")(conv(first, 1, name="conv1")(x)))
+        y = nn.relu(norm(conv(first, 1, name="conv1")(x), name="conv1_norm"))
         y = conv(second, 3, stride=self.stride, padding=1, name="conv2")(y)
-        y = nn.relu(norm(name="conv2_norm")(y))
-        y = norm(name="conv3_norm")(conv(self.width, 1, name="conv3")(y))
+        y = nn.relu(norm(y, name="conv2_norm"))
+        y = norm(conv(self.width, 1, name="conv3")(y), name="conv3_norm")
         if self.project:
             x = conv(self.width, 1, stride=self.stride, name="shortcut")(x)
-            x = norm(name="shortcut_norm")(x)
+            x = norm(x, name="shortcut_norm")
         return nn.relu(y + x)
 
 
@@ -111,8 +111,9 @@ class ResNet50(nn.Module):
         """
         check_image("ResNet50", x)
         x = layers.conv(self.stem_width, 7, stride=2, padding=3, name="stem", dtype=self.dtype)(x)
-        x = nn.relu(layers.batch_norm(name="stem_norm", train=train, dtype=self.dtype)(x))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = nn.relu(layers.batch_norm(x, name="stem_norm", train=train, dtype=self.dtype))
+        # linen documents pairs of integers, but annotates only the strings
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         index = 0
         for stage, (width, count) in enumerate(zip(self.stage_widths, STAGE_BLOCKS, strict=True)):
             for block in range(count):

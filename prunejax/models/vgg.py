@@ -63,10 +63,10 @@ class VGG16(nn.Module):
         for position, width in enumerate(self.widths, start=1):
             name = f"conv{position}"
             x = layers.conv(width, 3, padding=1, use_bias=True, name=name, dtype=self.dtype)(x)
-            x = nn.relu(norm(name=f"{name}_norm")(x))
+            x = nn.relu(norm(x, name=f"{name}_norm"))
             if position in POOL_AFTER:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = layers.flatten(nn.avg_pool(x, (2, 2), strides=(2, 2)))
+                x = layers.max_pool(x)
+        x = layers.flatten(layers.average_pool(x))
         x = layers.dense(self.head_width, name="hidden", dtype=self.dtype)(x)
-        x = nn.relu(norm(name="hidden_norm")(x))
+        x = nn.relu(norm(x, name="hidden_norm"))
         return layers.classify(x, self.num_classes, dtype=self.dtype)

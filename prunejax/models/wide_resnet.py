@@ -45,16 +45,16 @@ class PreActivationBlock(nn.Module):
         """
         conv = functools.partial(layers.conv, dtype=self.dtype)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)
-        active = nn.relu(norm(name="norm1")(x))
+        active = nn.relu(norm(x, name="norm1"))
         y = conv(self.mid_width, 3, stride=self.stride, padding=1, name="conv1")(active)
-        y = conv(self.width, 3, padding=1, name="conv2")(nn.relu(norm(name="norm2")(y)))
+        y = conv(self.width, 3, padding=1, name="conv2")(nn.relu(norm(y, name="norm2")))
         if self.project:
             x = conv(self.width, 1, stride=self.stride, name="shortcut")(active)
         return y + x
 
 
 class WideResNet(nn.Module):
-    """A stem, three stages of (depth - 4) / 6 pre-activation blocks, a global average, a classifier.
+    """A stem, three stages of (depth - 4) / 6 pre-activation blocks, a mean, a classifier.
 
     Zagoruyko & Komodakis, "Wide Residual Networks" (2016), Table 1; the default is Wide-ResNet-28-2
     of Cunegatti et al. (2024), Appendix A.2 and Table 5, with 1,467,610 parameters. The first block
@@ -127,5 +127,5 @@ class WideResNet(nn.Module):
                     dtype=self.dtype,
                     name=f"stage{stage + 1}_block{block + 1}",
                 )(x, train)
-        x = nn.relu(layers.batch_norm(name="norm", train=train, dtype=self.dtype)(x))
+        x = nn.relu(layers.batch_norm(x, name="norm", train=train, dtype=self.dtype))
         return layers.classify(jnp.mean(x, axis=(1, 2)), self.num_classes, dtype=self.dtype)

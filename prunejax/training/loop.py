@@ -12,7 +12,8 @@ from prunejax.training.parallel import Placement, check_batch_size, data_paralle
 from prunejax.training.state import Metrics, TrainState
 from prunejax.training.steps import EvalStep, TrainStep
 
-History = list[dict[str, float]]
+Row = dict[str, int | float]
+History = list[Row]
 
 
 class Progress(NamedTuple):
@@ -26,7 +27,7 @@ class Progress(NamedTuple):
 
     epoch: int
     epochs: int
-    metrics: dict[str, float]
+    metrics: Row
 
 
 def fit(
@@ -91,7 +92,7 @@ def fit(
             step += 1
             if checkpoints is not None and step % every == 0 and step % per_epoch:
                 checkpoint.save(checkpoints, step, state, history)
-        row: dict[str, float] = {"epoch": epoch + 1, **state.metrics.read()}
+        row: Row = {"epoch": epoch + 1, **state.metrics.read()}
         state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
         if evaluate_with is not None:
             row |= {f"test_{name}": value for name, value in evaluate_with(state).items()}

@@ -37,7 +37,11 @@ def cross_entropy(
 
 
 def classification_loss(
-    model: nn.Module, batch_stats: PyTree | None = None, *, train: bool = True
+    model: nn.Module,
+    batch_stats: PyTree | None = None,
+    *,
+    train: bool = True,
+    temperature: float = 1.0,
 ) -> Callable[[PyTree, Any], tuple[Array, Array]]:
     """A loss function ``(params, (inputs, labels)) -> (mean loss, logits)`` of a linen model.
 
@@ -46,10 +50,16 @@ def classification_loss(
       batch_stats: its running statistics, if it has batch normalisation.
       train: normalise by the batch's own statistics (SNIP, GraSP, ProsPr); False: by the running
         ones (SynFlow). Running statistics are never updated.
+      temperature: what the logits are divided by before the softmax (GraSP's authors: 200).
 
     Returns:
       The loss function; the same one must be passed again for compiled programs to be reused.
+
+    Raises:
+      ValueError: the temperature is not positive.
     """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
     state = {"batch_stats": batch_stats} if batch_stats else {}
 
     def loss_fn(params: PyTree, batch: Any) -> tuple[Array, Array]:
@@ -60,6 +70,6 @@ def classification_loss(
         else:
             logits = model.apply(variables, inputs, train=train)
         logits = jnp.asarray(logits)
-        return jnp.mean(cross_entropy(logits, labels)), logits
+        return jnp.mean(cross_entropy(logits / temperature, labels)), logits
 
     return loss_fn

@@ -10,7 +10,9 @@ from jaxtyping import PyTree
 from prunejax import masks as masks_lib
 
 
-def masked(tx: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+def masked(
+    tx: optax.GradientTransformation | optax.MultiSteps,
+) -> optax.GradientTransformationExtraArgs:
     """Wraps an optax transformation so that it trains a pruned network.
 
     ``update`` takes the masks as the extra argument ``masks=``. The transformation inside sees
@@ -29,6 +31,8 @@ def masked(tx: optax.GradientTransformation) -> optax.GradientTransformationExtr
 
     >>> tx = masked(optax.adamw(1e-3))
     """
+    if isinstance(tx, optax.MultiSteps):
+        tx = tx.gradient_transformation()
     inner = optax.with_extra_args_support(tx)
 
     def update(

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, PyTree
 
 from prunejax.training.losses import cross_entropy
+from prunejax.training.parallel import Placement, data_parallel
 from prunejax.training.state import Metrics, TrainState
 
 TrainStep = Callable[[TrainState, Any], TrainState]
@@ -22,6 +23,7 @@ def make_train_step(
     *,
     label_smoothing: float = 0.0,
     augment: Callable[[Any, Array], Array] | None = None,
+    placement: Placement | None = None,
 ) -> TrainStep:
     """A jitted step of masked training on a batch ``(images, labels)``.
 
@@ -34,6 +36,7 @@ def make_train_step(
       tx: the optimiser, wrapped by ``masked``.
       label_smoothing: see ``cross_entropy``.
       augment: ``(key, images) -> images``, run inside the step.
+      placement: where the state lives, from ``data_parallel``; by default on all local devices.
 
     Returns:
       ``(state, batch) -> state``.
@@ -73,7 +76,8 @@ def make_train_step(
             metrics=metrics,
         )
 
-    return jax.jit(step, donate_argnums=0)
+    placement = data_parallel() if placement is None else placement
+    return jax.jit(step, donate_argnums=0, out_shardings=placement.state)
 
 
 def make_eval_step(model: nn.Module) -> EvalStep:

@@ -1,0 +1,156 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prunejax import masks
+from prunejax.pruning import prune
+
+
+@pytest.fixture
+def params():
+    keys = jax.random.split(jax.random.key(0), 2)
+    return {
+        "a": {"kernel": jax.random.normal(keys[0], (20, 30)), "bias": jnp.zeros(30)},
+        "b": {"kernel": jax.random.normal(keys[1], (30, 10)), "bias": jnp.zeros(10)},
+    }
+
+
+def loss_fn(params, batch):
+    hidden = jax.nn.relu(batch[0] @ params["a"]["kernel"] + params["a"]["bias"])
+    outputs = hidden @ params["b"]["kernel"] + params["b"]["bias"]
+    return jnp.mean((outputs - batch[1]) ** 2), outputs
+
+
+@pytest.fixture
+def batch():
+    keys = jax.random.split(jax.random.key(1), 2)
+    return jax.random.normal(keys[0], (16, 20)), jax.random.normal(keys[1], (16, 10))
+
+
+def test_magnitude_in_one_round_and_in_many_is_the_same(params):
+    made = masks.make(params)
+    once = prune(params, made, None, criterion="magnitude", sparsity=0.9)
+    often = prune(params, made, None, criterion="magnitude", sparsity=0.9, rounds=7)
+    jax.tree.map(np.testing.assert_array_equal, once, often)
+    weights = np.abs(np.concatenate([np.ravel(p["kernel"]) for p in params.values()]))
+    kept = np.concatenate([np.ravel(m["kernel"]) for m in once.values()])
+    assert kept.sum() == 90
+    assert weights[kept].min() > weights[~kept].max()
+
+
+@pytest.mark.parametrize(
+    "schedule, expected",
+    [
+        ("linear", [0.2, 0.4, 0.6, 0.8]),
+        ("exponential", [1 - 0.2 ** (r / 4) for r in (1, 2, 3, 4)]),
+        ("cubic", [0.8 * (1 - (1 - r / 4) ** 3) for r in (1, 2, 3, 4)]),
+    ],
+)
+def test_rounds_follow_the_schedule_and_never_bring_weights_back(params, schedule, expected):
+    seen = []
+
+    def record(*leaves):
+        seen.append([np.array(mask) for mask in leaves])
+
+    def criterion(params, made, batch, *, loss_fn, key):
+        jax.debug.callback(record, *jax.tree.leaves(made))
+        return jax.tree.map(lambda m: jax.random.uniform(key, m.shape), made)
+
+    done = []
+    final = prune(
+        params, masks.make(params), None, criterion=criterion, sparsity=0.8, rounds=4,
+        schedule=schedule, key=jax.random.key(3), on_round=lambda r, of: done.append((r, of)),
+    )  # fmt: skip
+    jax.effects_barrier()
+    record(*jax.tree.leaves(final))
+    sparsities = [1 - sum(m.sum() for m in leaves) / 900 for leaves in seen]
+    np.testing.assert_allclose(sparsities, [0, *expected], atol=1 / 900)
+    for before, after in itertools.pairwise(seen):
+        for old, new in zip(before, after, strict=True):
+            assert not (new & ~old).any()
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_synflow_takes_its_hundred_rounds_and_survives_where_one_round_collapses(batch):
+    """One round empties the widest layer of a bottleneck network; a hundred do not."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    sizes = [(20, 4), (4, 400), (400, 10)]
+    params = {
+        f"l{i}": {"kernel": jax.random.normal(key, size) / size[0] ** 0.5}
+        for i, (key, size) in enumerate(zip(keys, sizes, strict=True))
+    }
+
+    def loss(params, batch):
+        hidden = batch[0]
+        for layer in params.values():
+            hidden = hidden @ layer["kernel"]
+        return jnp.zeros(()), hidden
+
+    rounds = []
+    settings = {"criterion": "synflow", "sparsity": 0.995, "loss_fn": loss, "allow_empty": True}
+    made = masks.make(params)
+    pruned = prune(params, made, batch, **settings, on_round=lambda r, of: rounds.append(of))
+    assert rounds == [100] * 100
+    assert masks.empty(pruned) == []
+    assert masks.empty(prune(params, made, batch, **settings, rounds=1)) != []
+
+
+def test_one_compilation_serves_all_rounds_and_calls(params, batch):
+    traced = []
+
+    def counting_loss(params, batch):
+        traced.append(1)
+        return loss_fn(params, batch)
+
+    made = masks.make(params)
+    for sparsity in (0.5, 0.9):
+        prune(
+            params, made, batch, criterion="snip", sparsity=sparsity, rounds=5,
+            loss_fn=counting_loss,
+        )  # fmt: skip
+    assert len(traced) == 1
+
+
+def test_layers_survive_unless_asked_otherwise(params):
+    params["b"]["kernel"] = params["b"]["kernel"] * 1e-6
+    made = masks.make(params)
+    kept = prune(params, made, None, criterion="magnitude", sparsity=0.9, rounds=3)
+    assert masks.empty(kept) == []
+    lost = prune(params, made, None, criterion="magnitude", sparsity=0.9, allow_empty=True)
+    assert masks.empty(lost) == ["b/kernel"]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"criterion": "snipp"}, "unknown criterion 'snipp'. Did you mean 'snip'"),
+        ({"sparsity": 1.0}, "in \\[0, 1\\)"),
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"schedule": "square"}, "unknown schedule 'square'; allowed are exponential"),
+        ({"distribution": "layer"}, "unknown distribution"),
+    ],
+)
+def test_bad_settings_are_refused(params, settings, message):
+    defaults = {"criterion": "magnitude", "sparsity": 0.5}
+    with pytest.raises(ValueError, match=message):
+        prune(params, masks.make(params), None, **(defaults | settings))
+
+
+def test_a_lower_sparsity_than_the_masks_have_is_refused(params):
+    pruned = prune(params, masks.make(params), None, criterion="magnitude", sparsity=0.9)
+    with pytest.raises(ValueError, match=r"below the 0\.9000 that the masks have"):
+        prune(params, pruned, None, criterion="magnitude", sparsity=0.5)
+
+
+def test_nan_loss_is_reported_by_leaf(params, batch):
+    def broken(params, batch):
+        loss, outputs = loss_fn(params, batch)
+        return loss * jnp.nan, outputs
+
+    with pytest.raises(ValueError, match="600 of 600 scores of 'a/kernel' are NaN"):
+        prune(
+            params, masks.make(params), batch, criterion="snip", sparsity=0.5, loss_fn=broken
+        )  # fmt: skip

@@ -1,0 +1,194 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from prunejax import allocation, criteria, data, masks, training
+
+
+@pytest.fixture(autouse=True)
+def _optax_mixes_dtypes():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+class Net(nn.Module):
+    """Batch normalisation included, so that resuming has running statistics to restore."""
+
+    dtype: object = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = x.reshape(x.shape[0], -1)
+        x = nn.Dense(16, dtype=self.dtype)(x)
+        x = nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x)
+        return nn.Dense(10, dtype=self.dtype)(nn.relu(x)).astype(jnp.float32)
+
+
+MODEL = Net()
+TX = training.masked(training.optimizer("sgd", 0.05, weight_decay=1e-4))
+
+
+def noise(key, images):
+    return images + 0.1 * jax.random.normal(key, images.shape)
+
+
+STEP = training.make_train_step(MODEL, TX, augment=noise)
+
+
+@pytest.fixture(scope="module")
+def split():
+    whole = data.load("digits")
+    return data.Split(whole.images[:200], whole.labels[:200])
+
+
+def start(seed=0, sparsity=0.5):
+    key = jax.random.key(seed)
+    params, stats = training.init_variables(MODEL, key, jnp.zeros((1, 8, 8, 1)))
+    made = masks.make(params)
+    scores = criteria.random(params, made, None, loss_fn=None, key=key)
+    made = allocation.allocate(scores, sparsity)
+    return training.init_state(params, stats, TX, key=key, masks=made)
+
+
+def assert_same(first, second):
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_learns_and_keeps_pruned_weights_at_zero(split):
+    state, history = training.fit(start(), STEP, split, epochs=12, batch_size=20)
+    assert [row["epoch"] for row in history] == list(range(1, 13))
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["accuracy"] > 0.9
+    assert int(state.step) == 12 * 10
+    pruned = ~np.asarray(state.masks["Dense_0"]["kernel"])
+    np.testing.assert_array_equal(np.asarray(state.params["Dense_0"]["kernel"])[pruned], 0)
+    tested = training.evaluate(
+        training.make_eval_step(MODEL), state.params, state.batch_stats, split, batch_size=64
+    )
+    logits = MODEL.apply(
+        {"params": state.params, "batch_stats": state.batch_stats}, split.images, train=False
+    )
+    right = np.argmax(np.asarray(logits), 1) == split.labels
+    assert tested["accuracy"] == pytest.approx(right.mean())
+    expected = optax.softmax_cross_entropy_with_integer_labels(logits, split.labels).mean()
+    assert tested["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_network_and_another_another(split):
+    first, history = training.fit(start(), STEP, split, epochs=2, batch_size=20)
+    second, again = training.fit(start(), STEP, split, epochs=2, batch_size=20)
+    assert_same(first, second)
+    assert history == again
+    other, _ = training.fit(start(seed=1), STEP, split, epochs=2, batch_size=20)
+    assert largest_difference(first, other, "Dense_1") > 0.01
+
+
+def largest_difference(first, second, layer):
+    kernels = [np.asarray(state.params[layer]["kernel"]) for state in (first, second)]
+    return np.abs(kernels[0] - kernels[1]).max()
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at, every", [(13, 3), (10, 5), (25, 10), (29, 1)])
+def test_a_stopped_run_goes_on_exactly(split, tmp_path, stop_at, every):
+    whole, history = training.fit(start(), STEP, split, epochs=3, batch_size=20)
+    steps = []
+
+    def failing(state, batch):
+        if len(steps) == stop_at:
+            raise StoppedError
+        steps.append(1)
+        return STEP(state, batch)
+
+    settings = {
+        "epochs": 3, "batch_size": 20, "checkpoints": tmp_path / "run", "checkpoint_every": every,
+    }  # fmt: skip
+    with pytest.raises(StoppedError):
+        training.fit(start(), failing, split, **settings)
+    done = []
+
+    def counting(state, batch):
+        done.append(1)
+        return STEP(state, batch)
+
+    resumed, resumed_history = training.fit(start(seed=5), counting, split, **settings)
+    assert len(done) == 30 - stop_at // every * every
+    assert_same(whole, resumed)
+    assert resumed_history == history
+    # And once more: nothing is left to do.
+    finished, _ = training.fit(start(), failing, split, **settings)
+    assert_same(whole, finished)
+
+
+def test_a_checkpoint_of_another_model_is_refused(split, tmp_path):
+    training.fit(start(), STEP, split, epochs=1, batch_size=20, checkpoints=tmp_path)
+    other = start()._replace(params={"other": jnp.zeros(3)})
+    with pytest.raises(ValueError, match=r"another model or optimiser.*params/Dense_0/bias"):
+        training.fit(other, STEP, split, epochs=2, batch_size=20, checkpoints=tmp_path)
+
+
+def test_evaluation_and_progress_enter_the_history(split):
+    told = []
+    _, history = training.fit(
+        start(), STEP, split, epochs=2, batch_size=20, on_epoch=told.append,
+        evaluate_with=lambda state: {"accuracy": float(state.step)},
+    )  # fmt: skip
+    assert [row["test_accuracy"] for row in history] == [10.0, 20.0]
+    assert [(one.epoch, one.epochs) for one in told] == [(1, 2), (2, 2)]
+    assert told[1].metrics == history[1]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"epochs": -1, "batch_size": 20}, "epochs must not be negative"),
+        ({"epochs": 1, "batch_size": 201}, "201"),
+        ({"epochs": 1, "batch_size": 0}, "batch"),
+        ({"epochs": 1, "batch_size": 20, "checkpoint_every": 0}, "checkpoint_every"),
+    ],
+)
+def test_bad_settings_are_refused(split, settings, message):
+    with pytest.raises(ValueError, match=message):
+        training.fit(start(), STEP, split, **settings)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(split):
+    model = Net(dtype=jnp.bfloat16)
+    step = training.make_train_step(model, TX)
+    state, history = training.fit(start(), step, split, epochs=8, batch_size=20)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+    assert history[-1]["accuracy"] > 0.8
+    exact, _ = training.fit(
+        start(), training.make_train_step(MODEL, TX), split, epochs=8, batch_size=20
+    )
+    assert 0 < largest_difference(exact, state, "Dense_0") < 0.1
+
+
+def test_label_smoothing_against_numpy():
+    logits = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    labels = np.array([0, 3, 2, 1, 0], np.int32)
+    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    targets = np.full((5, 4), 0.1 / 4)
+    targets[np.arange(5), labels] += 0.9
+    found = training.cross_entropy(jnp.asarray(logits), jnp.asarray(labels), label_smoothing=0.1)
+    np.testing.assert_allclose(found, -(targets * log_probabilities).sum(1), rtol=1e-5)
+    with pytest.raises(ValueError, match="label_smoothing"):
+        training.cross_entropy(jnp.asarray(logits), jnp.asarray(labels), label_smoothing=1.0)
+
+
+def test_step_schedule_and_warmup():
+    schedule = training.learning_rate("step", 0.1, 160)
+    rates = [schedule(step) for step in (0, 79, 80, 119, 120)]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-5)
+    warm = training.learning_rate("cosine", 0.1, 20, warmup_steps=10)
+    rates = [warm(step) for step in (0, 5, 10, 15, 20)]
+    np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
