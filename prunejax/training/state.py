@@ -1,5 +1,6 @@
 """Everything that training changes or needs to go on, as one pytree."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -70,8 +71,13 @@ def init_variables(model: nn.Module, key: Any, inputs: Any) -> tuple[PyTree, PyT
       ``(params, batch_stats)``; the second is ``{}`` without batch normalisation.
     """
     one = jnp.zeros((1, *inputs.shape[1:]), jnp.float32)
-    variables = jax.jit(model.init)(key, one)
+    variables = _init(model, key, one)
     return variables["params"], variables.get("batch_stats", {})
+
+
+@partial(jax.jit, static_argnames="model")
+def _init(model: nn.Module, key: Any, inputs: Array) -> PyTree:
+    return model.init(key, inputs)
 
 
 def init_state(

@@ -10,6 +10,11 @@ from prunejax import data
 from prunejax.data import cache, prepared
 
 
+def shard(data_dir):
+    (path,) = data_dir.glob("kmnist/*/*.array_record-*")
+    return path
+
+
 @pytest.fixture
 def decodings(prepare, data_dir, monkeypatch):
     """A prepared data set; the list of decodings so far."""
@@ -55,10 +60,21 @@ def test_a_source_that_changed_is_decoded_again_even_in_one_process(
 
 def test_a_source_that_was_only_touched_is_decoded_again(decodings, data_dir, new_process):
     load_raw()
-    (shard,) = data_dir.glob("kmnist/*/*.array_record-*")
-    os.utime(shard, ns=(0, shard.stat().st_mtime_ns + 1))
+    os.utime(shard(data_dir), ns=(0, shard(data_dir).stat().st_mtime_ns + 1))
     load_raw()
     assert len(decodings) == 2
+
+
+def test_a_source_of_the_same_size_and_time_is_told_apart_by_its_description(
+    decodings, prepare, data_dir
+):
+    load_raw()
+    before = shard(data_dir).stat()
+    images = np.full((31, 28, 28, 1), 7, np.uint8)
+    prepare("kmnist", "3.0.1", {"train": (images, np.zeros(31, int))}, classes=10)
+    assert shard(data_dir).stat().st_size == before.st_size
+    os.utime(shard(data_dir), ns=(0, before.st_mtime_ns))
+    np.testing.assert_array_equal(load_raw().images, images)
 
 
 def cut(path):
@@ -76,6 +92,12 @@ def empty(path):
 def flip_a_pixel(path):
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
+    path.write_bytes(content)
+
+
+def flip_a_label(path):
+    content = bytearray(path.read_bytes())
+    content[-136] ^= 1  # the checksum behind the labels takes 132 bytes
     path.write_bytes(content)
 
 
@@ -104,6 +126,7 @@ def replace_by_a_pickle(path):
         cut_in_the_images,
         empty,
         flip_a_pixel,
+        flip_a_label,
         spoil_the_header,
         replace_by_another_shape,
         replace_by_a_pickle,

@@ -30,7 +30,8 @@ def fake_mnist(prepare):
 @pytest.mark.parametrize(
     "name, extra", [("kmnist", {}), ("fashion_mnist", {}), ("cifar100", {"coarse_label": 0})]
 )
-def test_raw_data_are_what_was_written(prepare, data_dir, name, extra, shards):
+def test_raw_data_are_what_was_written(prepare, data_dir, monkeypatch, name, extra, shards):
+    monkeypatch.setattr(prepared, "_CHUNK", 7)
     info = data.DATASETS[name]
     splits = {
         "train": fake(info.shape, np.arange(50) % info.classes),
