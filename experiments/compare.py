@@ -263,10 +263,14 @@ def main(config: Compare, console: Console | None = None) -> int:
     """Runs the comparison and reports it; returns the process's exit status."""
     console = Console() if console is None else console
     started = time.perf_counter()
-    warnings.showwarning = lambda message, *_, **__: console.print(f"[yellow]warning:[/] {message}")
     try:
         check(config)
-        records = execute(config, console)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: console.print(
+                f"[yellow]warning:[/] {message}", soft_wrap=True
+            )
+            records = execute(config, console)
     except KeyboardInterrupt:
         console.print(
             "\n[bold]stopped.[/] Every finished run is recorded; the same command goes on from "
@@ -274,7 +278,7 @@ def main(config: Compare, console: Console | None = None) -> int:
         )
         return INTERRUPTED
     except (ValueError, OSError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
         return 1
     folder = config.results / EXPERIMENT / f"{config.dataset}-{config.model}"
     title = f"{config.model} on {config.dataset}"

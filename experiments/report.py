@@ -108,7 +108,7 @@ def pivot(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     Returns:
       The header and the rows, as text.
     """
-    sparsities = sorted(value for value in table["sparsity"].unique() if value > 0)
+    sparsities = _sparsities(table)
     header = ["method", *(f"{value:.4g}" for value in sparsities), "scoring s"]
     lines = []
     for method in dict.fromkeys(table["method"]):
@@ -124,6 +124,10 @@ def pivot(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     ]
     lines.append(["parameters kept", *kept, ""])
     return header, lines
+
+
+def _sparsities(table: pl.DataFrame) -> list[float]:
+    return sorted(table.filter(pl.col("method") != DENSE)["sparsity"].unique())
 
 
 def _accuracy(part: pl.DataFrame) -> str:
@@ -162,7 +166,7 @@ def figure(table: pl.DataFrame, path: Path, title: str) -> None:
     if not dense.is_empty():
         axes.axhline(dense["accuracy"][0], color="black", linestyle="--", label=DENSE)
     methods = [method for method in dict.fromkeys(table["method"]) if method != DENSE]
-    positions = sorted(value for value in table["sparsity"].unique() if value > 0)
+    positions = _sparsities(table)
     for index, method in enumerate(methods):
         part = table.filter(pl.col("method") == method).sort("sparsity")
         # Methods stand side by side, so that their bars can be told apart.

@@ -1,0 +1,226 @@
+"""The main job, run as a user runs it, on a small part of the digits."""
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+import tyro
+from rich.console import Console
+
+from experiments import compare
+from experiments.compare import Compare
+
+
+@pytest.fixture(autouse=True)
+def _optax_mixes_dtypes():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Compare(
+        methods=("random", "snip"),
+        sparsities=(0.5, 0.9),
+        seeds=2,
+        epochs=1,
+        limit=200,
+        score_examples=64,
+        results=tmp_path / "results",
+    )
+
+
+def go(config):
+    console = Console(record=True, width=150)
+    status = compare.main(config, console)
+    return status, console.export_text()
+
+
+def records(config):
+    return {
+        path.name: json.loads(path.read_text())
+        for path in (config.results / "compare").glob("*.json")
+    }
+
+
+def test_a_sweep_from_start_to_figure(config):
+    status, text = go(config)
+    assert status == 0
+    found = records(config)
+    assert len(found) == 2 * (1 + 2 * 2)
+    folder = config.results / "compare" / "digits-mlp"
+    for name in ("accuracy.csv", "accuracy.md", "accuracy.png"):
+        assert (folder / name).stat().st_size > 0
+        assert f"{folder / name}" in text
+    for record in found.values():
+        metrics, sparsity = record["metrics"], record["config"]["sparsity"]
+        assert metrics["weights"] == 64 * 256 + 256 * 128 + 128 * 10
+        kept = metrics["weights"] - round(sparsity * metrics["weights"])
+        assert metrics["kept_weights"] == kept
+        assert metrics["kept_parameters"] == kept + 256 + 128 + 10
+        assert 0 <= metrics["accuracy"] <= 1
+        assert len(record["history"]) == 1
+
+
+def test_methods_of_one_seed_share_everything_but_the_masks(config):
+    """At sparsity 0 any method is the dense network."""
+    go(dataclasses.replace(config, sparsities=(0.0,), seeds=1))
+    losses = {record["metrics"]["loss"] for record in records(config).values()}
+    assert len(records(config)) == 3
+    assert len(losses) == 1
+
+
+def test_finished_runs_are_not_done_again(config, monkeypatch):
+    go(config)
+    monkeypatch.setattr(compare, "run", lambda *_, **__: pytest.fail("a finished run was repeated"))
+    status, text = go(config)
+    assert status == 0
+    assert "10 of 10 runs are recorded already" in text
+
+
+def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on(config, monkeypatch):
+    real, calls = compare.run, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(args[1:4])
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(compare, "run", interrupted)
+    status, text = go(config)
+    assert status == 130
+    assert "Every finished run is recorded" in text
+    assert len(records(config)) == 3
+    status, text = go(config)
+    assert status == 0
+    assert "3 of 10 runs are recorded already" in text
+    assert calls[4] == calls[3]
+    assert len(calls) == 4 + 7
+
+
+def test_the_same_command_gives_the_same_numbers(config, tmp_path):
+    go(config)
+    again = dataclasses.replace(config, results=tmp_path / "again")
+    go(again)
+    first, second = records(config), records(again)
+    assert first.keys() == second.keys()
+    for name, record in first.items():
+        assert record["metrics"] == second[name]["metrics"]
+        assert record["history"] == second[name]["history"]
+
+
+def test_a_damaged_record_is_redone(config):
+    go(config)
+    name, record = next(iter(records(config).items()))
+    path = config.results / "compare" / name
+    path.write_text(path.read_text()[:100])
+    status, text = go(config)
+    assert status == 0
+    assert "is damaged" in text
+    assert "9 of 10 runs are recorded already" in text
+    assert records(config)[name]["metrics"] == record["metrics"]
+
+
+def test_a_full_disk_stops_with_a_message_and_loses_nothing(config, monkeypatch):
+    real, written = os.fsync, []
+
+    def full(handle):
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(1)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, text = go(config)
+    assert status == 1
+    assert "No space left on device" in text
+    assert len(records(config)) == 2
+    monkeypatch.undo()
+    status, text = go(config)
+    assert status == 0
+    assert "2 of 10 runs are recorded already" in text
+
+
+def test_masks_are_kept_on_request(config):
+    go(dataclasses.replace(config, save_masks=True, seeds=1, methods=("snip",), sparsities=(0.9,)))
+    assert len(list((config.results / "compare").glob("*.masks.npz"))) == 2
+
+
+def test_checkpoints_change_nothing_and_are_cleared(config, tmp_path):
+    small = dataclasses.replace(config, seeds=1, methods=("snip",), sparsities=(0.9,), epochs=2)
+    go(small)
+    saving = dataclasses.replace(small, checkpoint_epochs=1, results=tmp_path / "saving")
+    go(saving)
+    first, second = records(small), records(saving)
+    assert [r["metrics"] for r in first.values()] == [second[name]["metrics"] for name in first]
+    assert not list(tmp_path.glob("saving/compare/*.checkpoints"))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"sparsities": (0.9, 1.0)}, "in [0, 1), got 1.0"),
+        ({"sparsities": (-0.5,)}, "in [0, 1), got -0.5"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"methods": ()}, "at least one method"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 5000}, "5000"),
+        ({"limit": 10_000}, "10000"),
+        ({"label_smoothing": 1.5}, "label_smoothing"),
+        ({"sparsities": (0.99999,)}, "fewer than the 3 layers"),
+        ({"model": "lenet5"}, "12"),
+        ({"shortcut": "pad"}, "mlp has no field 'shortcut'"),
+        ({"dataset": "kmnist"}, "TFDS_DATA_DIR"),
+    ],
+)
+def test_bad_input_gives_one_clear_line(config, changes, message, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    status, text = go(dataclasses.replace(config, **changes))
+    assert status == 1
+    assert "error:" in text
+    assert message in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--dataset", "minst"], "mnist"),
+        (["--methods", "snippy"], "synflow"),
+        (["--model", "lenet"], "lenet5"),
+        (["--sparsity", "0.5"], "--sparsities"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_known_ones(arguments, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        tyro.cli(Compare, args=arguments)
+    assert stopped.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+def test_ctrl_c_in_the_middle(tmp_path):
+    command = [sys.executable, "-m", "experiments.compare", "--results", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 300
+    while len(list(tmp_path.glob("compare/*.json"))) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert "Every finished run is recorded" in text
+    assert "Traceback" not in text
+    finished = list(tmp_path.glob("compare/*.json"))
+    assert len(finished) >= 2
+    for path in finished:
+        json.loads(path.read_text())
+    assert not list(tmp_path.glob("compare/.*"))

@@ -1,0 +1,104 @@
+import numpy as np
+import polars as pl
+import pytest
+from rich.console import Console
+
+from experiments import report, results
+
+ACCURACIES = {
+    ("dense", 0.0): [0.97, 0.98],
+    ("snip", 0.9): [0.95, 0.96],
+    ("snip", 0.98): [0.80, 0.90],
+    ("random", 0.9): [0.90, 0.91],
+    ("random", 0.98): [0.10, 0.12],
+}
+
+
+def record(method, sparsity, seed, accuracy):
+    return {
+        "config": {
+            "dataset": "digits", "model": "mlp", "method": method, "sparsity": sparsity,
+            "seed": seed, "protocol": {"epochs": 3},
+        },
+        "metrics": {
+            "accuracy": accuracy, "kept_weights": round(1000 * (1 - sparsity)),
+            "kept_parameters": round(1000 * (1 - sparsity)) + 10,
+            "empty_layers": ["a/kernel"] if (method, sparsity) == ("random", 0.98) else [],
+        },
+        "seconds": {"scoring": 0.1 * (seed + 1), "training": 1.0},
+        "history": [], "versions": {}, "device": "", "date": "",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def frame():
+    return report.rows(
+        [
+            record(method, sparsity, seed, accuracy)
+            for (method, sparsity), accuracies in ACCURACIES.items()
+            for seed, accuracy in enumerate(accuracies)
+        ]
+    )
+
+
+def test_summary_against_numpy(frame):
+    table = report.summary(frame)
+    for row in table.iter_rows(named=True):
+        values = 100 * np.array(ACCURACIES[row["method"], row["sparsity"]])
+        assert row["accuracy"] == pytest.approx(values.mean())
+        assert row["spread"] == pytest.approx(values.std(ddof=1))
+        assert (row["lowest"], row["highest"]) == (values.min(), values.max())
+        assert row["seeds"] == 2
+        assert row["scoring_seconds"] == pytest.approx(0.15)
+    assert len(table) == len(ACCURACIES)
+
+
+def test_runs_of_other_settings_are_not_averaged_together(frame):
+    other = record("snip", 0.9, 0, 0.1)
+    other["config"]["protocol"] = {"epochs": 99}
+    both = pl.concat([frame, report.rows([other])])
+    assert len(report.summary(both)) == len(ACCURACIES) + 1
+
+
+def test_the_table_as_people_read_it(frame):
+    assert report.markdown(report.summary(frame)).splitlines() == [
+        "| method | 0.9 | 0.98 | scoring s |",
+        "| --- | --- | --- | --- |",
+        "| dense | 97.5 ± 0.7 |  |  |",
+        "| snip | 95.5 ± 0.7 | 85.0 ± 7.1 | 0.15 |",
+        "| random | 90.5 ± 0.7 | 11.0 ± 1.4 (empty layer) | 0.15 |",
+        "| parameters kept | 110 | 30 |  |",
+    ]
+
+
+def test_one_seed_has_no_spread():
+    frame = report.rows([record("snip", 0.9, 0, 0.5)])
+    assert "| snip | 50.0 | 0.1 |" in report.markdown(report.summary(frame))
+
+
+def test_files_are_written(frame, tmp_path):
+    console = Console(record=True, width=120)
+    files = report.write(frame, tmp_path / "deep", "a title", console)
+    assert [file.name for file in files] == ["accuracy.csv", "accuracy.md", "accuracy.png"]
+    assert pl.read_csv(files[0])["accuracy"].to_list() == pytest.approx(
+        [100 * np.mean(values) for values in ACCURACIES.values()]
+    )
+    assert files[1].read_text().startswith("# a title\n\n| method | 0.9 | 0.98 |")
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+    assert len(files[2].read_bytes()) > 10_000
+    assert "95.5 ± 0.7" in console.export_text()
+
+
+def test_the_command_gathers_records(tmp_path, capsys):
+    console = Console(record=True, width=120)
+    assert report.main(report.Report(results=tmp_path), console) == 1
+    assert "nothing is recorded" in console.export_text()
+    for seed in range(2):
+        one = record("snip", 0.9, seed, 0.5)
+        results.save(
+            results.path_of(tmp_path, "compare", one["config"]),
+            **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+        )
+    assert report.main(report.Report(results=tmp_path), console) == 0
+    assert "50.0 ± 0.0" in console.export_text()
+    assert len(list(tmp_path.glob("compare/digits-mlp-*/accuracy.png"))) == 1
