@@ -5,7 +5,6 @@ import pytest
 
 from prunejax.files import write_atomically
 
-
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -1,0 +1,58 @@
+"""Runs the benchmarks named, or all, and prints a Markdown table of each.
+
+python -m benchmarks                 all, some minutes on two cores
+python -m benchmarks steps imports   these
+"""
+
+import difflib
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jax
+
+from benchmarks import compilation, imports, scoring, selection, steps
+
+BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "steps": steps.run,
+    "scoring": scoring.run,
+    "selection": selection.run,
+    "imports": imports.run,
+    "compilation": compilation.run,
+}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [
+        [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in rows
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(names: list[str]) -> int:
+    """Runs and prints; returns the process's exit status."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], BENCHMARKS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        print(f"no benchmark {unknown[0]!r}.{hint} There are: {', '.join(BENCHMARKS)}")
+        return 2
+    device = jax.local_devices()[0].device_kind
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, jax {jax.__version__}, Python {platform.python_version()}, "
+        f"{device}, {os.cpu_count()} {platform.machine()} cores\n"
+    )
+    for name in names or BENCHMARKS:
+        print(f"## {name}\n\n{(sys.modules[BENCHMARKS[name].__module__].__doc__ or '').strip()}\n")
+        print(table(BENCHMARKS[name]()), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""What each pruning method costs, in training steps of the same network on the same batch."""
+
+from typing import Any
+
+import jax
+
+from benchmarks.steps import CASES
+from benchmarks.timing import in_turns
+from experiments.methods import METHODS, Subject
+from prunejax import masks, models, training
+
+
+def run() -> list[dict[str, Any]]:
+    """Rows: model, method, milliseconds (all rounds and the allocation), training steps."""
+    rows = []
+    for name, (shape, batch_size, repeats) in CASES.items():
+        model = models.build(name, num_classes=10)
+        key = jax.random.key(0)
+        batch = (
+            jax.random.normal(key, (batch_size, *shape)),
+            jax.random.randint(key, (batch_size,), 0, 10),
+        )
+        params, stats = training.init_variables(model, key, batch[0])
+        tx = training.masked(training.optimizer("sgd", 0.01))
+        step = training.make_train_step(model, tx)
+        state = training.init_state(params, stats, tx, key=key)
+        subject = Subject(
+            params=params,
+            masks=masks.make(params),
+            batch=batch,
+            training_loss=training.classification_loss(model, stats),
+            softened_loss=training.classification_loss(model, stats, temperature=200.0),
+            evaluation_loss=training.classification_loss(model, stats, train=False),
+            key=key,
+        )
+
+        def one_step(step: Any = step, batch: Any = batch) -> Any:
+            nonlocal state
+            state = step(state, batch)
+            return state
+
+        contestants: dict[str, Any] = {"one training step": one_step}
+        for method in ("random", "magnitude", "snip", "grasp", "synflow", "prospr", "erk"):
+            contestants[method] = lambda method=method, subject=subject: METHODS[method](
+                subject, 0.9
+            )
+        seconds = in_turns(contestants, repeats=max(3, repeats // 30), warmup=1)
+        rows += [
+            {
+                "model": name,
+                "method": method,
+                "ms": 1e3 * value,
+                "training steps": value / seconds["one training step"],
+            }
+            for method, value in seconds.items()
+        ]
+    return rows
