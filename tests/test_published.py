@@ -1,0 +1,59 @@
+"""What recorded runs claim, run again: minutes of training (`make test-slow`)."""
+
+import jax
+import pytest
+from rich.console import Console
+
+from experiments import compare, protocol
+from prunejax import data
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _optax_mixes_dtypes():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def has(dataset):
+    try:
+        data.load(dataset, "test", limit=10)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def test_digits_at_ninety_percent(tmp_path):
+    """The default comparison: gradient-based criteria stay within 2 points of dense."""
+    config = compare.Compare(sparsities=(0.9,), results=tmp_path)
+    console = Console(quiet=True)
+    found = {}
+    for record in compare.execute(config, console):
+        found.setdefault(record["config"]["method"], []).append(record["metrics"]["accuracy"])
+    means = {method: sum(values) / len(values) for method, values in found.items()}
+    assert means["dense"] >= 0.965
+    for method in ("snip", "grasp", "synflow", "prospr"):
+        assert means[method] >= means["dense"] - 0.02, method
+
+
+@pytest.mark.skipif(not has("mnist"), reason="needs mnist: set TFDS_DATA_DIR")
+@pytest.mark.parametrize("model, least", [("lenet_300_100", 0.98), ("lenet5", 0.989)])
+def test_mnist_dense(model, least):
+    settings = protocol.protocol_for("mnist", quick=False)
+    bench = protocol.workbench("mnist", model, settings)
+    assert protocol.run(bench, "dense", 0.0, 0).metrics["accuracy"] >= least
+
+
+def test_resnet20_prunes_and_learns_on_digits():
+    """The CIFAR path: batch normalisation, augmentation, the pad shortcut, and every criterion."""
+    settings = protocol.protocol_for(
+        "digits", quick=False, epochs=3, augment=True, schedule="step", batch_size=32
+    )
+    bench = protocol.workbench(
+        "digits", "resnet20", settings, shortcut="pad", stem_width=8, stage_widths=(8, 16, 16)
+    )
+    for method in ("snip", "grasp", "synflow", "prospr", "erk"):
+        outcome = protocol.run(bench, method, 0.8, 0)
+        assert outcome.metrics["empty_layers"] == []
+        assert outcome.metrics["accuracy"] > 0.5, method
