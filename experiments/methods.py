@@ -66,6 +66,7 @@ METHODS: dict[str, Method] = {
     "grasp": partial(unstructured, criterion="grasp", loss="softened_loss"),
     "synflow": partial(unstructured, criterion="synflow", loss="evaluation_loss"),
     "prospr": partial(unstructured, criterion="prospr"),
+    "grasp_unsoftened": partial(unstructured, criterion="grasp"),
     "iterative_snip": partial(unstructured, criterion="snip", rounds=100),
     "uniform": partial(unstructured, criterion="random", distribution="uniform"),
     "er": partial(unstructured, criterion="random", distribution="er"),
@@ -73,4 +74,5 @@ METHODS: dict[str, Method] = {
     "magnitude_uniform": partial(unstructured, criterion="magnitude", distribution="uniform"),
     "magnitude_erk": partial(unstructured, criterion="magnitude", distribution="erk"),
 }
-"""Name -> method. "uniform", "er" and "erk" are random pruning within layers."""
+"""Name -> method. "uniform", "er" and "erk" are random pruning within layers; "grasp_unsoftened" is
+GraSP on the plain loss, without its authors' temperature."""

@@ -211,9 +211,8 @@ def write(frame: pl.DataFrame, folder: Path, title: str, console: Console) -> li
     for position, name in enumerate(header):
         shown.add_column(name, justify="left" if position == 0 else "right")
     for line in lines:
-        if line[0] == DENSE:
-            line[1] += " (sparsity 0)"
-        shown.add_row(*line, end_section=line[0] == DENSE or line is lines[-2])
+        label = f"{DENSE} (sparsity 0)" if line[0] == DENSE else line[0]
+        shown.add_row(label, *line[1:], end_section=line[0] == DENSE or line is lines[-2])
     console.print(shown)
     files = [folder / name for name in ("accuracy.csv", "accuracy.md", "accuracy.png")]
     write_atomically(files[0], table.write_csv().encode())
