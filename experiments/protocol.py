@@ -131,9 +131,9 @@ def workbench(
     info = data.DATASETS[dataset]
     train = data.load(dataset, "train", limit=protocol.limit)
     test = data.load(dataset, "test")
-    model = models.build(
-        model_name, num_classes=info.classes, dtype=jnp.dtype(dtype).type, **model_options
-    )
+    # Without a dtype a layer computes in that of its parameters.
+    precise = models.build(model_name, num_classes=info.classes, **model_options)
+    model = precise if dtype == "float32" else precise.clone(dtype=jnp.dtype(dtype).type)
     steps = protocol.epochs * data.batches_per_epoch(len(train.labels), protocol.batch_size)
     rate = training.learning_rate(protocol.schedule, protocol.learning_rate, max(steps, 1))
     tx = training.masked(
@@ -164,7 +164,7 @@ def workbench(
         losses={
             "training_loss": training.classification_loss(model, batch_stats),
             "softened_loss": training.classification_loss(model, batch_stats, temperature=200.0),
-            "evaluation_loss": training.classification_loss(model, batch_stats, train=False),
+            "evaluation_loss": training.classification_loss(precise, batch_stats, train=False),
         },
     )
 

@@ -330,7 +330,7 @@ def _refuse_nan(names: list[str], leaves: list[Array]) -> None:
             raise ValueError(
                 f"{found} of {leaf.size} scores of {key!r} are NaN: the loss, or a gradient that "
                 "the criterion takes, is not finite there. Look at the inputs and the parameters; "
-                "in deep networks without normalisation use float64 (jax.enable_x64)"
+                "deep networks may need float64 (jax.enable_x64)"
             )
 
 

@@ -2,18 +2,25 @@
 
 import difflib
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, SupportsFloat
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from prunejax import allocation
 from prunejax import masks as masks_lib
-from prunejax.criteria import CRITERIA, Criterion, LossFn
+from prunejax.criteria import CRITERIA, Criterion, LossFn, synflow
 
 ROUNDS: dict[str, int] = {"synflow": 100}
 """The rounds that a criterion's authors prescribe, where it is more than one."""
+
+
+DOUBLE_PRECISION: frozenset[Criterion] = frozenset({synflow})
+"""Criteria that are computed in float64, as their authors do: synaptic flow leaves float32's range
+in networks of thirty layers."""
 
 
 def _exponential(sparsity: float, fraction: float) -> float:
@@ -56,7 +63,7 @@ def prune(
 
     A round scores the network that the rounds before left, and removes the lowest scores up to
     the schedule's sparsity; what is pruned stays pruned. One compiled program serves all rounds,
-    and all calls with the same ``criterion`` and ``loss_fn``.
+    and all calls with the same ``criterion`` and ``loss_fn``. SynFlow is computed in float64.
 
     Args:
       params: the network's parameters.
@@ -88,19 +95,23 @@ def prune(
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     _refuse_denser(masks, sparsity)
-    for done in range(1, rounds + 1):
-        round_key = None if key is None else jax.random.fold_in(key, done)
-        scores = _score(params, masks, batch, round_key, criterion=score, loss_fn=loss_fn)
-        masks = allocation.allocate(
-            scores,
-            # The last round is exact whatever the schedule's rounding does.
-            sparsity if done == rounds else SCHEDULES[schedule](sparsity, done / rounds),
-            distribution=distribution,
-            masks=masks,
-            allow_empty=allow_empty,
-        )
-        if on_round is not None:
-            on_round(done, rounds)
+    double = score in DOUBLE_PRECISION
+    with jax.enable_x64(True) if double else nullcontext():
+        if double:
+            params, batch = _as_float64(params), _as_float64(batch)
+        for done in range(1, rounds + 1):
+            round_key = None if key is None else jax.random.fold_in(key, done)
+            scores = _score(params, masks, batch, round_key, criterion=score, loss_fn=loss_fn)
+            masks = allocation.allocate(
+                scores,
+                # The last round is exact whatever the schedule's rounding does.
+                sparsity if done == rounds else SCHEDULES[schedule](sparsity, done / rounds),
+                distribution=distribution,
+                masks=masks,
+                allow_empty=allow_empty,
+            )
+            if on_round is not None:
+                on_round(done, rounds)
     return masks
 
 
@@ -115,6 +126,17 @@ def _score(
     loss_fn: LossFn | None,
 ) -> PyTree:
     return criterion(params, masks, batch, loss_fn=loss_fn, key=key)
+
+
+def _as_float64(tree: PyTree) -> PyTree:
+    return jax.tree.map(
+        lambda leaf: (
+            jnp.asarray(leaf, jnp.float64)
+            if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+            else leaf
+        ),
+        tree,
+    )
 
 
 def _resolve(criterion: str | Criterion, rounds: int | None) -> tuple[Criterion, int]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prunejax import masks
+from prunejax import allocation, criteria, masks
 from prunejax.pruning import prune
 
 
@@ -154,3 +154,39 @@ def test_nan_loss_is_reported_by_leaf(params, batch):
         prune(
             params, masks.make(params), batch, criterion="snip", sparsity=0.5, loss_fn=broken
         )  # fmt: skip
+
+
+def test_synflow_does_not_overflow_in_deep_networks():
+    """Sixty layers of gain 8: a flow of 1e54, far outside float32."""
+    keys = jax.random.split(jax.random.key(0), 60)
+    params = {
+        f"l{i:02}": {"kernel": 0.1 + jax.random.uniform(key, (13, 13))}
+        for i, key in enumerate(keys)
+    }
+
+    def loss(params, batch):
+        hidden = batch[0]
+        for name in sorted(params):
+            hidden = hidden @ params[name]["kernel"]
+        return jnp.zeros((), hidden.dtype), hidden
+
+    made, data = masks.make(params), (jnp.ones((2, 13)), jnp.zeros(2, jnp.int32))
+    pruned = prune(params, made, data, criterion="synflow", sparsity=0.5, rounds=1, loss_fn=loss)
+    # The reference: flow through a weight is what comes in times what goes out, in NumPy.
+    kernels = [np.asarray(params[name]["kernel"], np.float64) for name in sorted(params)]
+    ahead, behind = [np.ones(13)], [np.ones(13)]
+    for kernel in kernels:
+        ahead.append(ahead[-1] @ kernel)
+    for kernel in reversed(kernels):
+        behind.append(kernel @ behind[-1])
+    assert ahead[-1].sum() > 1e50
+    flows = np.stack([
+        np.outer(ahead[i], behind[59 - i]) * kernel for i, kernel in enumerate(kernels)
+    ])  # fmt: skip
+    kept = np.stack([np.asarray(pruned[name]["kernel"]) for name in sorted(params)])
+    assert kept.sum() == flows.size // 2
+    assert flows[kept].min() > flows[~kept].max()
+    assert not jax.config.jax_enable_x64
+    scores = criteria.synflow(params, made, data, loss_fn=loss, key=None)
+    with pytest.raises(ValueError, match=r"NaN.*float64"):
+        allocation.allocate(scores, 0.5)

@@ -121,6 +121,7 @@ def test_criterion_refuses_masks_of_another_network(criterion):
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
+@jax.numpy_dtype_promotion("standard")  # SynFlow: float64 weights, float32 running statistics
 def test_method_prunes_exactly_and_deterministically(name):
     params, _, made, batch = case()
     subject = Subject(

@@ -17,8 +17,9 @@ def synflow(params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: 
     ones with every parameter replaced by its absolute value. Use it with ``pruning.prune`` and 100
     rounds (``pruning.ROUNDS``): one round removes whole layers of deep networks.
 
-    R grows with every layer and can leave float32's range in networks of more than about fifty
-    layers; then the scores are not finite and allocation says so. Run it in float64 then.
+    R grows with every layer and leaves float32's range in networks of about thirty: then every
+    score is NaN, which allocation refuses. ``pruning.prune`` therefore computes it in float64; the
+    network must follow its parameters' dtype there (linen: ``dtype=None``).
 
     Args:
       params: the network's parameters.
@@ -44,7 +45,12 @@ def synflow(params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: 
     def flow(weights: PyTree) -> Float[Array, ""]:
         return jnp.sum(prunable.outputs(loss_fn, prunable.merge(weights, absolute), ones))
 
-    return jax.tree.map(jnp.multiply, weights, jax.grad(flow)(weights))
+    total, slopes = jax.value_and_grad(flow)(weights)
+    return jax.tree.map(
+        lambda weight, slope: jnp.where(jnp.isfinite(total), weight * slope, jnp.nan),
+        weights,
+        slopes,
+    )
 
 
 def _one_example_of_ones(leaf: Any) -> Array:
