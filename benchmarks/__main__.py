@@ -14,12 +14,13 @@ from typing import Any
 
 import jax
 
-from benchmarks import compilation, imports, scoring, selection, steps
+from benchmarks import compilation, filters, imports, scoring, selection, steps
 
 BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "steps": steps.run,
     "scoring": scoring.run,
     "selection": selection.run,
+    "filters": filters.run,
     "imports": imports.run,
     "compilation": compilation.run,
 }

@@ -9,6 +9,7 @@ Networks are pruned at initialisation and then trained. Each run is recorded as 
 never done twice: stop with Ctrl-C, start again with the same command, and it goes on.
 """
 
+import os
 import sys
 import time
 import warnings
@@ -29,10 +30,11 @@ from rich.progress import (
 )
 
 from experiments import report, results
-from experiments.methods import METHODS
-from experiments.protocol import DENSE, Protocol, Workbench, protocol_for, run, workbench
+from experiments.methods import METHODS, settings
+from experiments.protocol import DENSE, VERSION, Protocol, Workbench, protocol_for, run, workbench
 from prunejax import allocation, data, training
 from prunejax import masks as masks_lib
+from prunejax.files import write_atomically
 from prunejax.models import MODELS
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ class Compare:
         """The settings of the runs."""
         return protocol_for(
             self.dataset,
+            self.model,
             quick=self.quick,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -144,14 +147,26 @@ def check(config: Compare) -> None:
     if not config.methods:
         raise ValueError("name at least one method")
     protocol = config.protocol()
+    if not config.sparsities:
+        raise ValueError("name at least one sparsity")
     for name in ("epochs", "batch_size", "score_examples"):
         if getattr(protocol, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(protocol, name)}")
+    for name in ("weight_decay", "checkpoint_epochs"):
+        if getattr(protocol, name) < 0:
+            raise ValueError(f"{name} must not be negative, got {getattr(protocol, name)}")
+    if not 0 < protocol.learning_rate < float("inf"):
+        raise ValueError(f"learning_rate must be positive, got {protocol.learning_rate}")
+    if not 0 <= protocol.label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {protocol.label_smoothing}")
+    if not 0 <= protocol.momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {protocol.momentum}")
 
 
 def plan(config: Compare) -> Iterator[dict[str, Any]]:
     """The configuration of every run: seed by seed, the dense network first."""
     shared = {
+        "version": VERSION,
         "dataset": config.dataset,
         "model": config.model,
         "model_options": config.model_options(),
@@ -164,10 +179,16 @@ def plan(config: Compare) -> Iterator[dict[str, Any]]:
         },
     }
     for seed in range(config.seeds):
-        yield {**shared, "method": DENSE, "sparsity": 0.0, "seed": seed}
+        yield {**shared, "method": DENSE, "method_settings": {}, "sparsity": 0.0, "seed": seed}
         for method in dict.fromkeys(config.methods):
             for sparsity in dict.fromkeys(config.sparsities):
-                yield {**shared, "method": method, "sparsity": sparsity, "seed": seed}
+                yield {
+                    **shared,
+                    "method": method,
+                    "method_settings": settings(method),
+                    "sparsity": sparsity,
+                    "seed": seed,
+                }
 
 
 def execute(config: Compare, console: Console) -> list[results.Record]:
@@ -178,20 +199,26 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
       console: where progress is shown.
 
     Returns:
-      The records of all runs, in the order of the plan.
+      The records of all runs but those whose method failed, in the order of the plan.
 
     Raises:
       KeyboardInterrupt: it was stopped; what is finished is recorded.
     """
     runs = list(plan(config))
     paths = [results.path_of(config.results, EXPERIMENT, one) for one in runs]
-    found = [results.load(path, one) for path, one in zip(paths, runs, strict=True)]
+    found = [
+        results.load(path, one, needs=report.NEEDS)
+        if not config.save_masks or _masks_path(path).exists()
+        else None
+        for path, one in zip(paths, runs, strict=True)
+    ]
     missing = sum(record is None for record in found)
     if missing < len(runs):
         console.print(f"{len(runs) - missing} of {len(runs)} runs are recorded already")
     if missing == 0:
         return [record for record in found if record is not None]
 
+    _refuse_unwritable(config.results / EXPERIMENT)
     bench = workbench(
         config.dataset,
         config.model,
@@ -205,17 +232,23 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
         for index, (path, one) in enumerate(zip(paths, runs, strict=True)):
             if found[index] is not None:
                 continue
-            title = f"{one['method']} at {one['sparsity']:.4g}, seed {one['seed']}"
+            title = f"{one['method']} at {one['sparsity']}, seed {one['seed']}"
             progress.update(current, description=title, completed=0)
-            found[index] = _run_and_record(
-                bench,
-                one,
-                path,
-                config,
-                lambda stage, done, of, title=title: progress.update(
-                    current, description=f"{title}: {stage}", completed=done, total=of
-                ),
-            )
+            try:
+                found[index] = _run_and_record(
+                    bench,
+                    one,
+                    path,
+                    config,
+                    lambda stage, done, of, title=title: progress.update(
+                        current, description=f"{title}: {stage}", completed=done, total=of
+                    ),
+                )
+            except ValueError as error:
+                # What stops the dense network stops all; what stops a method stops only it.
+                if one["method"] == DENSE:
+                    raise
+                console.print(f"[bold red]{title} failed:[/] {error}", soft_wrap=True)
             progress.advance(overall)
     return [record for record in found if record is not None]
 
@@ -235,7 +268,7 @@ def _run_and_record(
         checkpoints=checkpoints,
     )
     if config.save_masks:
-        masks_lib.save(path.with_suffix(".masks.npz"), outcome.masks)
+        masks_lib.save(_masks_path(path), outcome.masks)
     record = results.save(
         path,
         config=one,
@@ -246,6 +279,15 @@ def _run_and_record(
     if checkpoints is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
     return record
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Raises OSError before hours of training rather than after."""
+    write_atomically(folder / ".writable", b"").unlink()
+
+
+def _masks_path(path: Path) -> Path:
+    return path.with_suffix(".masks.npz")
 
 
 def _progress(console: Console) -> Progress:
@@ -271,6 +313,11 @@ def main(config: Compare, console: Console | None = None) -> int:
                 f"[yellow]warning:[/] {message}", soft_wrap=True
             )
             records = execute(config, console)
+        frame = report.rows(records)
+        folder = report.folder_of(frame, config.results, EXPERIMENT)
+        console.print()
+        title = f"{config.model} on {config.dataset}"
+        files = report.write(frame, folder, title, console, report.details(records[-1]))
     except KeyboardInterrupt:
         console.print(
             "\n[bold]stopped.[/] Every finished run is recorded; the same command goes on from "
@@ -280,18 +327,19 @@ def main(config: Compare, console: Console | None = None) -> int:
     except (ValueError, OSError) as error:
         console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
         return 1
-    folder = config.results / EXPERIMENT / f"{config.dataset}-{config.model}"
-    title = f"{config.model} on {config.dataset}"
-    console.print()
-    files = report.write(report.rows(records), folder, title, console)
-    kept = {len(record["metrics"]["empty_layers"]) for record in records}
-    if kept != {0}:
-        console.print("some networks lost a whole layer: see empty_layers in accuracy.csv")
     console.print(f"{len(records)} runs, {time.perf_counter() - started:.0f} s. Written:")
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
+    if failed := sum(1 for _ in plan(config)) - len(records):
+        console.print(f"[bold red]{failed} runs failed[/], see above; their cells are '-'.")
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Compare, description=__doc__)))
+    status = main(tyro.cli(Compare, prog="python -m experiments.compare", description=__doc__))
+    sys.stdout.flush()
+    if status == INTERRUPTED:
+        # A program may still be compiling in a thread, which a normal exit does not survive.
+        os._exit(status)
+    sys.exit(status)

@@ -21,6 +21,7 @@ class Subject(NamedTuple):
       softened_loss: the same with the logits divided by 200, as GraSP's authors do.
       evaluation_loss: the training loss, normalising by the running statistics.
       key: a key from ``jax.random.key``.
+      on_round: told (round, rounds) as an iterative method goes on.
     """
 
     params: PyTree
@@ -30,6 +31,7 @@ class Subject(NamedTuple):
     softened_loss: LossFn
     evaluation_loss: LossFn
     key: Any
+    on_round: Callable[[int, int], None] | None = None
 
 
 Method = Callable[[Subject, float], PyTree]
@@ -56,6 +58,7 @@ def unstructured(
         key=subject.key,
         rounds=rounds,
         distribution=distribution,
+        on_round=subject.on_round,
     )
 
 
@@ -76,3 +79,14 @@ METHODS: dict[str, Method] = {
 }
 """Name -> method. "uniform", "er" and "erk" are random pruning within layers; "grasp_unsoftened" is
 GraSP on the plain loss, without its authors' temperature."""
+
+
+def settings(name: str) -> dict[str, Any]:
+    """What a method's name stands for, so that a record of another meaning is not taken for it."""
+    method = METHODS[name]
+    if not isinstance(method, partial):
+        return {"function": method.__name__}
+    chosen = dict(method.keywords)
+    if chosen.get("rounds") is None and "criterion" in chosen:
+        chosen["rounds"] = pruning.ROUNDS.get(chosen["criterion"], 1)
+    return {"function": method.func.__name__, **chosen}

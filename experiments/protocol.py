@@ -14,6 +14,8 @@ from prunejax import data, models, training
 from prunejax import masks as masks_lib
 
 DENSE = "dense"
+VERSION = 2
+"""Part of every run's configuration; raised when what a run does changes."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,18 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 """Each data set's default protocol; CIFAR's is that of Cunegatti et al. 2024, appendix A.3."""
 
+WEIGHT_DECAY: dict[tuple[str, str], float] = {
+    (dataset, "wide_resnet28_2"): 5e-4 for dataset in ("cifar10", "cifar100")
+}
+"""Where a model's weight decay is not its data set's (appendix A.3 again)."""
 
-def protocol_for(dataset: str, *, quick: bool, **given: Any) -> Protocol:
-    """The data set's protocol with what was given in the place of its defaults.
+
+def protocol_for(dataset: str, model: str, *, quick: bool, **given: Any) -> Protocol:
+    """A network's protocol, with what was given in the place of its defaults.
 
     Args:
       dataset: a name in ``prunejax.data.DATASETS``.
+      model: a name in ``prunejax.models.MODELS``.
       quick: a few epochs on at most 2,000 examples, to see that everything works.
       **given: fields of ``Protocol``; None keeps the default.
 
@@ -84,6 +92,8 @@ def protocol_for(dataset: str, *, quick: bool, **given: Any) -> Protocol:
       The protocol.
     """
     protocol = PROTOCOLS[dataset]
+    decay = WEIGHT_DECAY.get((dataset, model), protocol.weight_decay)
+    protocol = replace(protocol, weight_decay=decay)
     if quick:
         protocol = replace(
             protocol, epochs=3, limit=None if dataset == "digits" else 2000, score_examples=256
@@ -102,6 +112,9 @@ class Workbench(NamedTuple):
     train_step: training.TrainStep
     eval_step: training.EvalStep
     losses: dict[str, Any]
+    prepare: Callable[[Any], Any]
+    placement: training.Placement
+    compiled: set[str]
 
 
 def workbench(
@@ -129,7 +142,19 @@ def workbench(
       FileNotFoundError: the data set is not on this machine; the message says how to get it.
     """
     info = data.DATASETS[dataset]
-    train = data.load(dataset, "train", limit=protocol.limit)
+    # Crops are padded before images are standardised, so that their border is black.
+    train = data.load(dataset, "train", limit=protocol.limit, normalize=not protocol.augment)
+    statistics = data.statistics(dataset)
+
+    def prepare(images: Any) -> Any:
+        if not protocol.augment:
+            return images
+        return data.normalize(images, statistics, info.maximum)
+
+    def augment(key: Any, images: Any) -> Any:
+        return prepare(data.augment(key, images))
+
+    placement = _placement(protocol.batch_size)
     test = data.load(dataset, "test")
     # Without a dtype a layer computes in that of its parameters.
     precise = models.build(model_name, num_classes=info.classes, **model_options)
@@ -158,7 +183,8 @@ def workbench(
             model,
             tx,
             label_smoothing=protocol.label_smoothing,
-            augment=data.augment if protocol.augment else None,
+            augment=augment if protocol.augment else None,
+            placement=placement,
         ),
         eval_step=training.make_eval_step(model),
         losses={
@@ -166,7 +192,17 @@ def workbench(
             "softened_loss": training.classification_loss(model, batch_stats, temperature=200.0),
             "evaluation_loss": training.classification_loss(precise, batch_stats, train=False),
         },
+        prepare=prepare,
+        placement=placement,
+        compiled=set(),
     )
+
+
+def _placement(batch_size: int) -> training.Placement:
+    """As many local devices as share a batch evenly."""
+    devices = jax.local_devices()
+    sharing = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    return training.data_parallel(devices[:sharing])
 
 
 class Outcome(NamedTuple):
@@ -220,8 +256,9 @@ def run(
 
     on_stage("scoring", 0, 1)
     batch_size = min(bench.protocol.score_examples, len(bench.train.labels))
-    batch = next(data.batches(bench.train, batch_size=batch_size, key=batch_key))
-    started = time.perf_counter()
+    images, labels = next(data.batches(bench.train, batch_size=batch_size, key=batch_key))
+    batch = (bench.prepare(images), labels)
+    scoring = 0.0
     if method != DENSE:
         subject = Subject(
             params=params,
@@ -229,9 +266,15 @@ def run(
             batch=batch,
             **bench.losses,
             key=method_key,
+            on_round=lambda done, of: on_stage("scoring", done, of),
         )
+        if method not in bench.compiled:
+            # Scoring is timed without compiling: the first time, it is done twice.
+            METHODS[method](subject, sparsity)
+            bench.compiled.add(method)
+        started = time.perf_counter()
         masks = jax.block_until_ready(METHODS[method](subject, sparsity))
-    scoring = time.perf_counter() - started
+        scoring = time.perf_counter() - started
 
     state = training.init_state(params, batch_stats, bench.tx, key=train_key, masks=masks)
     started = time.perf_counter()
@@ -241,11 +284,13 @@ def run(
         bench.train,
         epochs=bench.protocol.epochs,
         batch_size=bench.protocol.batch_size,
+        placement=bench.placement,
         on_epoch=lambda progress: on_stage("training", progress.epoch, progress.epochs),
         checkpoints=checkpoints,
         checkpoint_every=_checkpoint_steps(bench),
     )
     trained = time.perf_counter() - started
+    masks = state.masks  # those it was trained under, also where it went on from a checkpoint
     tested = training.evaluate(bench.eval_step, state.params, state.batch_stats, bench.test)
     weights = sum(mask.size for mask in jax.tree.leaves(masks))
     return Outcome(

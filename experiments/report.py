@@ -34,6 +34,10 @@ class Report:
     results: Path = Path("results")
 
 
+NEEDS = ("accuracy", "kept_weights", "kept_parameters", "empty_layers")
+"""The metrics that a record must have to be reported."""
+
+
 def rows(records: Sequence[results.Record]) -> pl.DataFrame:
     """One row a run: what identifies it and its numbers.
 
@@ -63,7 +67,7 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
                     {
                         name: value
                         for name, value in record["config"].items()
-                        if name not in ("method", "sparsity", "seed")
+                        if name not in ("method", "method_settings", "sparsity", "seed")
                     }
                 )[:6],
             }
@@ -193,7 +197,24 @@ def figure(table: pl.DataFrame, path: Path, title: str) -> None:
     write_atomically(path, image.getvalue())
 
 
-def write(frame: pl.DataFrame, folder: Path, title: str, console: Console) -> list[Path]:
+def details(record: results.Record) -> str:
+    """One paragraph on what the runs of a comparison share: settings, versions, device, date."""
+    protocol = ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in record["config"].get("protocol", {}).items()
+        if value is not None
+    )
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    return (
+        "Test accuracy in %, mean ± sample standard deviation over seeds; columns are the fraction "
+        "of prunable weights removed; scoring in seconds, the median over runs.\n\n"
+        f"Settings: {protocol}. {versions}. {record['device']}, {record['date']}.\n"
+    )
+
+
+def write(
+    frame: pl.DataFrame, folder: Path, title: str, console: Console, about: str = ""
+) -> list[Path]:
     """Prints one comparison's table, and writes it as CSV and Markdown beside the figure.
 
     Args:
@@ -201,6 +222,7 @@ def write(frame: pl.DataFrame, folder: Path, title: str, console: Console) -> li
       folder: where to; made where it is missing.
       title: of table and figure.
       console: where to print.
+      about: a paragraph for the Markdown file, from ``details``.
 
     Returns:
       The files written.
@@ -216,17 +238,31 @@ def write(frame: pl.DataFrame, folder: Path, title: str, console: Console) -> li
     console.print(shown)
     files = [folder / name for name in ("accuracy.csv", "accuracy.md", "accuracy.png")]
     write_atomically(files[0], table.write_csv().encode())
-    write_atomically(files[1], f"# {title}\n\n{markdown(table)}".encode())
+    write_atomically(files[1], f"# {title}\n\n{markdown(table)}\n{about}".encode())
     figure(table, files[2], title)
     return files
+
+
+def folder_of(frame: pl.DataFrame, root: Path, experiment: str) -> Path:
+    """Where one comparison's files go: a folder for each data set, model and settings."""
+    dataset, model, settings = frame.select("dataset", "model", "settings").row(0)
+    return root / experiment / f"{dataset}-{model}-{settings}"
 
 
 def main(config: Report, console: Console | None = None) -> int:
     """Reports every comparison that is recorded; returns the exit status."""
     console = Console() if console is None else console
+    try:
+        return _report(config, console)
+    except (OSError, ValueError, TypeError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        return 1
+
+
+def _report(config: Report, console: Console) -> int:
     records = [
         record
-        for record in results.load_all(config.results, config.experiment)
+        for record in results.load_all(config.results, config.experiment, needs=NEEDS)
         if "method" in record["config"]
     ]
     if not records:
@@ -235,15 +271,22 @@ def main(config: Report, console: Console | None = None) -> int:
             f"python -m experiments.{config.experiment} first"
         )
         return 1
-    ordered = rows(records).sort(
+    unordered = rows(records)
+    ordered = unordered.sort(
         pl.col("method") != DENSE, "method", "sparsity", "seed", maintain_order=True
     )
     for (dataset, model, settings), part in ordered.group_by(
         "dataset", "model", "settings", maintain_order=True
     ):
-        name = f"{dataset}-{model}-{settings}"
-        folder = config.results / config.experiment / name
-        files = write(part, folder, f"{model} on {dataset} ({settings})", console)
+        folder = folder_of(part, config.results, config.experiment)
+        of_settings = [
+            record
+            for record, row in zip(records, unordered.iter_rows(named=True), strict=True)
+            if (row["dataset"], row["model"], row["settings"]) == (dataset, model, settings)
+        ]
+        about = details(of_settings[0])
+        files = write(part, folder, f"{model} on {dataset} ({settings})", console, about)
+        console.print(about.splitlines()[-1], highlight=False)
         console.print("written: " + ", ".join(str(file) for file in files), soft_wrap=True)
     return 0
 

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -73,15 +73,23 @@ def save(
     return record
 
 
-def load(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None) -> Record | None:
+def load(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any] | None = None,
+    *,
+    needs: Sequence[str] = (),
+    set_aside: bool = True,
+) -> Record | None:
     """Reads a run's record.
 
-    A damaged file is set aside as ``<name>.json.damaged`` with a warning, so that the run is done
-    again and nothing is lost.
+    A damaged file is set aside as ``<name>.json.damaged`` with a warning, so that the run can be
+    done again and nothing is lost.
 
     Args:
       path: from ``path_of``.
       config: what the record's configuration must be.
+      needs: the metrics that it must have.
+      set_aside: whether to rename a damaged file, or only to warn.
 
     Returns:
       The record, or None where there is none that can be used.
@@ -90,27 +98,36 @@ def load(path: str | os.PathLike[str], config: Mapping[str, Any] | None = None) 
     try:
         record = json.loads(path.read_text())
         missing = [field for field in FIELDS if field not in record]
+        if not missing:
+            metrics = dict(record["metrics"])
+            missing = [f"metrics/{name}" for name in needs if metrics.get(name) is None]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
-        if config is not None and record["config"] != plain(config):
+        named = config_hash(record["config"]) == path.stem
+        if not named or (config is not None and record["config"] != plain(config)):
             raise ValueError("its configuration is not the one that its name stands for")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
+        if not set_aside:
+            warnings.warn(f"{path} is left out: it is damaged ({error})", stacklevel=2)
+            return None
         aside = path.with_suffix(".json.damaged")
         path.replace(aside)
         warnings.warn(
-            f"{path} is damaged ({error}); it is kept as {aside.name} and the run is done again",
+            f"{path} is damaged ({error}); it is kept as {aside.name}, and its run done again",
             stacklevel=2,
         )
         return None
     return record
 
 
-def load_all(results: str | os.PathLike[str], experiment: str) -> Iterator[Record]:
-    """All usable records of an experiment, in the order of their names."""
+def load_all(
+    results: str | os.PathLike[str], experiment: str, *, needs: Sequence[str] = ()
+) -> Iterator[Record]:
+    """All usable records of an experiment, in the order of their names; see ``load``."""
     for path in sorted((Path(results) / experiment).glob("*.json")):
-        record = load(path)
+        record = load(path, needs=needs, set_aside=False) if path.is_file() else None
         if record is not None:
             yield record
 

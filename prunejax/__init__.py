@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         checkpoint,
         criteria,
         data,
+        filters,
         masks,
         models,
+        network,
         pruning,
         training,
     )
@@ -27,8 +29,10 @@ __all__ = [
     "checkpoint",
     "criteria",
     "data",
+    "filters",
     "masks",
     "models",
+    "network",
     "pruning",
     "training",
 ]

@@ -29,7 +29,7 @@ def allocate(
     masks: PyTree | None = None,
     allow_empty: bool = False,
 ) -> PyTree:
-    """Keeps the weights of the highest scores, exactly ``round((1 - sparsity) * weights)`` of them.
+    """Keeps the weights of the highest scores, exactly ``kept_weights(weights, sparsity)`` of them.
 
     Ties are broken by a fixed hash of the weight's position, so that the answer is deterministic
     and equal scores do not favour the first layers.
@@ -40,7 +40,8 @@ def allocate(
         a jitted schedule, where it is traced, pass counts to ``keep`` or ``keep_per_leaf``.)
       distribution: how the kept weights are shared among the leaves: one of ``DISTRIBUTIONS``.
       masks: weights that are pruned already and stay so (iterative pruning); they count towards
-        ``sparsity``.
+        ``sparsity``. (A layer-wise distribution inside jit, where it cannot count what a layer has
+        left, keeps fewer where a layer has less than its share.)
       allow_empty: whether a leaf may lose all of its weights (``masks.empty`` lists those that
         did). By default every leaf keeps at least the one of its highest score.
 
@@ -55,15 +56,17 @@ def allocate(
     sparsity = check_sparsity(sparsity)
     names, leaves, _ = _flatten(scores)
     _refuse_nan(names, leaves)
-    if masks is not None:
-        masks_lib.validate(scores, masks)
+    alive = _alive(scores, masks, len(leaves))
     shapes = [leaf.shape for leaf in leaves]
     if distribution == "global":
         weights = sum(math.prod(shape) for shape in shapes)
         total = kept_weights(weights, sparsity)
         _refuse_too_few(total, len(leaves), sparsity, allow_empty)
         return keep(scores, total, masks=masks, allow_empty=allow_empty)
-    counts = leaf_counts(shapes, sparsity, distribution, allow_empty=allow_empty)
+    left = None
+    if masks is not None and not any(isinstance(mask, Tracer) for mask in alive):
+        left = [int(jnp.sum(mask)) for mask in alive]
+    counts = leaf_counts(shapes, sparsity, distribution, left=left, allow_empty=allow_empty)
     return keep_per_leaf(scores, counts, masks=masks)
 
 
@@ -87,7 +90,7 @@ def keep(
       ValueError: ``scores`` hold no floating point array.
     """
     _, leaves, structure = _flatten(scores)
-    alive = [None] * len(leaves) if masks is None else jax.tree.leaves(masks)
+    alive = _alive(scores, masks, len(leaves))
     kept = _keep_together(tuple(leaves), tuple(alive), count, allow_empty=allow_empty)
     return jax.tree_util.tree_unflatten(structure, kept)
 
@@ -109,7 +112,7 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
     _, leaves, structure = _flatten(scores)
     if len(counts) != len(leaves):
         raise ValueError(f"{len(counts)} counts were given for {len(leaves)} leaves")
-    alive = [None] * len(leaves) if masks is None else jax.tree.leaves(masks)
+    alive = _alive(scores, masks, len(leaves))
     kept = [
         _keep_together((leaf,), (mask,), count, allow_empty=True)[0]
         for leaf, mask, count in zip(leaves, alive, counts, strict=True)
@@ -137,7 +140,7 @@ def check_sparsity(sparsity: SupportsFloat) -> float:
 
 
 def kept_weights(weights: int, sparsity: float) -> int:
-    """How many of so many weights a sparsity keeps: ``round((1 - sparsity) * weights)``."""
+    """How many of so many weights a sparsity keeps: ``weights - round(sparsity * weights)``."""
     return weights - round(sparsity * weights)
 
 
@@ -146,6 +149,7 @@ def leaf_counts(
     sparsity: SupportsFloat,
     distribution: str,
     *,
+    left: Sequence[int] | None = None,
     allow_empty: bool = False,
 ) -> list[int]:
     """How many weights each layer keeps; the sum is exact.
@@ -158,6 +162,7 @@ def leaf_counts(
       shapes: the layers' kernel shapes, ``(..., fan_in, fan_out)`` as Flax stores them.
       sparsity: the fraction of all weights to remove, in [0, 1).
       distribution: "uniform", "er" or "erk".
+      left: how many weights each layer has left, by default all.
       allow_empty: whether a count may be 0.
 
     Returns:
@@ -175,31 +180,33 @@ def leaf_counts(
     total = kept_weights(int(sizes.sum()), sparsity)
     _refuse_too_few(total, len(sizes), sparsity, allow_empty)
     raw = np.array([DENSITIES[distribution](shape) for shape in shapes], np.float64)
-    least = np.zeros_like(sizes) if allow_empty else np.minimum(sizes, 1)
+    most = sizes if left is None else np.asarray(left, np.int64)
+    total = min(total, int(most.sum()))
+    least = np.zeros_like(sizes) if allow_empty else np.minimum(most, 1)
 
-    wanted = _share(raw * sizes, sizes, total)
-    counts = np.clip(np.floor(wanted + 1e-9).astype(np.int64), least, sizes)
+    wanted = _share(raw * sizes, most, total)
+    counts = np.clip(np.floor(wanted + 1e-9).astype(np.int64), least, most)
     by_remainder = np.argsort(-(wanted - counts), kind="stable")
     while (missing := total - int(counts.sum())) != 0:
         step = 1 if missing > 0 else -1
         order = by_remainder if missing > 0 else by_remainder[::-1]
-        movable = [i for i in order if least[i] <= counts[i] + step <= sizes[i]]
+        movable = [i for i in order if least[i] <= counts[i] + step <= most[i]]
         counts[movable[: abs(missing)]] += step
     return [int(count) for count in counts]
 
 
-def _share(weights: np.ndarray, sizes: np.ndarray, total: int) -> np.ndarray:
-    """Real-valued counts in proportion to ``weights``, none above its size, of sum ``total``."""
-    full = np.zeros(len(sizes), bool)
-    wanted = np.zeros(len(sizes))
+def _share(weights: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
+    """Real-valued counts in proportion to ``weights``, none above its most, of sum ``total``."""
+    full = np.zeros(len(most), bool)
+    wanted = np.zeros(len(most))
     while not full.all():
-        rest = total - sizes[full].sum()
-        wanted = np.where(full, sizes, weights * (rest / weights[~full].sum()))
-        over = (wanted > sizes) & ~full
+        rest = total - most[full].sum()
+        wanted = np.where(full, most, weights * (rest / weights[~full].sum()))
+        over = (wanted > most) & ~full
         if not over.any():
             break
         full |= over
-    return np.minimum(wanted, sizes)
+    return np.minimum(wanted, most)
 
 
 def _uniform_density(shape: tuple[int, ...]) -> float:
@@ -209,7 +216,11 @@ def _uniform_density(shape: tuple[int, ...]) -> float:
 
 
 def _er_density(shape: tuple[int, ...]) -> float:
-    """Erdos-Renyi (Mocanu et al. 2018): (n_in + n_out) / (n_in n_out), of units or channels."""
+    """Erdos-Renyi (Mocanu et al. 2018): (n_in + n_out) / (n_in n_out), of units or channels.
+
+    They are the last two axes, as Flax and Haiku store kernels; Equinox's convolutions, whose
+    channels come first, need ``erk``, which looks at all axes alike.
+    """
     fan_in, fan_out = (1, 1, *shape)[-2:]
     return (fan_in + fan_out) / (fan_in * fan_out)
 
@@ -239,7 +250,8 @@ def _keep_together(
     allow_empty: bool,
 ) -> list[Bool[Array, "..."]]:
     """Masks of the ``count`` highest scores among all leaves."""
-    ranks = [_rank(leaf, mask) for leaf, mask in zip(leaves, alive, strict=True)]
+    wide = any(leaf.dtype == jnp.float64 for leaf in leaves)
+    ranks = [_rank(leaf, mask, wide) for leaf, mask in zip(leaves, alive, strict=True)]
     if not allow_empty:
         ranks = [_protect_best(rank) for rank in ranks]
     flat = jnp.concatenate(ranks)
@@ -250,9 +262,8 @@ def _keep_together(
     ]
 
 
-def _rank(scores: Array, alive: Bool[Array, "..."] | None) -> Array:
+def _rank(scores: Array, alive: Bool[Array, "..."] | None, wide: bool) -> Array:
     """Unsigned integers in the scores' order: 0 for pruned weights, 1 for NaN, then -inf..inf."""
-    wide = scores.dtype == jnp.float64
     floating, unsigned = (jnp.float64, jnp.uint64) if wide else (jnp.float32, jnp.uint32)
     bits = jax.lax.bitcast_convert_type(scores.ravel().astype(floating), unsigned)
     sign = np.array(1, unsigned) << np.array(63 if wide else 31, unsigned)
@@ -306,7 +317,7 @@ def _search(rank: Array, count: Int[Array, ""]) -> Array:
     return jax.lax.fori_loop(0, bits, narrow, np.array(0, rank.dtype))
 
 
-def _count(marked: Bool[Array, " weights"]) -> Int[Array, ""]:
+def _count(marked: Bool[Array, "..."]) -> Int[Array, ""]:
     return jnp.sum(marked, dtype=jnp.int32)
 
 
@@ -322,11 +333,27 @@ def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
     return names, leaves, structure
 
 
+def _alive(scores: PyTree, masks: PyTree | None, leaves: int) -> list[Any]:
+    """The masks of the leaves in order, None each where there are no masks."""
+    if masks is None:
+        return [None] * leaves
+    masks_lib.validate(scores, masks)
+    found = jax.tree.leaves(masks)
+    if len(found) != leaves:
+        raise ValueError(f"there are scores for {leaves} leaves, but masks for {len(found)}")
+    return found
+
+
+@jax.jit
+def _nan_counts(leaves: list[Array]) -> list[Array]:
+    return [_count(jnp.isnan(leaf)) for leaf in leaves]
+
+
 def _refuse_nan(names: list[str], leaves: list[Array]) -> None:
-    for key, leaf in zip(names, leaves, strict=True):
-        if isinstance(leaf, Tracer):
-            continue
-        if (found := int(jnp.sum(jnp.isnan(leaf)))) > 0:
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return
+    for key, leaf, count in zip(names, leaves, jax.device_get(_nan_counts(leaves)), strict=True):
+        if (found := int(count)) > 0:
             raise ValueError(
                 f"{found} of {leaf.size} scores of {key!r} are NaN: the loss, or a gradient that "
                 "the criterion takes, is not finite there. Look at the inputs and the parameters; "

@@ -1,6 +1,7 @@
 """Checkpoints of any pytree (parameters, masks, optimiser state, keys), through orbax."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,10 +42,24 @@ def save(
       ValueError: ``step`` is negative.
       OSError: the disk refused; earlier checkpoints are unchanged.
     """
-    import orbax.checkpoint as ocp
-
     if step < 0:
         raise ValueError(f"step must not be negative, got {step}")
+    try:
+        _save(directory, step, tree, extra, keep)
+    except Exception as error:
+        for unfinished in Path(directory).glob("*.orbax-checkpoint-tmp"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise OSError(
+            f"cannot write the checkpoint of step {step} to {directory}; earlier ones are "
+            f"unchanged: {error}"
+        ) from error
+
+
+def _save(
+    directory: str | os.PathLike[str], step: int, tree: PyTree, extra: Any, keep: int
+) -> None:
+    import orbax.checkpoint as ocp
+
     with _manager(directory, keep) as manager:
         if step in manager.all_steps():
             manager.delete(step)
@@ -82,10 +97,10 @@ def restore(directory: str | os.PathLike[str], template: PyTree) -> Checkpoint |
             return None
         try:
             metadata = manager.item_metadata(step).tree
-            stored = {key: tuple(leaf.shape) for key, leaf in (metadata or {}).items()}
+            stored = {key: _kind(leaf) for key, leaf in (metadata or {}).items()}
         except Exception as error:
             raise _damaged(directory, step, error) from error
-        expected = {key: leaf.shape for key, leaf in wanted.items()}
+        expected = {key: _kind(leaf) for key, leaf in wanted.items()}
         if stored != expected:
             differing = sorted(
                 key for key in {*stored, *expected} if stored.get(key) != expected.get(key)
@@ -113,6 +128,10 @@ def restore(directory: str | os.PathLike[str], template: PyTree) -> Checkpoint |
     return Checkpoint(
         step, jax.tree_util.tree_unflatten(structure, restored), loaded.extra["value"]
     )
+
+
+def _kind(leaf: Any) -> str:
+    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
 
 
 def _damaged(directory: str | os.PathLike[str], step: int, error: Exception) -> ValueError:

@@ -257,7 +257,11 @@ def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:
     leaves = jax.tree_util.tree_leaves_with_path(masks)
     if not leaves:
         raise ValueError("the masks are empty: every leaf is None (make them with masks.make)")
-    return [name(path) for path, _ in leaves], [leaf for _, leaf in leaves]
+    names = [name(path) for path, _ in leaves]
+    if len(set(names)) < len(names):
+        twice = next(key for key in names if names.count(key) > 1)
+        raise ValueError(f"two leaves have the path {twice!r}: rename one")
+    return names, [leaf for _, leaf in leaves]
 
 
 def _select(names: list[str], leaves: list[Any], select: Select | None) -> list[bool]:

@@ -12,11 +12,14 @@ from jaxtyping import PyTree
 
 from prunejax import allocation
 from prunejax import masks as masks_lib
-from prunejax.criteria import CRITERIA, Criterion, LossFn, synflow
+from prunejax.criteria import CRITERIA, Criterion, LossFn, magnitude, random, synflow
 
 ROUNDS: dict[str, int] = {"synflow": 100}
 """The rounds that a criterion's authors prescribe, where it is more than one."""
 
+
+DATA_FREE: frozenset[Criterion] = frozenset({magnitude, random})
+"""Criteria that call no loss function."""
 
 DOUBLE_PRECISION: frozenset[Criterion] = frozenset({synflow})
 """Criteria that are computed in float64, as their authors do: synaptic flow leaves float32's range
@@ -82,7 +85,7 @@ def prune(
       on_round: called with (round, rounds) after each, to show progress.
 
     Returns:
-      Masks that keep exactly ``round((1 - sparsity) * weights)`` weights.
+      Masks that keep exactly ``allocation.kept_weights(weights, sparsity)`` weights.
 
     Raises:
       ValueError: an unknown name, rounds < 1, a sparsity outside [0, 1) or below what ``masks``
@@ -92,8 +95,12 @@ def prune(
     sparsity = allocation.check_sparsity(sparsity)
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown schedule {schedule!r}; allowed are {', '.join(SCHEDULES)}")
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    if not isinstance(rounds, int) or rounds < 1:
+        raise ValueError(f"rounds must be a whole number of at least 1, got {rounds}")
+    if loss_fn is None and score in CRITERIA.values() and score not in DATA_FREE:
+        raise ValueError(
+            "this criterion needs loss_fn=: (params, batch) -> loss or (loss, outputs)"
+        )
     _refuse_denser(masks, sparsity)
     double = score in DOUBLE_PRECISION
     with jax.enable_x64(True) if double else nullcontext():

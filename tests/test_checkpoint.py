@@ -48,7 +48,8 @@ def test_another_structure_is_refused_by_name(tmp_path):
     checkpoint.save(tmp_path, 1, tree())
     other = tree()
     other["params"]["kernel"] = jnp.zeros((4, 3))
-    with pytest.raises(ValueError, match=r"params/kernel \(saved \(2, 3\), expected \(4, 3\)\)"):
+    said = r"params/kernel \(saved float32\[2, 3\], expected float32\[4, 3\]\)"
+    with pytest.raises(ValueError, match=said):
         checkpoint.restore(tmp_path, other)
 
 
@@ -64,3 +65,26 @@ def test_a_damaged_checkpoint_says_so(tmp_path):
 def test_a_negative_step_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must not be negative"):
         checkpoint.save(tmp_path, -1, tree())
+
+
+def test_another_dtype_is_refused(tmp_path):
+    checkpoint.save(tmp_path, 1, tree())
+    other = tree()
+    other["params"]["kernel"] = jnp.zeros((2, 3), jnp.int32)
+    with pytest.raises(ValueError, match=r"saved float32\[2, 3\], expected int32\[2, 3\]"):
+        checkpoint.restore(tmp_path, other)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, tree(1.0))
+
+    def full(*_, **__):
+        (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", full)
+    with pytest.raises(OSError, match=r"step 2 .*earlier ones are unchanged.*No space left"):
+        checkpoint.save(tmp_path, 2, tree(2.0))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    assert checkpoint.restore(tmp_path, tree()).step == 1

@@ -128,7 +128,8 @@ def test_layers_survive_unless_asked_otherwise(params):
     [
         ({"criterion": "snipp"}, "unknown criterion 'snipp'. Did you mean 'snip'"),
         ({"sparsity": 1.0}, "in \\[0, 1\\)"),
-        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"rounds": 0}, "at least 1, got 0"),
+        ({"criterion": "snip"}, "needs loss_fn="),
         ({"schedule": "square"}, "unknown schedule 'square'; allowed are exponential"),
         ({"distribution": "layer"}, "unknown distribution"),
     ],

@@ -16,14 +16,6 @@ def _optax_mixes_dtypes():
         yield
 
 
-def has(dataset):
-    try:
-        data.load(dataset, "test", limit=10)
-    except FileNotFoundError:
-        return False
-    return True
-
-
 def test_digits_at_ninety_percent(tmp_path):
     """The default comparison: gradient-based criteria stay within 2 points of dense."""
     config = compare.Compare(sparsities=(0.9,), results=tmp_path)
@@ -37,10 +29,13 @@ def test_digits_at_ninety_percent(tmp_path):
         assert means[method] >= means["dense"] - 0.02, method
 
 
-@pytest.mark.skipif(not has("mnist"), reason="needs mnist: set TFDS_DATA_DIR")
 @pytest.mark.parametrize("model, least", [("lenet_300_100", 0.98), ("lenet5", 0.989)])
 def test_mnist_dense(model, least):
-    settings = protocol.protocol_for("mnist", quick=False)
+    try:
+        data.load("mnist", "test", limit=10)
+    except FileNotFoundError:
+        pytest.skip("needs mnist: set TFDS_DATA_DIR")
+    settings = protocol.protocol_for("mnist", model, quick=False)
     bench = protocol.workbench("mnist", model, settings)
     assert protocol.run(bench, "dense", 0.0, 0).metrics["accuracy"] >= least
 
@@ -48,7 +43,7 @@ def test_mnist_dense(model, least):
 def test_resnet20_prunes_and_learns_on_digits():
     """The CIFAR path: batch normalisation, augmentation, the pad shortcut, and every criterion."""
     settings = protocol.protocol_for(
-        "digits", quick=False, epochs=3, augment=True, schedule="step", batch_size=32
+        "digits", "resnet20", quick=False, epochs=3, augment=True, schedule="step", batch_size=32
     )
     bench = protocol.workbench(
         "digits", "resnet20", settings, shortcut="pad", stem_width=8, stage_widths=(8, 16, 16)

@@ -36,7 +36,7 @@ def random(
     leaves, structure = jax.tree.flatten(prunable.weights(params, masks))
     kept = jax.tree.leaves(masks)
     scores = [
-        jnp.where(mask, jax.random.uniform(leaf_key, leaf.shape, leaf.dtype), 0)
+        jnp.where(mask, jax.random.uniform(leaf_key, leaf.shape, jnp.float32), 0)
         for leaf, mask, leaf_key in zip(
             leaves, kept, jax.random.split(key, len(leaves)), strict=True
         )

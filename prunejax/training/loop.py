@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PyTree
 
 from prunejax import checkpoint, data
+from prunejax import masks as masks_lib
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
 from prunejax.training.state import Metrics, TrainState
 from prunejax.training.steps import EvalStep, TrainStep
@@ -68,7 +69,8 @@ def fit(
 
     Raises:
       ValueError: epochs < 0, a batch that does not fit the data or the devices, or a checkpoint
-        of another model.
+        of another model or run.
+      OSError: a checkpoint could not be written; earlier ones are unchanged.
     """
     if epochs < 0:
         raise ValueError(f"epochs must not be negative, got {epochs}")
@@ -80,8 +82,25 @@ def fit(
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
     history: History = []
     if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
-        state, history = found.tree, found.extra
+        if found.extra["per_epoch"] != per_epoch or found.extra["batch_size"] != batch_size:
+            raise ValueError(
+                f"the checkpoint in {checkpoints} is of a run with {found.extra['per_epoch']} "
+                f"batches of {found.extra['batch_size']} an epoch, this one has {per_epoch} of "
+                f"{batch_size}: go on with those, or name another folder"
+            )
+        _refuse_another_run(checkpoints, found.tree, state)
+        if found.step > epochs * per_epoch:
+            raise ValueError(
+                f"the checkpoint in {checkpoints} is {found.step} steps old, more than the "
+                f"{epochs * per_epoch} of {epochs} epochs"
+            )
+        state, history = found.tree, found.extra["history"]
     state = jax.device_put(state, placement.state)
+
+    def save(step: int, state: TrainState) -> None:
+        extra = {"history": history, "per_epoch": per_epoch, "batch_size": batch_size}
+        checkpoint.save(checkpoints or "", step, state, extra)
+
     order_key, _ = jax.random.split(state.key)
     step = int(state.step)
     while step < epochs * per_epoch:
@@ -91,17 +110,32 @@ def fit(
             state = train_step(state, batch)
             step += 1
             if checkpoints is not None and step % every == 0 and step % per_epoch:
-                checkpoint.save(checkpoints, step, state, history)
+                save(step, state)
         row: Row = {"epoch": epoch + 1, **state.metrics.read()}
         state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
         if evaluate_with is not None:
             row |= {f"test_{name}": value for name, value in evaluate_with(state).items()}
         history.append(row)
         if checkpoints is not None and (step % every == 0 or step == epochs * per_epoch):
-            checkpoint.save(checkpoints, step, state, history)
+            save(step, state)
         if on_epoch is not None:
             on_epoch(Progress(epoch + 1, epochs, row))
     return state, history
+
+
+def _refuse_another_run(
+    folder: str | os.PathLike[str], saved: TrainState, given: TrainState
+) -> None:
+    """Raises where a checkpoint cannot be of the run that is to go on."""
+    keys = [jax.random.key_data(state.key).tolist() for state in (saved, given)]
+    if keys[0] != keys[1]:
+        raise ValueError(f"the checkpoint in {folder} is of a run with another key")
+    kept = [masks_lib.count(state.masks) for state in (saved, given)]
+    if kept[0] != kept[1]:
+        raise ValueError(
+            f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
+            f"weights, the ones given {kept[1]}"
+        )
 
 
 def evaluate(

@@ -16,7 +16,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
-    """Cross-entropy of each example, in nats, in float32 whatever the logits' dtype.
+    """Cross-entropy of each example, in nats, in float32 or, for such logits, float64.
 
     Args:
       logits: unnormalised log-probabilities.
@@ -32,8 +32,9 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, label_smoothing))
 
 
 def classification_loss(

@@ -18,8 +18,8 @@ def masked(
     ``update`` takes the masks as the extra argument ``masks=``. The transformation inside sees
     zero gradients and zero weights where a weight is pruned, so that no moment gathers there, and
     the update that leaves it is minus the weight, so that ``w + update`` is exactly 0 after weight
-    decay, momentum, sign updates or anything else. Masks are traced: changing them between steps
-    does not recompile.
+    decay, momentum, sign updates or anything else (if the weight was finite). Masks are traced:
+    changing them between steps does not recompile.
 
     Args:
       tx: any optax transformation, whole chains and ``optax.MultiSteps`` included.
@@ -31,6 +31,8 @@ def masked(
 
     >>> tx = masked(optax.adamw(1e-3))
     """
+    if is_masked(tx):
+        return tx  # pyright: ignore[reportReturnType]
     if isinstance(tx, optax.MultiSteps):
         tx = tx.gradient_transformation()
     inner = optax.with_extra_args_support(tx)
@@ -55,7 +57,13 @@ def masked(
         )
         return updates, state
 
+    update.zeroes_pruned = True  # pyright: ignore[reportFunctionMemberAccess]
     return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
+def is_masked(tx: optax.GradientTransformation | optax.MultiSteps) -> bool:
+    """Whether a transformation comes from ``masked``."""
+    return getattr(tx.update, "zeroes_pruned", False)
 
 
 def _zero_pruned(gradient: Any, mask: Any) -> Any:

@@ -108,7 +108,8 @@ def init_state(
         params=params,
         masks=masks,
         batch_stats=batch_stats,
-        opt_state=tx.init(params),
+        # Some optimisers keep the initial parameters themselves.
+        opt_state=jax.tree.map(jnp.copy, tx.init(params)),
         step=jnp.zeros((), jnp.int32),
         key=key,
         metrics=Metrics.zero(),

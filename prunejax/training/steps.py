@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, PyTree
 
 from prunejax.training.losses import cross_entropy
+from prunejax.training.masked_optimizer import masked
 from prunejax.training.parallel import Placement, data_parallel
 from prunejax.training.state import Metrics, TrainState
 
@@ -19,7 +20,7 @@ EvalStep = Callable[[PyTree, PyTree, Metrics, Any], Metrics]
 
 def make_train_step(
     model: nn.Module,
-    tx: optax.GradientTransformationExtraArgs,
+    tx: optax.GradientTransformation,
     *,
     label_smoothing: float = 0.0,
     augment: Callable[[Any, Array], Array] | None = None,
@@ -32,8 +33,9 @@ def make_train_step(
     float32.
 
     Args:
-      model: a linen module called as ``model.apply(variables, images, train=True)``.
-      tx: the optimiser, wrapped by ``masked``.
+      model: a linen module called as ``model.apply(variables, images, train=True)``; ``train``
+        must have a default.
+      tx: the optimiser; wrapped by ``masked`` here if it is not already.
       label_smoothing: see ``cross_entropy``.
       augment: ``(key, images) -> images``, run inside the step.
       placement: where the state lives, from ``data_parallel``; by default on all local devices.
@@ -42,11 +44,14 @@ def make_train_step(
       ``(state, batch) -> state``.
     """
 
+    masked_tx = masked(tx)
+
     def step(state: TrainState, batch: Any) -> TrainState:
         images, labels = batch
+        _, run_key = jax.random.split(state.key)
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(run_key, state.step))
         if augment is not None:
-            _, step_key = jax.random.split(state.key)
-            images = augment(jax.random.fold_in(step_key, state.step), images)
+            images = augment(augment_key, images)
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
             logits, updated = model.apply(
@@ -54,6 +59,7 @@ def make_train_step(
                 images,
                 train=True,
                 mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
             )
             losses = cross_entropy(logits, labels, label_smoothing=label_smoothing)
             return jnp.mean(losses), (logits, updated.get("batch_stats", {}))
@@ -61,11 +67,14 @@ def make_train_step(
         (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params
         )
-        updates, opt_state = tx.update(gradients, state.opt_state, state.params, masks=state.masks)
+        updates, opt_state = masked_tx.update(
+            gradients, state.opt_state, state.params, masks=state.masks
+        )
         examples = labels.shape[0]
+        right = jnp.argmax(logits, -1) == labels
         metrics = Metrics(
-            loss=state.metrics.loss + loss * examples,
-            correct=state.metrics.correct + jnp.sum(jnp.argmax(logits, -1) == labels),
+            loss=state.metrics.loss + loss.astype(jnp.float32) * examples,
+            correct=state.metrics.correct + jnp.sum(right, dtype=jnp.float32),
             examples=state.metrics.examples + examples,
         )
         return state._replace(

@@ -10,12 +10,15 @@ import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 import tyro
 from rich.console import Console
 
-from experiments import compare
+from experiments import compare, protocol
 from experiments.compare import Compare
+from experiments.methods import METHODS
+from prunejax import data
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +58,7 @@ def test_a_sweep_from_start_to_figure(config):
     assert status == 0
     found = records(config)
     assert len(found) == 2 * (1 + 2 * 2)
-    folder = config.results / "compare" / "digits-mlp"
+    (folder,) = (config.results / "compare").glob("digits-mlp-*")
     for name in ("accuracy.csv", "accuracy.md", "accuracy.png"):
         assert (folder / name).stat().st_size > 0
         assert f"{folder / name}" in text
@@ -133,7 +136,7 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(config, monkeypatch)
     real, written = os.fsync, []
 
     def full(handle):
-        if len(written) == 2:
+        if len(written) == 3:  # the probe and two records
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(1)
         real(handle)
@@ -149,9 +152,63 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(config, monkeypatch)
     assert "2 of 10 runs are recorded already" in text
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_training(config, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(compare, "run", lambda *_, **__: pytest.fail("trained in vain"))
+    status, text = go(dataclasses.replace(config, results=tmp_path / "file"))
+    assert status == 1
+    assert "cannot write" in text
+
+
 def test_masks_are_kept_on_request(config):
-    go(dataclasses.replace(config, save_masks=True, seeds=1, methods=("snip",), sparsities=(0.9,)))
+    small = dataclasses.replace(config, seeds=1, methods=("snip",), sparsities=(0.9,))
+    go(small)
+    go(dataclasses.replace(small, save_masks=True))
     assert len(list((config.results / "compare").glob("*.masks.npz"))) == 2
+
+
+def test_a_method_that_fails_stops_only_itself(config):
+    status, text = go(dataclasses.replace(config, sparsities=(0.9, 0.99999), seeds=1))
+    assert status == 1
+    assert "random at 0.99999, seed 0 failed" in text
+    assert "fewer than the 3 layers" in text
+    assert "2 runs failed" in text
+    assert {record["config"]["sparsity"] for record in records(config).values()} == {0.0, 0.9}
+
+
+def test_a_method_of_another_meaning_is_run_again(config, monkeypatch):
+    small = dataclasses.replace(config, seeds=1, methods=("snip",), sparsities=(0.9,))
+    go(small)
+    monkeypatch.setitem(METHODS, "snip", METHODS["magnitude"])
+    go(small)
+    assert len(records(config)) == 3
+
+
+def test_settings_have_tables_of_their_own(config):
+    go(config)
+    go(dataclasses.replace(config, epochs=2))
+    assert len(list((config.results / "compare").glob("digits-mlp-*/accuracy.png"))) == 2
+
+
+def test_a_record_without_its_metrics_is_redone(config):
+    go(config)
+    name, record = next(iter(records(config).items()))
+    path = config.results / "compare" / name
+    path.write_text(json.dumps(record | {"metrics": {}}))
+    status, text = go(config)
+    assert status == 0
+    assert "it lacks metrics/accuracy" in text
+
+
+def test_augmented_training_standardises_after_cropping(config):
+    augmented = dataclasses.replace(config, augment=True)
+    bench = protocol.workbench("digits", "mlp", augmented.protocol())
+    assert bench.train.images.dtype == np.uint8
+    plain = data.load("digits", "train", limit=200)
+    np.testing.assert_allclose(bench.prepare(bench.train.images), plain.images, atol=1e-6)
+    status, _ = go(augmented)
+    assert status == 0
+    assert all(np.isfinite(record["metrics"]["loss"]) for record in records(config).values())
 
 
 def test_checkpoints_change_nothing_and_are_cleared(config, tmp_path):
@@ -176,7 +233,11 @@ def test_checkpoints_change_nothing_and_are_cleared(config, tmp_path):
         ({"batch_size": 5000}, "5000"),
         ({"limit": 10_000}, "10000"),
         ({"label_smoothing": 1.5}, "label_smoothing"),
-        ({"sparsities": (0.99999,)}, "fewer than the 3 layers"),
+        ({"sparsities": ()}, "at least one sparsity"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"momentum": 2.0}, "momentum must be in [0, 1)"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+        ({"checkpoint_epochs": -1}, "checkpoint_epochs must not be negative"),
         ({"model": "lenet5"}, "12"),
         ({"shortcut": "pad"}, "mlp has no field 'shortcut'"),
         ({"dataset": "kmnist"}, "TFDS_DATA_DIR"),

@@ -101,4 +101,25 @@ def test_the_command_gathers_records(tmp_path, capsys):
         )
     assert report.main(report.Report(results=tmp_path), console) == 0
     assert "50.0 ± 0.0" in console.export_text()
-    assert len(list(tmp_path.glob("compare/digits-mlp-*/accuracy.png"))) == 1
+    (folder,) = tmp_path.glob("compare/digits-mlp-*")
+    assert "Settings: epochs 3. jax " in (folder / "accuracy.md").read_text()
+
+
+def test_copied_and_broken_records_are_left_out_and_left_alone(tmp_path):
+    for seed in range(2):
+        one = record("snip", 0.9, seed, 0.5)
+        path = results.save(
+            results.path_of(tmp_path, "compare", one["config"]),
+            **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+        )
+    (original,) = list(tmp_path.glob("compare/*.json"))[:1]
+    (tmp_path / "compare" / "copy.json").write_bytes(original.read_bytes())
+    (tmp_path / "compare" / "torn.json").write_text("{")
+    (tmp_path / "compare" / "folder.json").mkdir()
+    console = Console(record=True, width=120)
+    with pytest.warns(UserWarning, match="is left out") as warned:
+        assert report.main(report.Report(results=tmp_path), console) == 0
+    assert len(warned) == 2
+    assert "50.0 ± 0.0" in console.export_text()
+    assert (tmp_path / "compare" / "torn.json").exists()
+    del path

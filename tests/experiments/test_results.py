@@ -49,6 +49,7 @@ def test_no_record_is_none(tmp_path):
         lambda text: text[: len(text) // 2],
         lambda text: "[1, 2]",
         lambda text: json.dumps({"config": CONFIG}),
+        lambda text: text.replace('"metrics": {', '"metrics": 3, "was": {'),
         lambda text: text.replace('"seed": 1', '"seed": 2'),
         lambda text: "\udcff",
     ],

@@ -120,13 +120,93 @@ def test_a_stopped_run_goes_on_exactly(split, tmp_path, stop_at, every):
         done.append(1)
         return STEP(state, batch)
 
-    resumed, resumed_history = training.fit(start(seed=5), counting, split, **settings)
+    resumed, resumed_history = training.fit(start(), counting, split, **settings)
     assert len(done) == 30 - stop_at // every * every
     assert_same(whole, resumed)
     assert resumed_history == history
     # And once more: nothing is left to do.
     finished, _ = training.fit(start(), failing, split, **settings)
     assert_same(whole, finished)
+
+
+@pytest.mark.parametrize(
+    "state, changes, message",
+    [
+        ({"seed": 5}, {}, "another key"),
+        ({"sparsity": 0.9}, {}, "other masks: they keep 592 weights, the ones given 118"),
+        ({}, {"batch_size": 25}, "10 batches of 20 an epoch, this one has 8 of 25"),
+        ({}, {"epochs": 1}, "20 steps old, more than the 10 of 1 epochs"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(split, tmp_path, state, changes, message):
+    settings = {"epochs": 2, "batch_size": 20, "checkpoints": tmp_path}
+    training.fit(start(), STEP, split, **settings)
+    with pytest.raises(ValueError, match=message):
+        training.fit(start(**state), STEP, split, **(settings | changes))
+
+
+def test_an_optimizer_without_masks_is_given_them(split):
+    plain = training.make_train_step(MODEL, training.optimizer("adamw", 0.01, weight_decay=0.1))
+    params, stats = training.init_variables(MODEL, jax.random.key(0), split.images)
+    made = start().masks
+    tx = training.optimizer("adamw", 0.01, weight_decay=0.1)
+    state = training.init_state(params, stats, tx, key=jax.random.key(0), masks=made)
+    state, _ = training.fit(state, plain, split, epochs=1, batch_size=20)
+    pruned = ~np.asarray(state.masks["Dense_0"]["kernel"])
+    np.testing.assert_array_equal(np.asarray(state.params["Dense_0"]["kernel"])[pruned], 0)
+
+
+def test_optimizers_that_keep_the_initial_parameters_can_be_donated(split):
+    tx = training.masked(optax.contrib.prodigy(1.0))
+    params, stats = training.init_variables(MODEL, jax.random.key(0), split.images)
+    state = training.init_state(params, stats, tx, key=jax.random.key(0))
+    state, history = training.fit(
+        state, training.make_train_step(MODEL, tx), split, epochs=2, batch_size=20
+    )
+    assert history[1]["loss"] < history[0]["loss"]
+
+
+def test_dropout_has_its_own_randomness(split):
+    class Dropping(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            x = nn.Dropout(0.5, deterministic=not train)(x.reshape(x.shape[0], -1))
+            return nn.Dense(10)(x)
+
+    model = Dropping()
+    params, stats = training.init_variables(model, jax.random.key(0), split.images)
+    losses = []
+    for seed in (0, 1):
+        state = training.init_state(params, stats, TX, key=jax.random.key(seed))
+        batch = (split.images[:50], split.labels[:50])
+        losses.append(float(training.make_train_step(model, TX)(state, batch).metrics.loss))
+    assert losses[0] != losses[1]
+
+
+def test_classification_loss_against_numpy(split):
+    """Temperature, and whose statistics normalise."""
+    params, stats = training.init_variables(MODEL, jax.random.key(0), split.images)
+    stats = jax.tree.map(lambda leaf: leaf + 0.5, stats)
+    batch = (jnp.asarray(split.images[:30]), jnp.asarray(split.labels[:30]))
+    dense, norm, last = params["Dense_0"], params["BatchNorm_0"], params["Dense_1"]
+    hidden = split.images[:30].reshape(30, -1) @ np.asarray(dense["kernel"]) + dense["bias"]
+    for train in (True, False):
+        mean = hidden.mean(0) if train else stats["BatchNorm_0"]["mean"]
+        variance = hidden.var(0) if train else stats["BatchNorm_0"]["var"]
+        scaled = (hidden - mean) / np.sqrt(variance + 1e-5) * norm["scale"] + norm["bias"]
+        logits = np.maximum(scaled, 0) @ np.asarray(last["kernel"]) + last["bias"]
+        for temperature in (1.0, 200.0):
+            loss_fn = training.classification_loss(
+                MODEL, stats, train=train, temperature=temperature
+            )
+            loss, found = loss_fn(params, batch)
+            np.testing.assert_allclose(found, logits, rtol=1e-3, atol=1e-3)
+            softened = np.asarray(logits, np.float64) / temperature
+            picked = softened[np.arange(30), split.labels[:30]]
+            expected = np.mean(np.log(np.exp(softened).sum(1)) - picked)
+            np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        training.classification_loss(MODEL, temperature=0.0)
 
 
 def test_a_checkpoint_of_another_model_is_refused(split, tmp_path):

@@ -36,7 +36,6 @@ print(json.dumps({
     "losses": [row["loss"] for row in history] + [tested["loss"]],
     "devices of a parameter": len(kernel.sharding.device_set),
     "rows on one device": batch.addressable_shards[0].data.shape[0],
-    "programs": step._cache_size(),
 }))
 """
 

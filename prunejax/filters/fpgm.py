@@ -1,0 +1,40 @@
+"""FPGM: filters near the geometric median of their layer can be replaced by the others."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from prunejax.filters.features import ChannelFeatures, read
+
+
+def fpgm(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+    """Scores a filter by the sum of its distances to all filters of its layer.
+
+    ``sum_j ||F_i - F_j||_2``: it is lowest at the filter nearest to being the layer's geometric
+    median (He et al. 2019, arXiv 1811.00250).
+
+    Args:
+      features: of which ``kernel`` is read.
+      key: not used.
+
+    Returns:
+      One score for each channel; higher means keep.
+
+    Raises:
+      ValueError: the kernel is missing or malformed.
+    """
+    del key
+    kernel = read(features, "kernel", criterion="fpgm")
+    return _distances(kernel.reshape(-1, kernel.shape[-1]))
+
+
+@jax.jit
+def _distances(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
+    """Differences are taken as they are: by way of inner products, near filters lose all digits."""
+
+    def total(one: Array) -> Array:
+        return jnp.sum(jnp.linalg.norm(filters - one[:, None], axis=0))
+
+    return jax.lax.map(total, filters.T)

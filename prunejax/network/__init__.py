@@ -1,0 +1,14 @@
+"""Trace any network once: its layers, the channels that go together, what it costs, a smaller one.
+
+`trace(apply_fn, variables, x)` gives a `Network`; `network.plan(keep)` a `Plan`; the plan slices
+variables, makes masks, and gives the forward function of what is left.
+"""
+
+from prunejax.network.costs import Cost, LayerCost
+from prunejax.network.groups import Group, Member
+from prunejax.network.layers import Layer
+from prunejax.network.network import Network
+from prunejax.network.plan import Plan
+from prunejax.network.tracing import trace
+
+__all__ = ["Cost", "Group", "Layer", "LayerCost", "Member", "Network", "Plan", "trace"]

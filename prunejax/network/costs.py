@@ -1,0 +1,93 @@
+"""Parameters and multiply-adds of a network, layer by layer."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from prunejax.network.layers import Layer
+
+Convention = Literal["macs", "thop"]
+GlobalPool = Literal["window", "adaptive"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs.
+
+    Attributes:
+        name: the layer's name.
+        kind: its kind.
+        parameters: the number of its trainable parameters; those of a layer that is used again
+            are counted at its first use.
+        multiply_adds: of the traced batch.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    multiply_adds: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        layers: layer by layer, in topological order.
+        parameters: all trainable parameters, those outside any layer included.
+        multiply_adds: the sum over the layers, of the traced batch.
+    """
+
+    layers: tuple[LayerCost, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def measure(
+    layers: Sequence[Layer],
+    sizes: dict[str, int],
+    convention: str,
+    global_pool: str,
+) -> Cost:
+    """Counts; `Network.cost` says what.
+
+    Args:
+        layers: the layers.
+        sizes: the number of entries of each trainable leaf, by its path.
+        convention: "macs" or "thop".
+        global_pool: "window" or "adaptive".
+
+    Returns:
+        The cost.
+
+    Raises:
+        ValueError: if `convention` or `global_pool` is none of these words.
+    """
+    if convention not in ("macs", "thop"):
+        raise ValueError(f"convention must be 'macs' or 'thop', got {convention!r}")
+    if global_pool not in ("window", "adaptive"):
+        raise ValueError(f"global_pool must be 'window' or 'adaptive', got {global_pool!r}")
+    left = dict(sizes)
+    rows = []
+    for layer in layers:
+        parameters = sum(left.pop(path, 0) for path in layer.parameters)
+        products = (
+            layer.multiply_adds if convention == "macs" else _thop(layer, global_pool, parameters)
+        )
+        rows.append(LayerCost(layer.name, layer.kind, parameters, products))
+    return Cost(tuple(rows), sum(sizes.values()), sum(row.multiply_adds for row in rows))
+
+
+def _thop(layer: Layer, global_pool: str, parameters: int) -> int:
+    entries = math.prod(layer.output_shape)
+    if layer.kind in ("conv", "conv_transpose", "dense"):
+        return layer.multiply_adds
+    if layer.kind == "norm":
+        return (4 if parameters else 2) * entries
+    whole = all(
+        window in (1, size) for window, size in zip(layer.window, layer.input_shape, strict=False)
+    )
+    if layer.kind == "avg_pool" and whole:
+        return entries * (1 if global_pool == "window" else math.prod(layer.window) + 1)
+    return 0

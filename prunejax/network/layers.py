@@ -1,0 +1,80 @@
+"""What a layer of a traced network is, as far as its equations show."""
+
+import dataclasses
+
+ACTIVATIONS = frozenset(
+    (
+        "relu",
+        "relu6",
+        "gelu",
+        "silu",
+        "swish",
+        "sigmoid",
+        "hard_sigmoid",
+        "hard_swish",
+        "hard_silu",
+        "hard_tanh",
+        "elu",
+        "selu",
+        "celu",
+        "leaky_relu",
+        "softplus",
+        "soft_sign",
+        "softmax",
+        "log_softmax",
+        "log_sigmoid",
+        "tanh",
+        "mish",
+        "squareplus",
+    )
+)
+"""The functions of `jax.nn` that are one layer when they are called by name."""
+
+BARE_ACTIVATIONS = {"tanh": "tanh", "logistic": "sigmoid", "erf": "gelu", "exp": "softmax"}
+"""Primitives that stand for an activation whose call was inlined when it was traced."""
+
+POOLS = {
+    "reduce_window_sum": "avg_pool",
+    "reduce_window_max": "max_pool",
+    "reduce_sum": "avg_pool",
+    "reduce_max": "max_pool",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One step of a network.
+
+    Attributes:
+        name: the path of the module its parameters belong to, or its kind and a number.
+        kind: "dense", "conv", "conv_transpose", "embedding", "norm", "affine" (an elementwise
+            product or sum with parameters), "activation", "avg_pool", "max_pool", "add",
+            "multiply", "concatenate", "matmul", or the name of another primitive.
+        function: for an activation which one, for example "relu".
+        parameters: the paths of the leaves it reads, in the order of their use.
+        inputs: the names of the layers that feed it; "input" is what the network is given.
+        input_shape: the shape of the first of its operands.
+        output_shape: the shape of its result.
+        kernel_shape: for a dense layer or a convolution, as it is multiplied.
+        strides: the step of a convolution or of a pool along each spatial axis.
+        padding: what is padded before and behind each spatial axis.
+        dilation: the distance between a convolution's taps along each spatial axis.
+        groups: into how many groups a convolution divides its channels.
+        window: the window of a pool, one number an axis of its input.
+        multiply_adds: of the whole traced batch, for dense, conv and matmul; 0 elsewhere.
+    """
+
+    name: str
+    kind: str
+    function: str = ""
+    parameters: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] = ()
+    output_shape: tuple[int, ...] = ()
+    kernel_shape: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    window: tuple[int, ...] = ()
+    multiply_adds: int = 0

@@ -1,0 +1,214 @@
+"""Running a program on smaller arrays: the shapes that its equations state are rewritten."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import core
+
+from prunejax.network.contractions import is_depthwise
+from prunejax.network.coupling import Coupling
+from prunejax.network.program import Op, Program, inline
+
+CHECKPOINTS = ("remat", "remat2", "checkpoint")
+
+
+class Resized:
+    """A program on arrays from which channels are missing.
+
+    Args:
+        program: the program at full size.
+        coupling: its labels.
+        removed: for each label that stands for a set whether it is removed, [labels].
+    """
+
+    def __init__(self, program: Program, coupling: Coupling, removed: np.ndarray) -> None:
+        self._program = program
+        self._coupling = coupling
+        self._removed = removed[coupling.labels.find(np.arange(len(coupling.labels)))]
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Evaluates the program.
+
+        Args:
+            inputs: arrays of the reduced shapes, one for each input of the program.
+
+        Returns:
+            Its outputs.
+        """
+        known = {
+            number: self._shrink(number, value) for number, value in self._program.constants.items()
+        }
+        known.update(zip(self._program.inputs, inputs, strict=True))
+        self._run(self._program.ops, known)
+        return [known[number] for number in self._program.outputs]
+
+    def _run(self, ops: tuple[Op, ...], known: dict[int, Any]) -> None:
+        for op in ops:
+            values = [known[number] for number in op.inputs]
+            if not any(self._shrinks(number) for number in (*op.inputs, *op.outputs)):
+                results = _bind(op, op.params, values)
+            elif op.body is None:
+                results = _bind(op, self._rewritten(op), values)
+            else:
+                results = self._call(op, values, known)
+            known.update(zip(op.outputs, results, strict=True))
+
+    def _call(self, op: Op, values: list[Any], known: dict[int, Any]) -> list[Any]:
+        """A call whose body changes: its derivative or its rematerialisation comes along."""
+
+        def body(*arguments: Any) -> list[Any]:
+            inner = {**known, **dict(zip(op.inputs, arguments, strict=True))}
+            self._run(op.body or (), inner)
+            return [inner[number] for number in op.outputs]
+
+        if op.name in CHECKPOINTS:
+            return jax.checkpoint(
+                body, policy=op.params["policy"], prevent_cse=op.params["prevent_cse"]
+            )(*values)
+        if op.name == "custom_jvp_call":
+            derivative = self._derivative(op)
+            if derivative is not None:
+                with_rule = jax.custom_jvp(body)
+                with_rule.defjvp(derivative)
+                return with_rule(*values)
+        return body(*values)
+
+    def _derivative(self, op: Op) -> Callable[..., Any] | None:
+        """The rule of an element-by-element function with a derivative of its own, as relu has.
+
+        None if the function is not element by element: its body is then differentiated instead.
+        """
+        full = [
+            jax.ShapeDtypeStruct(self._program.shapes[number], self._program.dtypes[number])
+            for number in op.inputs
+        ]
+        shape = max((spec.shape for spec in full), key=len)
+
+        def both(primals: list[Any], tangents: list[Any]) -> Any:
+            return jax.jvp(lambda *values: _bind(op, op.params, list(values)), primals, tangents)
+
+        program = inline(jax.make_jaxpr(both)(full, full))
+        if any(other not in ((), shape) for other in program.shapes):
+            return None
+        if any(_states_shape(inner) for inner in program.flat()):
+            return None
+
+        def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+            small = max((np.shape(value) for value in primals), key=len)
+            known = {**program.constants}
+            known.update(zip(program.inputs, (*primals, *tangents), strict=True))
+            for inner in program.flat():
+                changed = {"shape": small} if inner.params.get("shape") == shape else {}
+                values = [known[number] for number in inner.inputs]
+                results = _bind(inner, {**inner.params, **changed}, values)
+                known.update(zip(inner.outputs, results, strict=True))
+            outputs = [known[number] for number in program.outputs]
+            half = len(outputs) // 2
+            return outputs[:half], outputs[half:]
+
+        return rule
+
+    def _kept(self, number: int) -> list[np.ndarray]:
+        """For each axis of a value which of its indices are left."""
+        return [
+            np.ones(size, bool) if axis is None else ~self._removed[axis]
+            for size, axis in zip(
+                self._program.shapes[number], self._coupling.axes(number), strict=True
+            )
+        ]
+
+    def _shrinks(self, number: int) -> bool:
+        return any(
+            axis is not None and bool(self._removed[axis].any())
+            for axis in self._coupling.axes(number)
+        )
+
+    def _shape(self, number: int) -> tuple[int, ...]:
+        return tuple(int(kept.sum()) for kept in self._kept(number))
+
+    def _shrink(self, number: int, value: Any) -> Any:
+        return shrink(value, self._kept(number)) if self._shrinks(number) else value
+
+    def _rewritten(self, op: Op) -> dict[str, Any]:
+        """The parameters of an operation, for the reduced shapes."""
+        params, shape = dict(op.params), self._shape(op.outputs[0])
+        match op.name:
+            case "broadcast_in_dim" | "iota":
+                params["shape"] = shape
+            case "reshape":
+                params["new_sizes"] = shape
+            case "split":
+                params["sizes"] = tuple(
+                    self._shape(number)[params["axis"]] for number in op.outputs
+                )
+            case "slice":
+                starts, limits = list(params["start_indices"]), list(params["limit_indices"])
+                for axis, kept in enumerate(self._kept(op.inputs[0])):
+                    if not kept.all():
+                        starts[axis] = int(kept[: starts[axis]].sum())
+                        limits[axis] = int(kept[: limits[axis]].sum())
+                params["start_indices"], params["limit_indices"] = tuple(starts), tuple(limits)
+            case "pad":
+                params["padding_config"] = tuple(
+                    (int(kept[:low].sum()), int(kept[len(kept) - high :].sum()), between)
+                    if low >= 0 and high >= 0
+                    else (low, high, between)
+                    for kept, (low, high, between) in zip(
+                        self._kept(op.outputs[0]), params["padding_config"], strict=True
+                    )
+                )
+            case "gather" | "dynamic_slice":
+                params["slice_sizes"] = tuple(
+                    size if kept.all() else int(kept.sum())
+                    for size, kept in zip(
+                        params["slice_sizes"], self._kept(op.inputs[0]), strict=True
+                    )
+                )
+            case "conv_general_dilated":
+                shapes = [self._program.shapes[number] for number in op.inputs]
+                if is_depthwise(op, shapes):
+                    feature = params["dimension_numbers"].lhs_spec[1]
+                    params["feature_group_count"] = self._shape(op.inputs[0])[feature]
+        return params
+
+
+def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
+    """Leaves out entries of an array.
+
+    Args:
+        value: an array, or a `jax.ShapeDtypeStruct`.
+        kept: for each axis which of its indices stay.
+
+    Returns:
+        The smaller array, of the same kind.
+    """
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(tuple(int(axis.sum()) for axis in kept), value.dtype)
+    concrete = isinstance(value, jax.Array) and not isinstance(value, core.Tracer)
+    # through NumPy, which has nothing to compile for each new shape
+    result = np.asarray(value) if concrete and value.is_fully_addressable else value
+    for index, axis in enumerate(kept):
+        if not axis.all():
+            places = np.flatnonzero(axis).astype(np.int32)
+            if isinstance(result, np.ndarray):
+                result = np.take(result, places, index)
+            else:
+                result = jnp.take(result, places, axis=index, unique_indices=True, mode="clip")
+    return jnp.asarray(result) if concrete else result
+
+
+def _states_shape(op: Op) -> bool:
+    """Whether an operation without a body states a shape in a way that only labels can rewrite."""
+    return op.name not in ("broadcast_in_dim", "iota") and any(
+        key in op.params for key in ("new_sizes", "limit_indices", "padding_config", "sizes")
+    )
+
+
+def _bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:
+    stated = op.primitive.get_bind_params(dict(params))
+    functions, stated = stated if isinstance(stated, tuple) else ((), stated)  # a pair before 0.8
+    results = op.primitive.bind(*functions, *values, **stated)
+    return list(results) if op.primitive.multiple_results else [results]

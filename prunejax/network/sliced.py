@@ -1,0 +1,93 @@
+"""The forward function of a network without its removed channels."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jax import core
+from jaxtyping import PyTree
+
+from prunejax.masks import name
+from prunejax.network.resizing import Resized
+
+if TYPE_CHECKING:
+    from prunejax.network.network import Network
+
+
+class Sliced:
+    """Evaluates a traced function on variables from which channels are missing.
+
+    Args:
+        network: the network.
+        kept: for each leaf that loses channels, by path: for each axis which indices stay.
+    """
+
+    def __init__(self, network: "Network", kept: dict[str, list[np.ndarray]]) -> None:
+        self._network = network
+        self._kept = kept
+        self._programs: dict[Any, tuple[Resized, Any]] = {}
+
+    def __call__(self, variables: PyTree, x: PyTree) -> PyTree:
+        """Applies the smaller network.
+
+        Args:
+            variables: as `Plan.slice` returns them.
+            x: the input, of any batch size that the traced function takes.
+
+        Returns:
+            What the traced function returns.
+
+        Raises:
+            ValueError: if the variables do not have the plan's structure and shapes.
+        """
+        leaves = jax.tree_util.tree_leaves_with_path(variables)
+        paths = list(self._network.leaves)
+        if [name(path) for path, _ in leaves] != paths:
+            raise ValueError(
+                f"the sliced function takes the leaves {', '.join(paths[:12])}, ..., got "
+                f"{', '.join(name(path) for path, _ in leaves[:12])}, ..."
+            )
+        full = []
+        for path, (_, leaf) in zip(paths, leaves, strict=True):
+            shape = self._network.leaves[path].shape
+            wanted = tuple(int(axis.sum()) for axis in self._kept.get(path, [])) or tuple(shape)
+            if tuple(np.shape(leaf)) != wanted:
+                raise ValueError(
+                    f"{path!r} must have the shape that the plan gives it, {wanted}, got "
+                    f"{tuple(np.shape(leaf))}"
+                )
+            full.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
+        full = jax.tree.unflatten(jax.tree.structure(variables), full)
+        resized, structure = self._program(full, jax.tree.map(_describe, x))
+        inputs = [leaf for _, leaf in leaves] + jax.tree.leaves(x)
+        return jax.tree.unflatten(structure, resized.run(inputs))
+
+    def _program(self, variables: PyTree, x: PyTree) -> tuple[Resized, Any]:
+        key = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((variables, x)))
+        if key not in self._programs:
+            # lazily, because tracing builds networks, and networks build plans
+            from prunejax.network.tracing import analyse
+
+            found = analyse(self._network.apply_fn, variables, x)
+            removed = np.zeros(len(found.coupling.labels), bool)
+            for number, path in found.paths.items():
+                for axis, stays in zip(
+                    found.coupling.axes(number), self._kept.get(path, []), strict=False
+                ):
+                    if axis is not None:
+                        removed[found.coupling.labels.find(axis[~stays])] = True
+            if removed[0]:
+                raise ValueError(
+                    "the plan removes channels that cannot be removed for this input: the "
+                    "function was traced with another one and does something else here"
+                )
+            made = Resized(found.program, found.coupling, removed), found.structure
+            if any(isinstance(leaf, core.Tracer) for leaf in found.program.constants.values()):
+                return made
+            self._programs[key] = made
+        return self._programs[key]
+
+
+def _describe(leaf: Any) -> jax.ShapeDtypeStruct:
+    typed = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
+    return jax.ShapeDtypeStruct(typed.shape, typed.dtype)

@@ -1,0 +1,37 @@
+"""What the coupling rules know about one array."""
+
+from typing import NamedTuple, SupportsIndex
+
+from prunejax.network.labels import Axis, Labels
+
+
+class Value(NamedTuple):
+    """Labels of an array's axes, and where the masked network holds zeros in it.
+
+    A removed channel may be left out of a sum only if it adds 0 to it in the masked network, which
+    `zero` records: along that axis, all entries at removed indices are exactly 0.
+    """
+
+    axes: tuple[Axis, ...]
+    zero: tuple[bool, ...]
+    null: bool = False  # every entry is 0
+
+    def vanishes(self, axis: SupportsIndex) -> bool:
+        """Whether the entries of removed indices along an axis are 0."""
+        return self.null or self.zero[axis]
+
+
+def fixed(shape: tuple[int, ...]) -> Value:
+    """An array of which nothing can be removed."""
+    return Value((None,) * len(shape), (False,) * len(shape))
+
+
+def fresh(labels: Labels, shape: tuple[int, ...], *, zero: bool, null: bool = False) -> Value:
+    """An array of which any index of any axis can be removed, as far as is known yet."""
+    return Value(tuple(labels.fresh(size) for size in shape), (zero,) * len(shape), null)
+
+
+def frozen(labels: Labels, value: Value) -> None:
+    """Freezes every axis of an array."""
+    for axis in value.axes:
+        labels.freeze(axis)

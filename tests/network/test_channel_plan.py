@@ -1,0 +1,164 @@
+"""Plans: what they refuse, rounding, optimiser state, files."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from slicing_checks import random_keep
+
+from prunejax import masks, models
+from prunejax.network import Plan, trace
+
+
+@pytest.fixture(scope="module")
+def subject():
+    model = models.build("conv6", num_classes=3, conv_widths=(4,) * 6, hidden_widths=(6, 5))
+    x = jnp.ones((1, 8, 8, 2))
+    variables = jax.jit(lambda x: model.init(jax.random.key(0), x))(x)
+    return model, trace(model.apply, variables, x), variables, x
+
+
+def test_bad_plans_name_the_group(subject):
+    _, network, _, _ = subject
+    with pytest.raises(ValueError, match=r"no group 'conv9'; did you mean 'conv"):
+        network.plan({"conv9": np.ones(4, bool)})
+    with pytest.raises(ValueError, match=r"keep\['conv2'\] must be a bool array of shape \(4,\)"):
+        network.plan({"conv2": np.ones(5, bool)})
+    with pytest.raises(ValueError, match=r"keep\['conv2'\] must be a bool .* got int64\[4\]"):
+        network.plan({"conv2": np.ones(4, np.int64)})
+    with pytest.raises(ValueError, match=r"group 'conv3' would vanish: .* conv3 would"):
+        network.plan({"conv3": np.zeros(4, bool)})
+    with pytest.raises(ValueError, match="round_to must be at least 1, got 0"):
+        network.plan({}, round_to=0)
+    with pytest.raises(ValueError, match="min_channels must be at least 1, got -1"):
+        network.plan({}, min_channels=-1)
+
+
+def test_rounding_and_a_least_number_bring_the_first_channels_back(subject):
+    _, network, _, _ = subject
+    keep = {"hidden1": np.arange(6) == 4, "hidden2": np.arange(5) >= 1}
+    plain = network.plan(keep)
+    assert plain.keep["hidden1"].tolist() == keep["hidden1"].tolist()
+    assert plain.keep["conv1"].all()
+    least = network.plan(keep, min_channels=3)
+    assert np.flatnonzero(least.keep["hidden1"]).tolist() == [0, 1, 4]
+    assert least.keep["hidden2"].tolist() == keep["hidden2"].tolist()
+    rounded = network.plan(keep, round_to=4)
+    assert np.flatnonzero(rounded.keep["hidden1"]).tolist() == [0, 1, 2, 4]
+    assert rounded.keep["hidden2"].sum() == 4
+    assert network.plan(keep, round_to=4, min_channels=5).keep["hidden2"].all()
+
+
+def test_slices_by_hand(subject):
+    _, network, variables, _ = subject
+    plan = network.plan({"conv2": np.array([True, False, True, False])})
+    sliced = plan.slice(variables)
+    params, left = variables["params"], sliced["params"]
+    np.testing.assert_array_equal(left["conv2"]["kernel"], params["conv2"]["kernel"][..., ::2])
+    np.testing.assert_array_equal(left["conv3"]["kernel"], params["conv3"]["kernel"][:, :, ::2])
+    np.testing.assert_array_equal(left["conv1"]["kernel"], params["conv1"]["kernel"])
+    assert sliced["batch_stats"]["conv2_norm"]["mean"].shape == (2,)
+    assert jax.tree.structure(sliced) == jax.tree.structure(variables)
+
+
+def test_masks_keep_exactly_what_slicing_keeps(subject):
+    _, network, variables, _ = subject
+    plan = network.plan(random_keep(network))
+    made = plan.masks(variables["params"])
+    left = plan.slice(variables)["params"]
+    assert masks.count(made) == sum(
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(left)
+        if masks.name(path) != "classifier/bias"
+    )
+    assert made["classifier"]["bias"] is None
+    for (path, leaf), mask in zip(
+        jax.tree_util.tree_leaves_with_path(variables["params"]),
+        jax.tree.leaves(made, is_leaf=lambda leaf: leaf is None),
+        strict=True,
+    ):
+        if mask is not None:
+            kept = np.asarray(leaf)[np.asarray(mask)]
+            names = masks.name(path).split("/")
+            np.testing.assert_array_equal(kept, left[names[0]][names[1]].ravel())
+    assert all(leaf is None for leaf in _leaves(plan.masks(variables)["batch_stats"]))
+    assert all(jnp.array_equal(*pair) for pair in _pairs(plan.masks(variables)["params"], made))
+
+
+def _leaves(tree):
+    return jax.tree.leaves(tree, is_leaf=lambda leaf: leaf is None)
+
+
+def _pairs(first, second):
+    return zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+
+
+def test_optimiser_state_is_sliced_by_path(subject):
+    _, network, variables, _ = subject
+    plan = network.plan(random_keep(network))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.constant_schedule(0.1)))
+    with jax.numpy_dtype_promotion("standard"):
+        params = variables["params"]
+        _, state = jax.jit(lambda tree: tx.update(tree, tx.init(tree), tree))(params)
+        sliced = plan.slice(state)
+        params = plan.slice(variables["params"])
+        moments = optax.tree.get(sliced, "mu")
+        for moment, gradient in _pairs(moments, plan.slice(optax.tree.get(state, "mu"))):
+            assert jnp.array_equal(moment, gradient)
+        updates, _ = jax.eval_shape(tx.update, params, sliced, params)
+    assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+
+
+def test_trees_that_do_not_belong_are_refused(subject):
+    _, network, variables, x = subject
+    plan = network.plan(random_keep(network))
+    sliced = plan.slice(variables)
+    with pytest.raises(ValueError, match="cannot slice 'batch_stats/conv1_norm/mean'"):
+        plan.slice(sliced)
+    with pytest.raises(ValueError, match="cannot mask 'params/"):
+        plan.masks(sliced)
+    with pytest.raises(ValueError, match="no leaf belongs to the network"):
+        plan.slice({"stranger": jnp.ones(3)})
+    with pytest.raises(ValueError, match="must have the shape that the plan gives it"):
+        plan.apply_fn()(variables, x)
+    with pytest.raises(ValueError, match="takes the leaves"):
+        plan.apply_fn()(sliced["params"], x)
+
+
+def test_a_plan_comes_back_from_its_file(subject, tmp_path):
+    model, network, variables, x = subject
+    plan = network.plan(random_keep(network))
+    path = plan.save(tmp_path / "plans" / "plan.json")
+    again = Plan.load(path, trace(model.apply, variables, x))
+    assert again.keep.keys() == plan.keep.keys()
+    assert all((again.keep[name] == plan.keep[name]).all() for name in plan.keep)
+    for ours, theirs in _pairs(again.slice(variables), plan.slice(variables)):
+        assert jnp.array_equal(ours, theirs)
+
+
+def test_a_plan_for_another_network_or_a_damaged_one_is_refused(subject, tmp_path):
+    _, network, _, x = subject
+    path = network.plan(random_keep(network)).save(tmp_path / "plan.json")
+    other = models.build("conv6", num_classes=3, conv_widths=(4,) * 6, hidden_widths=(6, 6))
+    shapes = jax.eval_shape(lambda: other.init(jax.random.key(0), x))
+    with pytest.raises(ValueError, match="made for another network"):
+        Plan.load(path, trace(other.apply, shapes, x))
+    content = json.loads(path.read_text())
+    for damaged in ("", "[]", json.dumps({**content, "format": "?"}), path.read_text()[:200]):
+        broken = tmp_path / "broken.json"
+        broken.write_text(damaged)
+        with pytest.raises(ValueError, match="damaged or no plan"):
+            Plan.load(broken, network)
+    with pytest.raises(FileNotFoundError):
+        Plan.load(tmp_path / "none.json", network)
+
+
+def test_it_can_be_exported(subject):
+    _, network, variables, x = subject
+    plan = network.plan(random_keep(network))
+    sliced, forward = plan.slice(variables), jax.jit(plan.apply_fn())
+    exported = jax.export.export(forward)(sliced, x)
+    np.testing.assert_allclose(exported.call(sliced, x), forward(sliced, x), rtol=1e-5)
