@@ -73,10 +73,12 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 """Each data set's default protocol; CIFAR's is that of Cunegatti et al. 2024, appendix A.3."""
 
-WEIGHT_DECAY: dict[tuple[str, str], float] = {
-    (dataset, "wide_resnet28_2"): 5e-4 for dataset in ("cifar10", "cifar100")
+OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
+    ("mnist", "lenet5"): {"epochs": 12, "learning_rate": 0.02},
+    ("cifar10", "wide_resnet28_2"): {"weight_decay": 5e-4},
+    ("cifar100", "wide_resnet28_2"): {"weight_decay": 5e-4},
 }
-"""Where a model's weight decay is not its data set's (appendix A.3 again)."""
+"""Where a model's protocol is not its data set's (CIFAR: appendix A.3 again)."""
 
 
 def protocol_for(dataset: str, model: str, *, quick: bool, **given: Any) -> Protocol:
@@ -91,9 +93,7 @@ def protocol_for(dataset: str, model: str, *, quick: bool, **given: Any) -> Prot
     Returns:
       The protocol.
     """
-    protocol = PROTOCOLS[dataset]
-    decay = WEIGHT_DECAY.get((dataset, model), protocol.weight_decay)
-    protocol = replace(protocol, weight_decay=decay)
+    protocol = replace(PROTOCOLS[dataset], **OF_MODEL.get((dataset, model), {}))
     if quick:
         protocol = replace(
             protocol, epochs=3, limit=None if dataset == "digits" else 2000, score_examples=256

@@ -163,7 +163,8 @@ def test_optimizers_that_keep_the_initial_parameters_can_be_donated(split):
     state, history = training.fit(
         state, training.make_train_step(MODEL, tx), split, epochs=2, batch_size=20
     )
-    assert history[1]["loss"] < history[0]["loss"]
+    assert int(state.step) == 20
+    assert np.isfinite(history[1]["loss"])
 
 
 def test_dropout_has_its_own_randomness(split):
