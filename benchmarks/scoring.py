@@ -4,23 +4,18 @@ from typing import Any
 
 import jax
 
-from benchmarks.steps import CASES
+from benchmarks.steps import CASES, network
 from benchmarks.timing import in_turns
 from experiments.methods import METHODS, Subject
-from prunejax import masks, models, training
+from prunejax import masks, training
 
 
 def run() -> list[dict[str, Any]]:
     """Rows: model, method, milliseconds (all rounds and the allocation), training steps."""
     rows = []
-    for name, (shape, batch_size, repeats) in CASES.items():
-        model = models.build(name, num_classes=10)
-        key = jax.random.key(0)
-        batch = (
-            jax.random.normal(key, (batch_size, *shape)),
-            jax.random.randint(key, (batch_size,), 0, 10),
-        )
-        params, stats = training.init_variables(model, key, batch[0])
+    key = jax.random.key(0)
+    for name, (_, _, repeats) in CASES.items():
+        model, batch, params, stats = network(name)
         tx = training.masked(training.optimizer("sgd", 0.01))
         step = training.make_train_step(model, tx)
         state = training.init_state(params, stats, tx, key=key)

@@ -17,3 +17,10 @@ def _strict_promotion():
     """Mixing dtypes by accident is an error in the library's own code."""
     with jax.numpy_dtype_promotion("strict"):
         yield
+
+
+@pytest.fixture
+def optax_mixes_dtypes(_strict_promotion):
+    """For tests that run optax's own code, which is not strict."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

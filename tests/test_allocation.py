@@ -215,3 +215,38 @@ def test_float64_scores_are_told_apart_beyond_float32():
     with jax.enable_x64(True):
         scores = {"w": jnp.array([1.0, 1.0 + 1e-12, 1.0 - 1e-12], jnp.float64)}
         np.testing.assert_array_equal(allocation.allocate(scores, 0.6)["w"], [False, True, False])
+
+
+def test_scores_of_mixed_width_rank_together():
+    with jax.enable_x64(True):
+        scores = {
+            "a": jnp.array([10.0, 9.0, 8.0, 7.0], jnp.float32),
+            "b": jnp.array([1.0, 2.0, 3.0, 4.0], jnp.float64),
+        }
+        kept = allocation.allocate(scores, 0.5, allow_empty=True)
+    np.testing.assert_array_equal(kept["a"], [1, 1, 1, 1])
+    np.testing.assert_array_equal(kept["b"], [0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "er", "erk"])
+def test_layers_that_have_little_left_are_made_up_for_by_others(distribution):
+    """Uniform would want 50 of each; the first has 10 left."""
+    scores = {"a": jnp.arange(100.0).reshape(10, 10), "b": jnp.arange(100.0).reshape(10, 10)}
+    left = {"a": scores["a"] < 10, "b": jnp.ones((10, 10), bool)}
+    kept = allocation.allocate(scores, 0.5, distribution=distribution, masks=left)
+    assert [int(mask.sum()) for mask in kept.values()] == [10, 90]
+    assert not (np.asarray(kept["a"]) & ~np.asarray(left["a"])).any()
+
+
+def test_masks_of_another_tree_are_refused_everywhere():
+    scores, other = {"a": jnp.ones(4), "b": jnp.ones(4)}, {"x": jnp.ones(4, bool)}
+    missing = {"a": jnp.ones(4, bool), "b": None}
+    for call in (
+        lambda made: allocation.allocate(scores, 0.5, masks=made),
+        lambda made: allocation.keep(scores, 2, masks=made),
+        lambda made: allocation.keep_per_leaf(scores, [1, 1], masks=made),
+    ):
+        with pytest.raises(ValueError, match="no parameter of that path"):
+            call(other)
+        with pytest.raises(ValueError, match="scores for 2 leaves, but masks for 1"):
+            call(missing)

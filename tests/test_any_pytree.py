@@ -16,10 +16,7 @@ from prunejax import allocation, criteria, data, masks, pruning, training
 README = Path(__file__).parents[1] / "README.md"
 
 
-@pytest.fixture(autouse=True)
-def _optax_mixes_dtypes():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
 
 def test_the_readmes_program(capsys):

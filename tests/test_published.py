@@ -1,19 +1,12 @@
 """What recorded runs claim, run again: minutes of training (`make test-slow`)."""
 
-import jax
 import pytest
 from rich.console import Console
 
 from experiments import compare, protocol
 from prunejax import data
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _optax_mixes_dtypes():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optax_mixes_dtypes")]
 
 
 def test_digits_at_ninety_percent(tmp_path):

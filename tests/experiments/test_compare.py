@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 import tyro
@@ -20,11 +19,7 @@ from experiments.compare import Compare
 from experiments.methods import METHODS
 from prunejax import data
 
-
-@pytest.fixture(autouse=True)
-def _optax_mixes_dtypes():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
 
 @pytest.fixture

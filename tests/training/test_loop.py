@@ -7,11 +7,7 @@ from flax import linen as nn
 
 from prunejax import allocation, criteria, data, masks, training
 
-
-@pytest.fixture(autouse=True)
-def _optax_mixes_dtypes():
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
 
 class Net(nn.Module):
