@@ -10,6 +10,7 @@ never done twice: stop with Ctrl-C, start again with the same command, and it go
 """
 
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -256,8 +257,6 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
 def _run_and_record(
     bench: Workbench, one: dict[str, Any], path: Path, config: Compare, on_stage: Any
 ) -> results.Record:
-    import shutil
-
     checkpoints = path.with_suffix(".checkpoints") if bench.protocol.checkpoint_epochs else None
     outcome = run(
         bench,

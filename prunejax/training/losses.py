@@ -9,6 +9,8 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
+from prunejax.training.state import stats_collection
+
 
 def cross_entropy(
     logits: Float[Array, "batch classes"],
@@ -61,7 +63,7 @@ def classification_loss(
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    state = {"batch_stats": batch_stats} if batch_stats else {}
+    state = stats_collection(batch_stats)
 
     def loss_fn(params: PyTree, batch: Any) -> tuple[Array, Array]:
         inputs, labels = batch

@@ -58,6 +58,11 @@ class TrainState(NamedTuple):
     metrics: Metrics
 
 
+def stats_collection(batch_stats: PyTree | None) -> dict[str, PyTree]:
+    """The part of a linen module's variables that holds running statistics, empty without any."""
+    return {"batch_stats": batch_stats} if batch_stats else {}
+
+
 def init_variables(model: nn.Module, key: Any, inputs: Any) -> tuple[PyTree, PyTree]:
     """A linen model's initial parameters and running statistics.
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from prunejax.training.losses import cross_entropy
 from prunejax.training.masked_optimizer import masked
 from prunejax.training.parallel import Placement, data_parallel
-from prunejax.training.state import Metrics, TrainState
+from prunejax.training.state import Metrics, TrainState, stats_collection
 
 TrainStep = Callable[[TrainState, Any], TrainState]
 EvalStep = Callable[[PyTree, PyTree, Metrics, Any], Metrics]
@@ -55,7 +55,7 @@ def make_train_step(
 
         def loss_fn(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
             logits, updated = model.apply(
-                {"params": params, **_stats(state.batch_stats)},
+                {"params": params, **stats_collection(state.batch_stats)},
                 images,
                 train=True,
                 mutable=["batch_stats"],
@@ -102,7 +102,9 @@ def make_eval_step(model: nn.Module) -> EvalStep:
 
     def step(params: PyTree, batch_stats: PyTree, metrics: Metrics, batch: Any) -> Metrics:
         images, labels, weights = batch
-        logits = model.apply({"params": params, **_stats(batch_stats)}, images, train=False)
+        logits = model.apply(
+            {"params": params, **stats_collection(batch_stats)}, images, train=False
+        )
         logits = jnp.asarray(logits)
         right = (jnp.argmax(logits, -1) == labels).astype(jnp.float32)
         return Metrics(
@@ -112,7 +114,3 @@ def make_eval_step(model: nn.Module) -> EvalStep:
         )
 
     return jax.jit(step)
-
-
-def _stats(batch_stats: PyTree) -> dict[str, PyTree]:
-    return {"batch_stats": batch_stats} if batch_stats else {}

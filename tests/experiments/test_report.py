@@ -30,6 +30,15 @@ def record(method, sparsity, seed, accuracy):
     }  # fmt: skip
 
 
+def save_two_seeds(folder):
+    for seed in range(2):
+        one = record("snip", 0.9, seed, 0.5)
+        results.save(
+            results.path_of(folder, "compare", one["config"]),
+            **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+        )
+
+
 @pytest.fixture
 def frame():
     return report.rows(
@@ -93,12 +102,7 @@ def test_the_command_gathers_records(tmp_path, capsys):
     console = Console(record=True, width=120)
     assert report.main(report.Report(results=tmp_path), console) == 1
     assert "nothing is recorded" in console.export_text()
-    for seed in range(2):
-        one = record("snip", 0.9, seed, 0.5)
-        results.save(
-            results.path_of(tmp_path, "compare", one["config"]),
-            **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
-        )
+    save_two_seeds(tmp_path)
     assert report.main(report.Report(results=tmp_path), console) == 0
     assert "50.0 ± 0.0" in console.export_text()
     (folder,) = tmp_path.glob("compare/digits-mlp-*")
@@ -106,12 +110,7 @@ def test_the_command_gathers_records(tmp_path, capsys):
 
 
 def test_copied_and_broken_records_are_left_out_and_left_alone(tmp_path):
-    for seed in range(2):
-        one = record("snip", 0.9, seed, 0.5)
-        path = results.save(
-            results.path_of(tmp_path, "compare", one["config"]),
-            **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
-        )
+    save_two_seeds(tmp_path)
     (original,) = list(tmp_path.glob("compare/*.json"))[:1]
     (tmp_path / "compare" / "copy.json").write_bytes(original.read_bytes())
     (tmp_path / "compare" / "torn.json").write_text("{")
@@ -122,4 +121,3 @@ def test_copied_and_broken_records_are_left_out_and_left_alone(tmp_path):
     assert len(warned) == 2
     assert "50.0 ± 0.0" in console.export_text()
     assert (tmp_path / "compare" / "torn.json").exists()
-    del path
