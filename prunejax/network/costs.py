@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from prunejax.network.layers import Layer
 
@@ -45,16 +45,18 @@ class Cost:
 
 
 def measure(
-    layers: Sequence[Layer],
-    sizes: dict[str, int],
+    layers: Mapping[str, Layer],
+    leaves: Mapping[str, Any],
+    trainable: frozenset[str],
     convention: str,
     global_pool: str,
 ) -> Cost:
     """Counts; `Network.cost` says what.
 
     Args:
-        layers: the layers.
-        sizes: the number of entries of each trainable leaf, by its path.
+        layers: the layers by name.
+        leaves: the variables by path.
+        trainable: the paths of those that are parameters.
         convention: "macs" or "thop".
         global_pool: "window" or "adaptive".
 
@@ -68,9 +70,10 @@ def measure(
         raise ValueError(f"convention must be 'macs' or 'thop', got {convention!r}")
     if global_pool not in ("window", "adaptive"):
         raise ValueError(f"global_pool must be 'window' or 'adaptive', got {global_pool!r}")
+    sizes = {path: math.prod(leaf.shape) for path, leaf in leaves.items() if path in trainable}
     left = dict(sizes)
     rows = []
-    for layer in layers:
+    for layer in layers.values():
         parameters = sum(left.pop(path, 0) for path in layer.parameters)
         products = (
             layer.multiply_adds if convention == "macs" else _thop(layer, global_pool, parameters)

@@ -44,6 +44,7 @@ class Flows:
     Attributes:
         layers: by name.
         producers: in the same order.
+        values: for each layer the number of the value that it puts out; none for average pools.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Flows:
     ) -> None:
         self.layers: dict[str, Layer] = {}
         self.producers: list[Producer] = []
+        self.values: dict[str, int] = {}
         self._program = program
         self._collections = collections
         self._counts: Counter[str] = Counter()
@@ -138,6 +140,7 @@ class Flows:
                 kind = "norm" if root and layer.kind == "affine" else layer.kind
                 joined = tuple(dict.fromkeys((*layer.parameters, *parameters)))
                 self._change(name, kind=kind, parameters=joined)
+                self._put_out(name, op)
                 return Flow(origin)
         flow = self._add(op, "norm" if root else "affine", fed, parameters)
         if root:  # the scale of a normalisation, whose size is that of what it scales
@@ -145,6 +148,7 @@ class Flows:
             shapes = [layer.output_shape for layer in self._feeding(name)]
             if shapes and math.prod(shapes[0]) > math.prod(self.layers[name].output_shape):
                 self._change(name, input_shape=shapes[0], output_shape=shapes[0])
+                del self.values[name]
         return flow
 
     def _unary(self, op: Op, fed: Flow, root: bool) -> Flow:
@@ -167,6 +171,7 @@ class Flows:
             layer = self.layers.get(name)
             part = layer is not None and layer.kind in ("norm", "activation")
             if layer and part and origin - {name} <= set(layer.inputs) and op.name in ABSORBED:
+                self._put_out(name, op)
                 return Flow(frozenset((name,)))
         return self._add(op, SUMS.get(op.name, op.name), fed, ())
 
@@ -282,7 +287,14 @@ class Flows:
             output_shape=self._program.shapes[op.outputs[0]],
             **details,
         )
+        if kind != "avg_pool":
+            self._put_out(name, op)
         return Flow(frozenset((name,)))
+
+    def _put_out(self, name: str, op: Op) -> None:
+        """Takes what an operation gives for a layer's output, if it has its shape."""
+        if self._program.shapes[op.outputs[0]] == self.layers[name].output_shape:
+            self.values[name] = op.outputs[0]
 
     def _change(self, name: str, **changes: Any) -> None:
         self.layers[name] = Layer(**{**vars(self.layers[name]), **changes})

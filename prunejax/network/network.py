@@ -4,17 +4,19 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, Float, PyTree
 
 from prunejax.network.costs import Convention, Cost, GlobalPool, measure
+from prunejax.network.coupling import Coupling
 from prunejax.network.groups import Group
 from prunejax.network.layers import Layer
 from prunejax.network.plan import Plan, complete
+from prunejax.network.recording import record
 from prunejax.network.table import render
+from prunejax.network.traced import Traced
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -32,6 +34,8 @@ class Network:
         leaves: the same, by path.
         trainable: the paths of the parameters; state such as `batch_stats` is left out.
         collections: the names of Flax linen's collections, if the variables are divided so.
+        traced: the program behind it.
+        coupling: the labels of that program's channels.
     """
 
     layers: dict[str, Layer]
@@ -42,6 +46,8 @@ class Network:
     leaves: dict[str, Any]
     trainable: frozenset[str]
     collections: frozenset[str]
+    traced: Traced
+    coupling: Coupling
 
     def plan(
         self,
@@ -89,12 +95,30 @@ class Network:
         Raises:
             ValueError: if there is no such convention.
         """
-        sizes = {
-            path: int(np.prod(leaf.shape))
-            for path, leaf in self.leaves.items()
-            if path in self.trainable
-        }
-        return measure(list(self.layers.values()), sizes, convention, global_pool)
+        return measure(self.layers, self.leaves, self.trainable, convention, global_pool)
+
+    def record(
+        self, variables: PyTree, x: PyTree, layers: Sequence[str]
+    ) -> dict[str, Float[Array, "..."]]:
+        """Evaluates the network and gives what some of its layers put out.
+
+        A convolution's or a dense layer's output has its bias added, that of a normalisation its
+        scale and shift. Outside `jax.jit` operations run, and are compiled, one by one: equal
+        layers are compiled once, and a value is let go after its last use.
+
+        Args:
+            variables: as the network was traced with.
+            x: an input, of any batch size that the function takes.
+            layers: names of layers; not of average pools, whose sum and division are apart.
+
+        Returns:
+            The outputs by the layers' names, in the order given.
+
+        Raises:
+            ValueError: if there is no such layer, if its output cannot be told, or if the variables
+                are not those of the network.
+        """
+        return record(self, variables, x, layers)
 
     @functools.cached_property
     def endings(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -15,8 +16,10 @@ from jaxtyping import PyTree
 
 from prunejax.files import write_atomically
 from prunejax.masks import name
+from prunejax.network.costs import Convention, Cost, GlobalPool, measure
+from prunejax.network.layers import Layer
 from prunejax.network.resizing import shrink
-from prunejax.network.sliced import Sliced
+from prunejax.network.sliced import Sliced, resized
 
 if TYPE_CHECKING:
     from prunejax.network.network import Network
@@ -127,6 +130,29 @@ class Plan:
                 axes = kept.setdefault(member.path, [np.ones(size, bool) for size in shape])
                 axes[member.axis][member.indices[~stays]] = False
         return kept
+
+    def cost(self, convention: Convention = "macs", *, global_pool: GlobalPool = "window") -> Cost:
+        """Counts parameters and multiply-adds of what is left; nothing is traced again.
+
+        Args:
+            convention: as in `Network.cost`.
+            global_pool: as in `Network.cost`.
+
+        Returns:
+            The cost of each layer and of the whole, for the batch that the network was traced with.
+
+        Raises:
+            ValueError: if there is no such convention.
+        """
+        network, leaves = self.network, self.slice(self.network.leaves)
+        return measure(self.layers, leaves, network.trainable, convention, global_pool)
+
+    @functools.cached_property
+    def layers(self) -> dict[str, Layer]:
+        """The layers of what is left, as `Network.layers`."""
+        network = self.network
+        program = resized(network.traced, network.coupling, self.kept()).described()
+        return network.traced.flows(program).layers
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the plan as JSON, in one atomic step.

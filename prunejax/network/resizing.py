@@ -1,5 +1,6 @@
 """Running a program on smaller arrays: the shapes that its equations state are rewritten."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import core
+from jax.export import is_symbolic_dim
 
 from prunejax.network.contractions import is_depthwise
 from prunejax.network.coupling import Coupling
@@ -45,13 +47,26 @@ class Resized:
         self._run(self._program.ops, known)
         return [known[number] for number in self._program.outputs]
 
+    def described(self) -> Program:
+        """The program with the shapes of what is left: to look at, not to run."""
+        return dataclasses.replace(
+            self._program,
+            ops=tuple(self._reshaped(op) for op in self._program.ops),
+            shapes=tuple(self._shape(number) for number in range(len(self._program.shapes))),
+        )
+
+    def _reshaped(self, op: Op) -> Op:
+        if op.body is not None:
+            return dataclasses.replace(op, body=tuple(self._reshaped(inner) for inner in op.body))
+        return dataclasses.replace(op, params=self._rewritten(op))
+
     def _run(self, ops: tuple[Op, ...], known: dict[int, Any]) -> None:
         for op in ops:
             values = [known[number] for number in op.inputs]
             if not any(self._shrinks(number) for number in (*op.inputs, *op.outputs)):
-                results = _bind(op, op.params, values)
+                results = bind(op, op.params, values)
             elif op.body is None:
-                results = _bind(op, self._rewritten(op), values)
+                results = bind(op, self._rewritten(op), values)
             else:
                 results = self._call(op, values, known)
             known.update(zip(op.outputs, results, strict=True))
@@ -88,7 +103,7 @@ class Resized:
         shape = max((spec.shape for spec in full), key=len)
 
         def both(primals: list[Any], tangents: list[Any]) -> Any:
-            return jax.jvp(lambda *values: _bind(op, op.params, list(values)), primals, tangents)
+            return jax.jvp(lambda *values: bind(op, op.params, list(values)), primals, tangents)
 
         program = inline(jax.make_jaxpr(both)(full, full))
         if any(other not in ((), shape) for other in program.shapes):
@@ -103,7 +118,7 @@ class Resized:
             for inner in program.flat():
                 changed = {"shape": small} if inner.params.get("shape") == shape else {}
                 values = [known[number] for number in inner.inputs]
-                results = _bind(inner, {**inner.params, **changed}, values)
+                results = bind(inner, {**inner.params, **changed}, values)
                 known.update(zip(inner.outputs, results, strict=True))
             outputs = [known[number] for number in program.outputs]
             half = len(outputs) // 2
@@ -114,7 +129,7 @@ class Resized:
     def _kept(self, number: int) -> list[np.ndarray]:
         """For each axis of a value which of its indices are left."""
         return [
-            np.ones(size, bool) if axis is None else ~self._removed[axis]
+            _whole(size) if axis is None else ~self._removed[axis]
             for size, axis in zip(
                 self._program.shapes[number], self._coupling.axes(number), strict=True
             )
@@ -127,7 +142,10 @@ class Resized:
         )
 
     def _shape(self, number: int) -> tuple[int, ...]:
-        return tuple(int(kept.sum()) for kept in self._kept(number))
+        return tuple(
+            size if kept.all() else int(kept.sum())
+            for size, kept in zip(self._program.shapes[number], self._kept(number), strict=True)
+        )
 
     def _shrink(self, number: int, value: Any) -> Any:
         return shrink(value, self._kept(number)) if self._shrinks(number) else value
@@ -154,7 +172,7 @@ class Resized:
             case "pad":
                 params["padding_config"] = tuple(
                     (int(kept[:low].sum()), int(kept[len(kept) - high :].sum()), between)
-                    if low >= 0 and high >= 0
+                    if low >= 0 and high >= 0 and not kept.all()
                     else (low, high, between)
                     for kept, (low, high, between) in zip(
                         self._kept(op.outputs[0]), params["padding_config"], strict=True
@@ -200,6 +218,11 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
     return jnp.asarray(result) if concrete else result
 
 
+def _whole(size: Any) -> np.ndarray:
+    """All of an axis is kept; one index stands for those of an axis of symbolic size."""
+    return np.ones(1 if is_symbolic_dim(size) else size, bool)
+
+
 def _states_shape(op: Op) -> bool:
     """Whether an operation without a body states a shape in a way that only labels can rewrite."""
     return op.name not in ("broadcast_in_dim", "iota") and any(
@@ -207,7 +230,17 @@ def _states_shape(op: Op) -> bool:
     )
 
 
-def _bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:
+def bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:
+    """Applies an operation's primitive.
+
+    Args:
+        op: the operation.
+        params: the primitive's parameters, the operation's own or changed ones.
+        values: its operands.
+
+    Returns:
+        Its results.
+    """
     stated = op.primitive.get_bind_params(dict(params))
     functions, stated = stated if isinstance(stated, tuple) else ((), stated)  # a pair before 0.8
     results = op.primitive.bind(*functions, *values, **stated)

@@ -8,6 +8,8 @@ from jax import core
 from jaxtyping import PyTree
 
 from prunejax.masks import name
+from prunejax.network import traced
+from prunejax.network.coupling import Coupling
 from prunejax.network.resizing import Resized
 
 if TYPE_CHECKING:
@@ -58,36 +60,43 @@ class Sliced:
                 )
             full.append(jax.ShapeDtypeStruct(shape, leaf.dtype))
         full = jax.tree.unflatten(jax.tree.structure(variables), full)
-        resized, structure = self._program(full, jax.tree.map(_describe, x))
+        program, structure = self._program(full, traced.describe(x))
         inputs = [leaf for _, leaf in leaves] + jax.tree.leaves(x)
-        return jax.tree.unflatten(structure, resized.run(inputs))
+        return jax.tree.unflatten(structure, program.run(inputs))
 
     def _program(self, variables: PyTree, x: PyTree) -> tuple[Resized, Any]:
         key = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((variables, x)))
         if key not in self._programs:
-            # lazily, because tracing builds networks, and networks build plans
-            from prunejax.network.tracing import analyse
-
-            found = analyse(self._network.apply_fn, variables, x)
-            removed = np.zeros(len(found.coupling.labels), bool)
-            for number, path in found.paths.items():
-                for axis, stays in zip(
-                    found.coupling.axes(number), self._kept.get(path, []), strict=False
-                ):
-                    if axis is not None:
-                        removed[found.coupling.labels.find(axis[~stays])] = True
-            if removed[0]:
-                raise ValueError(
-                    "the plan removes channels that cannot be removed for this input: the "
-                    "function was traced with another one and does something else here"
-                )
-            made = Resized(found.program, found.coupling, removed), found.structure
+            found = traced.make(self._network.apply_fn, variables, x)
+            made = resized(found, found.coupling(), self._kept), found.structure
             if any(isinstance(leaf, core.Tracer) for leaf in found.program.constants.values()):
                 return made
             self._programs[key] = made
         return self._programs[key]
 
 
-def _describe(leaf: Any) -> jax.ShapeDtypeStruct:
-    typed = jax.typeof(leaf) if not isinstance(leaf, jax.ShapeDtypeStruct) else leaf
-    return jax.ShapeDtypeStruct(typed.shape, typed.dtype)
+def resized(found: traced.Traced, coupling: Coupling, kept: dict[str, list[np.ndarray]]) -> Resized:
+    """The program of a function without some channels of its variables.
+
+    Args:
+        found: the traced function.
+        coupling: its labels.
+        kept: for each leaf that loses channels, by path: for each axis which indices stay.
+
+    Returns:
+        The program.
+
+    Raises:
+        ValueError: if channels that are to go cannot be removed here.
+    """
+    removed = np.zeros(len(coupling.labels), bool)
+    for number, path in found.paths.items():
+        for axis, stays in zip(coupling.axes(number), kept.get(path, []), strict=False):
+            if axis is not None:
+                removed[coupling.labels.find(axis[~stays])] = True
+    if removed[0]:
+        raise ValueError(
+            "the plan removes channels that cannot be removed for this input: the function was "
+            "traced with another one and does something else here"
+        )
+    return Resized(found.program, coupling, removed)

@@ -1,7 +1,6 @@
 """Costs against the published table and against counts by hand."""
 
 import functools
-import time
 
 import jax
 import jax.numpy as jnp
@@ -77,18 +76,6 @@ def test_grouped_and_transposed_convolutions_and_shared_layers_by_hand():
 
 def test_bad_conventions():
     with pytest.raises(ValueError, match="must be 'macs' or 'thop', got 'flops'"):
-        measure([], {}, "flops", "window")
+        measure({}, {}, frozenset(), "flops", "window")
     with pytest.raises(ValueError, match="must be 'window' or 'adaptive', got 'none'"):
-        measure([], {}, "thop", "none")
-
-
-def test_tracing_resnet110_takes_about_a_second():
-    model = models.build("resnet110", num_classes=10)
-    x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
-    times = []
-    for _ in range(2):
-        start = time.process_time()
-        trace(functools.partial(model.apply, train=False), variables, x)
-        times.append(time.process_time() - start)
-    assert min(times) < 5  # 0.7 without the run-time type checks of the tests
+        measure({}, {}, frozenset(), "thop", "none")

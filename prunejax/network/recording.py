@@ -1,0 +1,95 @@
+"""What the layers of a network put out on some input."""
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from prunejax.masks import name
+from prunejax.network import traced
+from prunejax.network.program import Program
+from prunejax.network.resizing import bind
+
+if TYPE_CHECKING:
+    from prunejax.network.network import Network
+
+
+def record(
+    network: "Network", variables: PyTree, x: PyTree, layers: Sequence[str]
+) -> dict[str, Float[Array, "..."]]:
+    """Evaluates a network as far as some layers need; `Network.record` says how.
+
+    Args:
+        network: the network.
+        variables: its variables.
+        x: an input.
+        layers: the names of the layers.
+
+    Returns:
+        What they put out, by name.
+
+    Raises:
+        ValueError: as `Network.record` says.
+    """
+    _check(network, variables, layers)
+    found = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
+    values = found.flows().values
+    for layer in layers:
+        if layer not in values:
+            raise ValueError(
+                f"what {layer!r} puts out cannot be told from its equations: it is a "
+                f"{network.layers[layer].kind}"
+            )
+    inputs = [*jax.tree.leaves(variables), *jax.tree.leaves(x)]
+    outputs = evaluate(found.program, inputs, [values[layer] for layer in layers])
+    return dict(zip(layers, outputs, strict=True))
+
+
+def evaluate(program: Program, inputs: Sequence[Any], wanted: Sequence[int]) -> list[Any]:
+    """Evaluates what some values of a program need, and lets go of what is used up.
+
+    Args:
+        program: the program.
+        inputs: an array for each of its inputs.
+        wanted: the numbers of the values.
+
+    Returns:
+        The values.
+    """
+    needed, ops = set(wanted), []
+    for op in reversed(list(program.flat())):
+        if needed.intersection(op.outputs):
+            last = [number for number in {*op.inputs} if number not in needed]
+            needed.update(op.inputs)
+            ops.append((op, last))
+    known = {**program.constants, **dict(zip(program.inputs, inputs, strict=True))}
+    for op, last in reversed(ops):
+        values = [known[number] for number in op.inputs]
+        known.update(zip(op.outputs, bind(op, op.params, values), strict=True))
+        for number in last:
+            del known[number]
+    return [known[number] for number in wanted]
+
+
+def _check(network: "Network", variables: PyTree, layers: Sequence[str]) -> None:
+    for layer in layers:
+        if layer not in network.layers:
+            near = difflib.get_close_matches(layer, network.layers, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"the network has no layer {layer!r}{hint}")
+    given = {
+        name(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+    }
+    shapes = {path: tuple(leaf.shape) for path, leaf in network.leaves.items()}
+    if given != shapes:
+        differing = sorted(
+            path for path in {*given, *shapes} if given.get(path) != shapes.get(path)
+        )
+        shown = ", ".join(
+            f"{path} (given {given.get(path, 'not at all')}, traced {shapes.get(path, 'without')})"
+            for path in differing[:3]
+        )
+        raise ValueError(f"these are not the variables of the network: {shown}")
