@@ -32,7 +32,9 @@ from rich.progress import (
 
 from experiments import report, results
 from experiments.methods import METHODS, settings
-from experiments.protocol import DENSE, VERSION, Protocol, Workbench, protocol_for, run, workbench
+from experiments.protocol import DENSE, VERSION, Protocol, protocol_for
+from experiments.runs import run
+from experiments.workbench import Workbench, workbench
 from prunejax import allocation, data, training
 from prunejax import masks as masks_lib
 from prunejax.files import write_atomically

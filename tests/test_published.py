@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from experiments import compare, protocol
+from experiments import compare, protocol, runs, workbench
 from prunejax import data
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optax_mixes_dtypes")]
@@ -29,8 +29,8 @@ def test_mnist_dense(model, least):
     except FileNotFoundError:
         pytest.skip("needs mnist: set TFDS_DATA_DIR")
     settings = protocol.protocol_for("mnist", model, quick=False)
-    bench = protocol.workbench("mnist", model, settings)
-    assert protocol.run(bench, "dense", 0.0, 0).metrics["accuracy"] >= least
+    bench = workbench.workbench("mnist", model, settings)
+    assert runs.run(bench, "dense", 0.0, 0).metrics["accuracy"] >= least
 
 
 def test_resnet20_prunes_and_learns_on_digits():
@@ -41,10 +41,10 @@ def test_resnet20_prunes_and_learns_on_digits():
     settings = protocol.protocol_for(
         "digits", "resnet20", quick=False, epochs=4, schedule="step", batch_size=32
     )
-    bench = protocol.workbench(
+    bench = workbench.workbench(
         "digits", "resnet20", settings, shortcut="pad", stem_width=8, stage_widths=(8, 16, 16)
     )
     for method in ("snip", "grasp", "synflow", "prospr", "erk"):
-        outcome = protocol.run(bench, method, 0.8, 0)
+        outcome = runs.run(bench, method, 0.8, 0)
         assert outcome.metrics["empty_layers"] == []
         assert outcome.metrics["accuracy"] > 0.5, method

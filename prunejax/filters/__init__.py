@@ -32,6 +32,7 @@ from prunejax.filters.fpgm import fpgm
 from prunejax.filters.hashing import constant_channels, is_hashable, perceptual_hash
 from prunejax.filters.hrank import hrank
 from prunejax.filters.norms import l1, l2
+from prunejax.filters.random import random
 from prunejax.filters.redundancy import Redundancy, coreness, redundancy
 from prunejax.filters.selection import select
 from prunejax.filters.similarity import Agreement, agreement, similarity
@@ -50,10 +51,28 @@ FILTER_CRITERIA: dict[str, FilterCriterion] = {
     "hrank": hrank,
     "bn_scale": bn_scale,
     "chip": chip,
+    "random": random,
 }
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "entropy_kcore": ("maps",),
+    "entropy": ("maps",),
+    "kcore_random": ("maps",),
+    "kcore_l1": ("maps", "kernel"),
+    "l1": ("kernel",),
+    "l2": ("kernel",),
+    "fpgm": ("kernel",),
+    "apoz": ("activations",),
+    "hrank": ("maps",),
+    "bn_scale": ("scale",),
+    "chip": ("maps",),
+    "random": ("kernel",),
+}
+"""Criterion -> the members of ``ChannelFeatures`` that it reads."""
 
 __all__ = [
     "FILTER_CRITERIA",
+    "NEEDS",
     "Agreement",
     "ChannelFeatures",
     "FilterCriterion",
@@ -76,6 +95,7 @@ __all__ = [
     "l1",
     "l2",
     "perceptual_hash",
+    "random",
     "redundancy",
     "select",
     "similarity",

@@ -11,8 +11,10 @@ from jaxtyping import Array, Float, PyTree
 
 from prunejax.network.costs import Convention, Cost, GlobalPool, measure
 from prunejax.network.coupling import Coupling
+from prunejax.network.flow import Flows
 from prunejax.network.groups import Group
 from prunejax.network.layers import Layer
+from prunejax.network.places import Place, find
 from prunejax.network.plan import Plan, complete
 from prunejax.network.recording import record
 from prunejax.network.table import render
@@ -119,6 +121,26 @@ class Network:
                 are not those of the network.
         """
         return record(self, variables, x, layers)
+
+    def place(self, group: str, layer: str) -> Place:
+        """Where the channels of a group are in what a layer puts out, whatever its layout.
+
+        Args:
+            group: the name of a group.
+            layer: the name of a layer.
+
+        Returns:
+            The axis and the indices along it.
+
+        Raises:
+            ValueError: if the group's channels do not pass through the layer.
+        """
+        return find(self, group, layer)
+
+    @functools.cached_property
+    def flows(self) -> Flows:
+        """Which values of the traced program are the layers' outputs and kernels."""
+        return self.traced.flows()
 
     @functools.cached_property
     def endings(self) -> dict[str, str]:

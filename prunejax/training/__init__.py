@@ -11,7 +11,13 @@ from prunejax.training.optimizers import (
     optimizer,
 )
 from prunejax.training.parallel import Placement, data_parallel
-from prunejax.training.state import Metrics, TrainState, init_state, init_variables
+from prunejax.training.state import (
+    Metrics,
+    TrainState,
+    init_state,
+    init_variables,
+    stats_collection,
+)
 from prunejax.training.steps import EvalStep, TrainStep, make_eval_step, make_train_step
 
 __all__ = [
@@ -37,4 +43,5 @@ __all__ = [
     "make_train_step",
     "masked",
     "optimizer",
+    "stats_collection",
 ]

@@ -17,6 +17,16 @@ def _step(rate: float, steps: int) -> optax.Schedule:
     return optax.piecewise_constant_schedule(rate, {steps // 2: 0.1, steps * 3 // 4: 0.1})
 
 
+def _quarters(rate: float, steps: int) -> optax.Schedule:
+    """Divided by 10 at each quarter (epochs 50, 100 and 150 of 200)."""
+    return optax.piecewise_constant_schedule(rate, {steps * n // 4: 0.1 for n in (1, 2, 3)})
+
+
+def _sevenths(rate: float, steps: int) -> optax.Schedule:
+    """Divided by 10 at three and again at six sevenths (epochs 30 and 60 of 70)."""
+    return optax.piecewise_constant_schedule(rate, {steps * n // 7: 0.1 for n in (3, 6)})
+
+
 def _cosine(rate: float, steps: int) -> optax.Schedule:
     return optax.cosine_decay_schedule(rate, steps)
 
@@ -28,6 +38,8 @@ def _linear(rate: float, steps: int) -> optax.Schedule:
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "constant": _constant,
     "step": _step,
+    "quarters": _quarters,
+    "sevenths": _sevenths,
     "cosine": _cosine,
     "linear": _linear,
 }

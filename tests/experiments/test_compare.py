@@ -14,7 +14,7 @@ import pytest
 import tyro
 from rich.console import Console
 
-from experiments import compare, protocol
+from experiments import compare, workbench
 from experiments.compare import Compare
 from experiments.methods import METHODS
 from prunejax import data
@@ -197,7 +197,7 @@ def test_a_record_without_its_metrics_is_redone(config):
 
 def test_augmented_training_standardises_after_cropping(config):
     augmented = dataclasses.replace(config, augment=True)
-    bench = protocol.workbench("digits", "mlp", augmented.protocol())
+    bench = workbench.workbench("digits", "mlp", augmented.protocol())
     assert bench.train.images.dtype == np.uint8
     plain = data.load("digits", "train", limit=200)
     np.testing.assert_allclose(bench.prepare(bench.train.images), plain.images, atol=1e-6)

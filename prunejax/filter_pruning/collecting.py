@@ -1,0 +1,223 @@
+"""What a network shows of each group of channels: kernels, scales, feature maps, activations."""
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from prunejax.filter_pruning.sources import KERNELS, GroupSource, source
+from prunejax.filters import ChannelFeatures
+from prunejax.masks import name
+from prunejax.network import Layer, Network
+
+CHUNK = 2**29
+"""How many bytes of outputs are held at once, if no single layer has more."""
+
+CONVOLUTIONS = ("conv", "conv_transpose")
+
+
+class Collected(NamedTuple):
+    """What is known of the channels of a group.
+
+    Attributes:
+      group: the group's name.
+      layer: the name of the layer that stands for it.
+      features: one entry a channel of the group along each array's last axis.
+    """
+
+    group: str
+    layer: str
+    features: ChannelFeatures
+
+
+def sources(
+    network: Network,
+    *,
+    group_source: GroupSource = "shortcut",
+    kinds: Collection[str] = CONVOLUTIONS,
+    select: str = "",
+) -> dict[str, Layer]:
+    """The groups whose channels are to be scored, each with the layer that stands for it.
+
+    Args:
+      network: the network.
+      group_source: which layer stands for a group, see ``source``.
+      kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
+      select: a regular expression; only groups in whose names it is found.
+
+    Returns:
+      Group name -> layer, in the order of the layers.
+
+    Raises:
+      ValueError: no group is left; the message says what there is.
+    """
+    everything = {group: source(network, group, group_source) for group in network.groups}
+    found = {
+        group: layer
+        for group, layer in everything.items()
+        if layer.kind in kinds and re.search(select, group)
+    }
+    if not found:
+        there = ", ".join(f"{group} ({layer.kind})" for group, layer in everything.items())
+        raise ValueError(
+            f"no group of channels is made by a layer of kind {' or '.join(kinds)}"
+            + (f" and named like {select!r}" if select else "")
+            + f"; there are: {there or 'none'}"
+        )
+    return found
+
+
+def collect(
+    network: Network,
+    variables: PyTree,
+    images: PyTree,
+    chosen: dict[str, Layer],
+    members: Sequence[str],
+    *,
+    on_group: Callable[[int, int], None] | None = None,
+) -> Iterator[Collected]:
+    """Reads what criteria need of some groups, group by group.
+
+    Outputs are recorded for as many layers at once as half a gigabyte holds; the network is
+    evaluated again for the next ones.
+
+    Args:
+      network: the network, traced in evaluation mode.
+      variables: its variables.
+      images: the input; the first axis counts images.
+      chosen: from ``sources``.
+      members: names of members of ``ChannelFeatures``.
+      on_group: told (done, of) after each group.
+
+    Yields:
+      What is known of each group.
+
+    Raises:
+      ValueError: outputs are NaN or infinite (the layer is named), or a member does not exist for a
+        layer: no normalisation or no activation follows it.
+    """
+    leaves = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+    count = len(jax.tree.leaves(images)[0]) if images is not None else 0
+    done = 0
+    for part in _chunks(network, chosen, members, count):
+        wanted = dict.fromkeys(layer for _, readings in part for layer in readings.values())
+        outputs = network.record(variables, images, list(wanted)) if wanted else {}
+        for group, readings in part:
+            found = {
+                member: _channels_last(network, group, layer, outputs[layer], member)
+                for member, layer in readings.items()
+            }
+            if "kernel" in members:
+                found["kernel"] = _kernel(network, group, chosen[group], leaves)
+            if "scale" in members:
+                found["scale"] = _scale(network, group, chosen[group], leaves)
+            yield Collected(group, chosen[group].name, ChannelFeatures(**found))
+            done += 1
+            if on_group is not None:
+                on_group(done, len(chosen))
+
+
+def _chunks(
+    network: Network, chosen: dict[str, Layer], members: Sequence[str], images: int
+) -> Iterator[list[tuple[str, dict[str, str]]]]:
+    """Groups with the layers to record for them, as many at once as may be held."""
+    part: list[tuple[str, dict[str, str]]] = []
+    held = 0
+    for group, layer in chosen.items():
+        readings = {}
+        if "maps" in members:
+            readings["maps"] = layer.name
+        if "activations" in members:
+            readings["activations"] = _following(network, layer, "activation").name
+        size = sum(
+            4 * images * math.prod(network.layers[reading].output_shape[1:])
+            for reading in readings.values()
+        )
+        if part and held + size > CHUNK:
+            yield part
+            part, held = [], 0
+        part.append((group, readings))
+        held += size
+    yield part
+
+
+def _channels_last(network: Network, group: str, layer: str, output: Array, member: str) -> Array:
+    """The channels of a group of what a layer put out, [images, ..., channels]."""
+    if not jnp.isfinite(jnp.max(output)) or not jnp.isfinite(jnp.min(output)):
+        raise ValueError(f"what {layer!r} puts out has values that are NaN or infinite")
+    place = network.place(group, layer)
+    values = jnp.moveaxis(output, place.axis, -1)
+    if place.indices.tolist() != list(range(values.shape[-1])):
+        values = values[..., place.indices]
+    if member == "maps":
+        # lines and volumes become pictures: [images, first axis, the rest, channels]
+        height = values.shape[1] if values.ndim > 2 else 1
+        width = math.prod(values.shape[2:-1])
+        values = values.reshape(values.shape[0], height, width, values.shape[-1])
+    return values
+
+
+def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
+    """The weights that make the channels of a group, [..., channels]."""
+    axes = [
+        member
+        for member in network.groups[group].members
+        if member.path in layer.parameters and leaves[member.path].ndim > 1
+    ]
+    # a layer that is used twice may read the channels that it makes
+    made = {
+        (network.traced.paths.get(producer.value), producer.axis)
+        for producer in network.flows.producers
+        if producer.layer == layer.name
+    }
+    axes = [member for member in axes if (member.path, member.axis) in made] or axes
+    if not axes:
+        raise ValueError(f"no kernel of {layer.name!r} holds the channels of group {group!r}")
+    member = axes[-1]
+    moved = jnp.moveaxis(jnp.asarray(leaves[member.path]), member.axis, -1)
+    return moved[..., member.indices[:, 0]]
+
+
+def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
+    """The factors of the next normalisation: the first of two vectors, or one that is so named."""
+    norm = _following(network, layer, "norm")
+    vectors = [path for path in norm.parameters if path in network.trainable]
+    if len(vectors) == 1 and vectors[0].split("/")[-1] not in ("scale", "weight", "gamma", "w"):
+        vectors = []
+    for member in network.groups[group].members:
+        if vectors and member.path == vectors[0]:
+            return jnp.asarray(leaves[member.path])[member.indices[:, 0]]
+    raise ValueError(f"the normalisation {norm.name!r} after {layer.name!r} has no scale")
+
+
+def _following(network: Network, layer: Layer, kind: str) -> Layer:
+    """The next layer of a kind that reads a layer's channels before another kernel does."""
+    reached = {layer.name}
+    for name_, other in network.layers.items():
+        if reached.intersection(other.inputs):
+            if other.kind == kind:
+                return other
+            if other.kind not in KERNELS:
+                reached.add(name_)
+    raise ValueError(f"no {kind} follows {layer.name!r}")
+
+
+def warn_of_dead(layer: str, dead: np.ndarray) -> None:
+    """Warns of filters whose maps are constant: they are redundant to each other.
+
+    Args:
+      layer: the layer's name.
+      dead: bool, [channels].
+    """
+    if dead.any():
+        warnings.warn(
+            f"{int(dead.sum())} of {len(dead)} filters of {layer!r} put out one constant value: "
+            "their entropy is 0, and their hashes say no more than its sign",
+            stacklevel=3,
+        )

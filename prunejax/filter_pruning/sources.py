@@ -1,0 +1,70 @@
+"""Which of the layers that share a group's channels says which of them stay."""
+
+from typing import Literal
+
+from prunejax.network import Layer, Network
+
+GroupSource = Literal["shortcut", "main"]
+
+KERNELS = ("conv", "conv_transpose", "dense")
+"""The kinds of layer that make channels."""
+
+
+def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
+    """The layer of a group on which its channels are selected; the others follow it.
+
+    Where a sum joins two layers of the group, as in a residual block, these are its main path and
+    its shortcut: the shortcut has fewer layers before it. In the CIFAR ResNets this is the stem for
+    stage 1 and the shortcut's convolution for the others; the main path is the last convolution
+    of the stage's first block (Yang et al. 2025, Section 3.5.2). In a group without such a sum both
+    are its first layer.
+
+    Args:
+      network: the network.
+      group: the name of one of its groups.
+      prefer: "shortcut", which the authors' code reads, or "main", which the paper's text does.
+
+    Returns:
+      The layer.
+
+    Raises:
+      ValueError: ``prefer`` is another word.
+    """
+    if prefer not in ("shortcut", "main"):
+        raise ValueError(f"group_source must be 'shortcut' or 'main', got {prefer!r}")
+    members = network.groups[group].layers
+    depths = _depths(network)
+    for layer in network.layers.values():
+        if layer.kind == "add" and len(members) > 1:
+            joined = {name for name in _before(network, layer) if name in members}
+            if len(joined) > 1:
+                ordered = sorted(joined, key=lambda name: (depths[name], members.index(name)))
+                chosen = ordered[0] if prefer == "shortcut" else ordered[-1]
+                return network.layers[chosen]
+    return network.layers[next(iter(members))]
+
+
+def _before(network: Network, layer: Layer) -> set[str]:
+    """The layers with kernels whose outputs reach a layer without passing another such layer."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = list(layer.inputs)
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in network.layers:
+            continue
+        seen.add(name)
+        if network.layers[name].kind in KERNELS:
+            found.add(name)
+        else:
+            waiting.extend(network.layers[name].inputs)
+    return found
+
+
+def _depths(network: Network) -> dict[str, int]:
+    """How many layers with kernels lie on the longest way to each layer, itself included."""
+    depths: dict[str, int] = {}
+    for name, layer in network.layers.items():
+        before = max((depths.get(other, 0) for other in layer.inputs), default=0)
+        depths[name] = before + (layer.kind in KERNELS)
+    return depths

@@ -1,0 +1,50 @@
+"""Where the channels of a group are in what a layer puts out."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from prunejax.network.network import Network
+
+
+class Place(NamedTuple):
+    """The channels of a group in an array.
+
+    Attributes:
+        axis: the axis that they lie along.
+        indices: for each channel of the group its first index there, [width].
+    """
+
+    axis: int
+    indices: np.ndarray
+
+
+def find(network: "Network", group: str, layer: str) -> Place:
+    """Finds a group's channels; `Network.place` says how.
+
+    Args:
+        network: the network.
+        group: the name of a group.
+        layer: the name of a layer.
+
+    Returns:
+        The axis and the indices.
+
+    Raises:
+        ValueError: as `Network.place` says.
+    """
+    labels, coupling = network.coupling.labels, network.coupling
+    numbers = {path: number for number, path in network.traced.paths.items()}
+    member = network.groups[group].members[0]
+    axis = coupling.axes(numbers[member.path])[member.axis]
+    value = network.flows.values.get(layer)
+    if axis is not None and value is not None:
+        wanted = labels.find(axis[member.indices[:, 0]])
+        for number, there in enumerate(coupling.axes(value)):
+            if there is None:
+                continue
+            found, first = np.unique(labels.find(there), return_index=True)
+            if np.isin(wanted, found).all():
+                return Place(number, first[np.searchsorted(found, wanted)])
+    raise ValueError(f"the channels of group {group!r} are not in what {layer!r} puts out")
