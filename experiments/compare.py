@@ -9,11 +9,8 @@ Networks are pruned at initialisation and then trained. Each run is recorded as 
 never done twice: stop with Ctrl-C, start again with the same command, and it goes on.
 """
 
-import os
 import shutil
-import sys
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,23 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from experiments import report, results
+from experiments import report, results, shell
 from experiments.methods import METHODS, settings
 from experiments.protocol import DENSE, VERSION, Protocol, protocol_for
 from experiments.runs import run
 from experiments.workbench import Workbench, workbench
 from prunejax import allocation, data, training
 from prunejax import masks as masks_lib
-from prunejax.files import write_atomically
 from prunejax.models import MODELS
 
 if TYPE_CHECKING:
@@ -57,7 +45,6 @@ else:
 
 EXPERIMENT = "compare"
 METHODS_DEFAULT = ("random", "magnitude", "snip", "grasp", "synflow", "prospr")
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -221,7 +208,7 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
     if missing == 0:
         return [record for record in found if record is not None]
 
-    _refuse_unwritable(config.results / EXPERIMENT)
+    shell.refuse_unwritable(config.results / EXPERIMENT)
     bench = workbench(
         config.dataset,
         config.model,
@@ -229,7 +216,7 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
         dtype=config.dtype,
         **config.model_options(),
     )
-    with _progress(console) as progress:
+    with shell.progress(console) as progress:
         overall = progress.add_task("runs", total=len(runs), completed=len(runs) - missing)
         current = progress.add_task("", total=1)
         for index, (path, one) in enumerate(zip(paths, runs, strict=True)):
@@ -282,53 +269,31 @@ def _run_and_record(
     return record
 
 
-def _refuse_unwritable(folder: Path) -> None:
-    """Raises OSError before hours of training rather than after."""
-    write_atomically(folder / ".writable", b"").unlink()
-
-
 def _masks_path(path: Path) -> Path:
     return path.with_suffix(".masks.npz")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<40}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def main(config: Compare, console: Console | None = None) -> int:
     """Runs the comparison and reports it; returns the process's exit status."""
     console = Console() if console is None else console
+    return shell.guarded(
+        console,
+        lambda: _compare(config, console),
+        stopped="Every finished run is recorded; the same command goes on from there, and "
+        "[bold]python -m experiments.report[/] shows what there is.",
+    )
+
+
+def _compare(config: Compare, console: Console) -> int:
     started = time.perf_counter()
-    try:
-        check(config)
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: console.print(
-                f"[yellow]warning:[/] {message}", soft_wrap=True
-            )
-            records = execute(config, console)
-        frame = report.rows(records)
-        folder = report.folder_of(frame, config.results, EXPERIMENT)
-        console.print()
-        title = f"{config.model} on {config.dataset}"
-        files = report.write(frame, folder, title, console, report.details(records[-1]))
-    except KeyboardInterrupt:
-        console.print(
-            "\n[bold]stopped.[/] Every finished run is recorded; the same command goes on from "
-            "there, and [bold]python -m experiments.report[/] shows what there is."
-        )
-        return INTERRUPTED
-    except (ValueError, OSError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-        return 1
-    console.print(f"{len(records)} runs, {time.perf_counter() - started:.0f} s. Written:")
+    check(config)
+    records = execute(config, console)
+    frame = report.rows(records)
+    folder = report.folder_of(frame, config.results, EXPERIMENT)
+    console.print()
+    title = f"{config.model} on {config.dataset}"
+    files = report.write(frame, folder, title, console, report.details(records[-1]))
+    console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
     if failed := sum(1 for _ in plan(config)) - len(records):
@@ -338,9 +303,4 @@ def main(config: Compare, console: Console | None = None) -> int:
 
 
 if __name__ == "__main__":
-    status = main(tyro.cli(Compare, prog="python -m experiments.compare", description=__doc__))
-    sys.stdout.flush()
-    if status == INTERRUPTED:
-        # A program may still be compiling in a thread, which a normal exit does not survive.
-        os._exit(status)
-    sys.exit(status)
+    shell.leave(main(tyro.cli(Compare, prog="python -m experiments.compare", description=__doc__)))

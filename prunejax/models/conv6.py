@@ -1,8 +1,10 @@
 """Conv-6, the small VGG of the lottery-ticket papers."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -39,6 +41,20 @@ class Conv6(nn.Module):
         check_widths("conv_widths", self.conv_widths, 6, each="convolution")
         check_widths("hidden_widths", self.hidden_widths, 2, each="hidden layer")
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        return {
+            "conv_widths": tuple(stays(f"conv{position}") for position in range(1, 7)),
+            "hidden_widths": (stays("hidden1"), stays("hidden2")),
+        }
 
     @nn.compact
     def __call__(

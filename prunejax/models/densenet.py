@@ -1,9 +1,11 @@
 """Densely connected networks for CIFAR."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -89,6 +91,29 @@ class DenseNet(nn.Module):
                 each="transition",
             )
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        return {
+            "stem_width": stays("stem"),
+            "growths": tuple(
+                tuple(
+                    stays(f"block{block}_layer{position}/conv")
+                    for position in range(1, len(growths) + 1)
+                )
+                for block, growths in enumerate(self.growths, start=1)
+            ),
+            "transition_widths": tuple(
+                stays(f"transition{block}/conv") for block in range(1, len(self.growths))
+            ),
+        }
 
     @nn.compact
     def __call__(

@@ -1,7 +1,9 @@
 """LeNet-5."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -43,6 +45,20 @@ class LeNet5(nn.Module):
         if self.pool not in POOLS:
             raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {self.pool!r}")
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        return {
+            "conv_widths": (stays("conv1"), stays("conv2")),
+            "hidden_widths": (stays("hidden1"), stays("hidden2")),
+        }
 
     @nn.compact
     def __call__(

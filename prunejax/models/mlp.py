@@ -1,7 +1,9 @@
 """Multilayer perceptrons."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -33,6 +35,18 @@ class MLP(nn.Module):
         check_width("num_classes", self.num_classes)
         check_widths("hidden_widths", self.hidden_widths)
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        positions = range(1, len(self.hidden_widths) + 1)
+        return {"hidden_widths": tuple(stays(f"hidden{position}") for position in positions)}
 
     @nn.compact
     def __call__(

@@ -1,15 +1,17 @@
 """Residual networks for CIFAR."""
 
 import functools
-import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from prunejax.models import layers
-from prunejax.models.checks import check_image, check_length, check_width, check_widths
+from prunejax.models.checks import check_image, check_width, check_widths
+from prunejax.models.pads import check_pads, default_pads
 
 SHORTCUTS = ("conv3x3", "conv1x1", "pad")
 
@@ -60,41 +62,6 @@ class BasicBlock(nn.Module):
             x = conv(self.width, size, stride=self.stride, padding=size // 2, name="shortcut")(x)
             x = norm(x, name="shortcut_norm")
         return nn.relu(y + x)
-
-
-def default_pads(stage_widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Half of each stage's new channels in front of the old ones, the odd one behind.
-
-    Args:
-        stage_widths: the output channels of each stage.
-
-    Returns:
-        The channels in front and behind, for every stage but the first.
-    """
-    added = (after - before for before, after in itertools.pairwise(stage_widths))
-    return tuple((new // 2, new - new // 2) for new in added)
-
-
-def check_pads(pads: tuple[tuple[int, int], ...] | None, stage_widths: tuple[int, ...]) -> None:
-    """Require that zero channels alone bring each stage to the width of the next.
-
-    Args:
-        pads: the channels in front and behind, for every stage but the first; None is the default.
-        stage_widths: the output channels of each stage.
-
-    Raises:
-        ValueError: if `pads` has another form or does not add up.
-    """
-    pads = default_pads(stage_widths) if pads is None else pads
-    check_length("shortcut_pads", pads, len(stage_widths) - 1, each="stage after the first")
-    for position, (before, after) in enumerate(itertools.pairwise(stage_widths)):
-        pad = pads[position]
-        check_length(f"shortcut_pads[{position}]", pad, 2, each="side")
-        if min(pad) < 0 or before + sum(pad) != after:
-            raise ValueError(
-                f"shortcut='pad' only adds zero channels, but stage {position + 2} has {after} "
-                f"channels after {before}, with {pad[0]} in front and {pad[1]} behind"
-            )
 
 
 class ResNet(nn.Module):
@@ -161,6 +128,34 @@ class ResNet(nn.Module):
         if self.shortcut == "pad":
             check_pads(self.shortcut_pads, self.stage_widths)
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        blocks = range(1, (self.depth - 2) // 6 + 1)
+        stages = [
+            [f"stage{stage}_block{block}" for block in blocks]
+            for stage in range(1, len(self.stage_widths) + 1)
+        ]
+        outputs = tuple(stays(f"{names[0]}/conv2") for names in stages)
+        fields = {
+            "stem_width": stays("stem"),
+            "stage_widths": outputs,
+            "block_widths": tuple(stays(f"{name}/conv1") for names in stages for name in names),
+        }
+        if self.shortcut == "pad":
+            pads = self.shortcut_pads or default_pads(self.stage_widths)
+            fields["shortcut_pads"] = tuple(
+                (output[:front], output[output.size - behind :])
+                for output, (front, behind) in zip(outputs[1:], pads, strict=True)
+            )
+        return fields
 
     @nn.compact
     def __call__(

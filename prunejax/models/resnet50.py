@@ -1,9 +1,11 @@
 """ResNet-50 for ImageNet."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -92,6 +94,29 @@ class ResNet50(nn.Module):
             for position, pair in enumerate(self.block_widths):
                 check_widths(f"block_widths[{position}]", pair, 2, each="inner convolution")
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        stages = [
+            [f"stage{stage}_block{block}" for block in range(1, count + 1)]
+            for stage, count in enumerate(STAGE_BLOCKS, start=1)
+        ]
+        return {
+            "stem_width": stays("stem"),
+            "stage_widths": tuple(stays(f"{names[0]}/conv3") for names in stages),
+            "block_widths": tuple(
+                (stays(f"{name}/conv1"), stays(f"{name}/conv2"))
+                for names in stages
+                for name in names
+            ),
+        }
 
     @nn.compact
     def __call__(

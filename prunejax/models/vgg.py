@@ -1,8 +1,10 @@
 """VGG-16 for CIFAR."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -40,6 +42,20 @@ class VGG16(nn.Module):
         check_widths("widths", self.widths, 13, each="convolution")
         check_width("head_width", self.head_width)
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        return {
+            "widths": tuple(stays(f"conv{position}") for position in range(1, 14)),
+            "head_width": stays("hidden"),
+        }
 
     @nn.compact
     def __call__(

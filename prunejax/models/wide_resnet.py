@@ -1,9 +1,11 @@
 """Wide residual networks for CIFAR."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -97,6 +99,26 @@ class WideResNet(nn.Module):
         if self.block_widths is not None:
             check_widths("block_widths", self.block_widths, (self.depth - 4) // 2, each="block")
         super().__post_init__()
+
+    def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
+        """The fields that are widths, for `prunejax.models.resized`.
+
+        Args:
+            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+
+        Returns:
+            The fields; in place of each number the bool array of the channels that it counts.
+        """
+        blocks = range(1, (self.depth - 4) // 6 + 1)
+        stages = [
+            [f"stage{stage}_block{block}" for block in blocks]
+            for stage in range(1, len(self.stage_widths) + 1)
+        ]
+        return {
+            "stem_width": stays("stem"),
+            "stage_widths": tuple(stays(f"{names[0]}/conv2") for names in stages),
+            "block_widths": tuple(stays(f"{name}/conv1") for names in stages for name in names),
+        }
 
     @nn.compact
     def __call__(

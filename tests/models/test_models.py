@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import numpy_models
 import pytest
@@ -18,6 +17,8 @@ SIZES = {
     "lenet5": (28, 28, 1),
     "conv6": (32, 32, 3),
     "vgg16": (32, 32, 3),
+    "resnet8": (8, 8, 1),
+    "resnet14": (8, 8, 1),
     "resnet20": (32, 32, 3),
     "resnet32": (32, 32, 3),
     "resnet56": (32, 32, 3),
@@ -45,6 +46,12 @@ SMALL = {
         (32, 32, 1),
         (numpy_models.vgg16,),
     ),
+    "resnet8": (
+        NARROW | {"shortcut": "pad", "shortcut_pads": ((0, 3), (2, 1))},
+        (8, 8, 1),
+        (numpy_models.resnet, 1, "pad", ((0, 3), (2, 1))),
+    ),
+    "resnet14": (NARROW, (8, 8, 1), (numpy_models.resnet, 2, "conv3x3")),
     "resnet20": (
         NARROW | {"block_widths": (1, 2, 3, 4, 5, 6, 7, 8, 9), "shortcut": "pad"},
         (8, 8, 1),
@@ -82,15 +89,6 @@ SMALL = {
         (numpy_models.densenet, (2, 3, 1)),
     ),
 }
-
-
-@pytest.fixture
-def without_type_checks():
-    """What a user sees: conftest's run-time checks of annotations would speak first."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @functools.cache
@@ -154,6 +152,9 @@ def test_tables_cover_the_registry():
         # He et al.'s option A: "0.27M", "0.46M"
         ("resnet20", 10, {"shortcut": "pad"}, 269_722),
         ("resnet32", 10, {"shortcut": "pad"}, 464_154),
+        # three blocks fewer, one fewer again, and 3x3x2x16 weights of the stem fewer
+        ("resnet14", 10, {"shortcut": "pad"}, 269_722 - (464_154 - 269_722) // 2 - 288),
+        ("resnet8", 10, {"shortcut": "pad"}, 269_722 - (464_154 - 269_722) - 288),
         # 1x1 kernels and batch norm, from 16 to 32 and from 32 to 64 channels
         ("resnet20", 10, {"shortcut": "conv1x1"}, 269_722 + 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64),
         # Cunegatti et al. (2024), Appendix A.2: "~1.4M" (nearer 1.5M), "~2.3M"

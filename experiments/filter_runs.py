@@ -1,0 +1,346 @@
+"""Runs of filter pruning: train a network, prune it once, cut the channels out, fine-tune."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.protocol import Protocol
+from experiments.workbench import Workbench
+from prunejax import checkpoint, data, filter_pruning, models, network, training
+from prunejax.filters import FILTER_CRITERIA
+
+VERSION = 1
+"""Part of every run's configuration; raised when what a run does changes."""
+
+KCORE = {"entropy_kcore": "entropy", "kcore_random": "random", "kcore_l1": "l1"}
+"""Methods that select by a threshold -> what represents a redundant set. All other criteria keep as
+many channels of each layer as "entropy_kcore" does, so that they differ in the choice alone."""
+
+METHODS = (*KCORE, *(name for name in FILTER_CRITERIA if name not in KCORE))
+
+BATCHES = (1, 256)
+"""The batch sizes that latency is measured at."""
+
+TRAINING: dict[str, Protocol] = {
+    "digits": Protocol(epochs=20, schedule="quarters", score_examples=100),
+    "grey": Protocol(epochs=10, batch_size=128, schedule="quarters", score_examples=100),
+    "colour": Protocol(
+        epochs=200,
+        batch_size=256,
+        schedule="quarters",
+        augment=True,
+        score_examples=100,
+        checkpoint_epochs=10,
+    ),
+}
+"""How dense networks are trained; "colour" is Section 4.1 of Yang et al. 2025."""
+
+FINE_TUNING: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 7},
+    "grey": {"epochs": 3},
+    "colour": {"epochs": 70},
+}
+"""What differs when pruned networks are trained on, beside the rate .01, divided by 10 twice."""
+
+
+def protocols(
+    dataset: str, *, quick: bool, fine_tuning: Mapping[str, Any], **given: Any
+) -> tuple[Protocol, Protocol]:
+    """The protocols of training and of fine-tuning.
+
+    Args:
+      dataset: a name in ``prunejax.data.DATASETS``.
+      quick: two epochs each on at most 2,000 examples.
+      fine_tuning: fields of the second; None keeps the default.
+      **given: fields of the first, of which the second inherits all but epochs, rate and schedule.
+
+    Returns:
+      Both.
+    """
+    kind = dataset if dataset in TRAINING else "colour" if dataset.startswith("cifar") else "grey"
+    dense = TRAINING[kind]
+    tuned: dict[str, Any] = {"learning_rate": 0.01, "schedule": "sevenths", **FINE_TUNING[kind]}
+    if quick:
+        dense = replace(dense, epochs=2, limit=None if dataset == "digits" else 2000)
+        tuned["epochs"] = 2
+    dense = replace(dense, **{name: value for name, value in given.items() if value is not None})
+    tuned |= {name: value for name, value in fine_tuning.items() if value is not None}
+    return dense, replace(dense, **tuned)
+
+
+class Dense(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      variables: ``params`` and running statistics.
+      accuracy: on the test images, in [0, 1].
+    """
+
+    variables: dict[str, Any]
+    accuracy: float
+
+
+class Pruned(NamedTuple):
+    """What pruning and fine-tuning gave.
+
+    Attributes:
+      plan: which channels stay.
+      variables: the sliced network's, fine-tuned.
+      metrics: accuracies in [0, 1] and costs.
+      history: one row an epoch of fine-tuning.
+      seconds: of selecting, of fine-tuning.
+    """
+
+    plan: network.Plan
+    variables: dict[str, Any]
+    metrics: dict[str, Any]
+    history: training.History
+    seconds: dict[str, float]
+
+
+def initial(bench: Workbench, seed: int) -> tuple[dict[str, Any], Any]:
+    """A network at initialisation, and the key of its training."""
+    init_key, train_key, _ = jax.random.split(jax.random.key(seed), 3)
+    inputs = jax.ShapeDtypeStruct((1, *bench.train.images.shape[1:]), jnp.float32)
+    params, batch_stats = training.init_variables(bench.model, init_key, inputs)
+    return {"params": params, **training.stats_collection(batch_stats)}, train_key
+
+
+def train(
+    bench: Workbench,
+    seed: int,
+    *,
+    on_epoch: Callable[[training.Progress], None],
+    checkpoints: Path | None,
+) -> tuple[Dense, training.History, float]:
+    """Trains the dense network of a seed.
+
+    Args:
+      bench: the workbench.
+      seed: determines initial weights and the order of the data.
+      on_epoch: told after each epoch.
+      checkpoints: a folder to save to and go on from, or None.
+
+    Returns:
+      The network, its history and the seconds it took.
+    """
+    variables, key = initial(bench, seed)
+    per_epoch = data.batches_per_epoch(len(bench.train.labels), bench.protocol.batch_size)
+    started = time.perf_counter()
+    state, history = training.fit(
+        training.init_state(
+            variables["params"], variables.get("batch_stats", {}), bench.tools.tx, key=key
+        ),
+        bench.tools.train_step,
+        bench.train,
+        epochs=bench.protocol.epochs,
+        batch_size=bench.protocol.batch_size,
+        placement=bench.placement,
+        on_epoch=on_epoch,
+        checkpoints=checkpoints,
+        checkpoint_every=max(bench.protocol.checkpoint_epochs, 1) * per_epoch,
+    )
+    seconds = time.perf_counter() - started
+    trained = {"params": state.params, **training.stats_collection(state.batch_stats)}
+    return Dense(trained, _accuracy(bench.tools, trained, bench)), history, seconds
+
+
+def save_dense(folder: Path, dense: Dense) -> None:
+    """Keeps a trained network, for all that are pruned from it."""
+    checkpoint.save(folder, 0, dense.variables, extra={"accuracy": dense.accuracy})
+
+
+def load_dense(folder: Path, bench: Workbench) -> Dense | None:
+    """A network that ``save_dense`` kept, or None."""
+    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bench.traced.variables)
+    found = checkpoint.restore(folder, template)
+    return None if found is None else Dense(found.tree, found.extra["accuracy"])
+
+
+def mapped_images(bench: Workbench, seed: int, images: int) -> Any:
+    """The training images that feature maps are taken of, the same for every method.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    if not 1 <= images <= len(bench.train.labels):
+        raise ValueError(
+            f"feature maps can be taken of 1 to {len(bench.train.labels)} images, not {images}"
+        )
+    key = jax.random.split(jax.random.key(seed), 3)[2]
+    order = np.asarray(jax.random.permutation(key, len(bench.train.labels)))
+    return jnp.asarray(bench.prepare(bench.train.images[np.sort(order[:images])]))
+
+
+class Selection:
+    """Plans for one trained network; what it was measured on is recorded once.
+
+    Args:
+      bench: the workbench.
+      dense: the trained network.
+      seed: its seed.
+      images: how many images feature maps are taken of.
+      group_source: which layer stands for channels that several share.
+      delta: by how much the threshold rises towards the last layer.
+      round_to: numbers of channels are raised to multiples of it.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        dense: Dense,
+        seed: int,
+        *,
+        images: int,
+        group_source: filter_pruning.GroupSource,
+        delta: float,
+        round_to: int | None,
+    ) -> None:
+        self._bench, self._variables = bench, dense.variables
+        self._images = mapped_images(bench, seed, images)
+        self._key = jax.random.key(seed)
+        self._group_source: filter_pruning.GroupSource = group_source
+        self._options = {"delta": delta, "round_to": round_to}
+
+    @functools.cached_property
+    def found(self) -> filter_pruning.Redundancies:
+        """Similarities and entropies of all layers."""
+        return filter_pruning.measure(
+            self._bench.traced, self._variables, self._images, group_source=self._group_source
+        )
+
+    def plan(self, method: str, tau: float) -> network.Plan:
+        """The plan of a method of ``METHODS`` at a threshold.
+
+        Raises:
+          ValueError: the method cannot score a layer, which is named.
+        """
+        if method in KCORE:
+            return self.found.plan(
+                tau, representative=KCORE[method], key=self._key, **self._options
+            )
+        alike = self.plan("entropy_kcore", tau).keep
+        ranking = filter_pruning.rank(
+            self._bench.traced,
+            self._variables,
+            self._images,
+            criterion=method,
+            key=self._key,
+            group_source=self._group_source,
+        )
+        return ranking.plan({group: int(kept.sum()) for group, kept in alike.items()})
+
+
+def fine_tune(
+    bench: Workbench,
+    dense: Dense,
+    plan: network.Plan,
+    protocol: Protocol,
+    seed: int,
+    *,
+    on_epoch: Callable[[training.Progress], None],
+) -> Pruned:
+    """Cuts the channels out and trains what is left.
+
+    Args:
+      bench: the workbench.
+      dense: the trained network.
+      plan: which channels stay.
+      protocol: of fine-tuning.
+      seed: determines the order of the data.
+      on_epoch: told after each epoch.
+
+    Returns:
+      The small network and its numbers.
+    """
+    model = models.resized(bench.model, plan.kept())
+    tools = bench.tools_for(model, protocol)
+    variables = plan.slice(dense.variables)
+    before = _accuracy(tools, variables, bench)
+    started = time.perf_counter()
+    state, history = training.fit(
+        training.init_state(
+            variables["params"],
+            variables.get("batch_stats", {}),
+            tools.tx,
+            key=jax.random.key(seed),
+        ),
+        tools.train_step,
+        bench.train,
+        epochs=protocol.epochs,
+        batch_size=protocol.batch_size,
+        placement=bench.placement,
+        on_epoch=on_epoch,
+        evaluate_with=lambda state: training.evaluate(
+            tools.eval_step, state.params, state.batch_stats, bench.test
+        ),
+    )
+    seconds = time.perf_counter() - started
+    tuned = {"params": state.params, **training.stats_collection(state.batch_stats)}
+    after = history[-1]["test_accuracy"] if history else before
+    cost, whole = plan.cost("thop"), plan.network.cost("thop")
+    return Pruned(
+        plan,
+        tuned,
+        {
+            "accuracy_dense": dense.accuracy,
+            "accuracy_pruned": before,
+            "accuracy": after,
+            "flops_reduction": filter_pruning.flops_reduction(plan),
+            "parameter_reduction": filter_pruning.parameter_reduction(plan),
+            "multiply_adds": cost.multiply_adds,
+            "parameters": cost.parameters,
+            "multiply_adds_dense": whole.multiply_adds,
+            "parameters_dense": whole.parameters,
+            "channels": {group: int(kept.sum()) for group, kept in plan.keep.items()},
+        },
+        history,
+        {"fine_tuning": seconds},
+    )
+
+
+def latency(
+    bench: Workbench, dense: Dense, plan: network.Plan, *, repeats: int = 15
+) -> dict[str, float]:
+    """How long a forward pass takes, dense and sliced, in turns.
+
+    Args:
+      bench: the workbench.
+      dense: the trained network.
+      plan: which channels stay.
+      repeats: passes of each that are timed.
+
+    Returns:
+      Median milliseconds as ``dense_1``, ``sliced_1``, ``dense_256``, ``sliced_256``.
+    """
+    small = models.resized(bench.model, plan.kept())
+    forward = {"dense": jax.jit(bench.model.apply), "sliced": jax.jit(small.apply)}
+    variables = {
+        "dense": jax.tree.map(jnp.asarray, dense.variables),
+        "sliced": plan.slice(dense.variables),
+    }
+    found = {}
+    for batch in BATCHES:
+        x = jnp.zeros((batch, *bench.train.images.shape[1:]), jnp.float32)
+        seconds: dict[str, list[float]] = {name: [] for name in forward}
+        for turn in range(repeats + 2):
+            for name, apply_fn in forward.items():
+                started = time.perf_counter()
+                jax.block_until_ready(apply_fn(variables[name], x))
+                if turn > 1:
+                    seconds[name].append(time.perf_counter() - started)
+        found |= {f"{name}_{batch}": 1e3 * float(np.median(of)) for name, of in seconds.items()}
+    return found
+
+
+def _accuracy(tools: Any, variables: dict[str, Any], bench: Workbench) -> float:
+    return training.evaluate(
+        tools.eval_step, variables["params"], variables.get("batch_stats", {}), bench.test
+    )["accuracy"]

@@ -1,0 +1,79 @@
+"""What every experiment's command line shares: progress, early refusals, Ctrl-C."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from prunejax.files import write_atomically
+
+INTERRUPTED = 130
+
+
+def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
+    """Runs an experiment; errors are one line, warnings are shown, Ctrl-C says how to go on.
+
+    Args:
+      console: where to print.
+      body: the experiment; returns the exit status.
+      stopped: what to say after Ctrl-C.
+
+    Returns:
+      The exit status.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: console.print(
+                f"[yellow]warning:[/] {message}", soft_wrap=True
+            )
+            return body()
+    except KeyboardInterrupt:
+        console.print(f"\n[bold]stopped.[/] {stopped}")
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        return 1
+
+
+def leave(status: int) -> None:
+    """Ends the process with a status."""
+    sys.stdout.flush()
+    if status == INTERRUPTED:
+        # A program may still be compiling in a thread, which a normal exit does not survive.
+        os._exit(status)
+    sys.exit(status)
+
+
+def progress(console: Console) -> Progress:
+    """Bars with counts and times."""
+    return Progress(
+        TextColumn("{task.description:<40}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raises OSError before hours of training rather than after."""
+    write_atomically(folder / ".writable", b"").unlink()
+
+
+def seconds_since(started: float) -> str:
+    """How long something took, for people."""
+    return f"{time.perf_counter() - started:.0f} s"
