@@ -75,6 +75,22 @@ def protocols(
     return dense, replace(dense, **tuned)
 
 
+class Job(NamedTuple):
+    """One network to prune.
+
+    Attributes:
+      method: a name in ``METHODS``.
+      tau: the threshold.
+      images: of how many images feature maps are taken.
+      rate: the learning rate of fine-tuning.
+    """
+
+    method: str
+    tau: float
+    images: int
+    rate: float
+
+
 class Dense(NamedTuple):
     """A trained network.
 

@@ -7,10 +7,12 @@ Prints, for each data set and model, accuracy by method and sparsity, and writes
 Markdown and PNG.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -145,9 +147,39 @@ def _accuracy(part: pl.DataFrame) -> str:
 
 def markdown(table: pl.DataFrame) -> str:
     """The table of ``pivot`` in Markdown."""
-    header, lines = pivot(table)
-    cells = [header, ["---"] * len(header), *lines]
+    return markdown_table(*pivot(table))
+
+
+def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A header and rows of text in Markdown."""
+    cells = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def canvas(panels: int, *, height: float = 4.5) -> tuple[Any, Any]:
+    """A figure with some axes side by side, drawn without a display."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(
+        1, panels, figsize=(max(7, 4.5 * panels), height), layout="constrained", squeeze=False
+    )
+    for one in axes[0]:
+        one.grid(alpha=0.3)
+    return drawn, axes[0]
+
+
+def save_figure(drawn: Any, path: Path, title: str) -> None:
+    """Writes a figure as PNG in one atomic step, and lets it go."""
+    from matplotlib import pyplot
+
+    drawn.suptitle(title, fontsize="medium")
+    image = io.BytesIO()
+    drawn.savefig(image, format="png", dpi=150)
+    pyplot.close(drawn)
+    write_atomically(path, image.getvalue())
 
 
 def figure(table: pl.DataFrame, path: Path, title: str) -> None:
@@ -158,14 +190,7 @@ def figure(table: pl.DataFrame, path: Path, title: str) -> None:
       path: the PNG to write.
       title: what stands above it.
     """
-    import io
-
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    canvas, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    drawn, (axes,) = canvas(1)
     dense = table.filter(pl.col("method") == DENSE)
     if not dense.is_empty():
         axes.axhline(dense["accuracy"][0], color="black", linestyle="--", label=DENSE)
@@ -188,13 +213,8 @@ def figure(table: pl.DataFrame, path: Path, title: str) -> None:
     axes.set_xticks(range(len(positions)), [f"{value:.4g}" for value in positions])
     axes.set_xlabel("sparsity (fraction of prunable weights removed)")
     axes.set_ylabel("test accuracy (%)")
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
     axes.legend(loc="lower left", ncols=2, fontsize="small")
-    image = io.BytesIO()
-    canvas.savefig(image, format="png", dpi=150)
-    pyplot.close(canvas)
-    write_atomically(path, image.getvalue())
+    save_figure(drawn, path, title)
 
 
 def details(record: results.Record) -> str:

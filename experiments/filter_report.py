@@ -1,0 +1,291 @@
+"""From records of filter pruning to tables, and to the figures beside them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from experiments import filter_figures, report, results
+from experiments.filter_runs import BATCHES, Job, Selection
+from prunejax import filters
+from prunejax.files import write_atomically
+from prunejax.network import Network, Plan
+
+OURS = "entropy_kcore"
+KERNELS = ("conv", "conv_transpose", "dense")
+
+COLUMNS: dict[str, str] = {
+    "drop": "Acc ↓",
+    "accuracy": "fine-tuned",
+    "pruned": "pruned",
+    "flops_reduction": "FR",
+    "parameter_reduction": "PR",
+}
+"""Columns of ``summary`` -> what stands above them; all in %."""
+
+ABOUT = {
+    "tau": "Thresholds: entropy-guided k-core pruning at each tau.",
+    "criteria": "Criteria: which filters of each layer stay, their number being alike.",
+    "sample_size": "Sample size: of how many images feature maps are taken.",
+    "learning_rate": "Learning rate of fine-tuning.",
+}
+VARIES = {"tau": "tau", "criteria": "method", "sample_size": "images", "learning_rate": "rate"}
+
+
+def rows(records: Sequence[results.Record]) -> pl.DataFrame:
+    """One row a pruned network.
+
+    Args:
+      records: of kind "pruned".
+
+    Returns:
+      Columns method, tau, images, rate, seed, and in %: dense, pruned (before fine-tuning),
+      accuracy (after), drop (dense - accuracy), flops_reduction (Eq. 7), parameter_reduction
+      (Eq. 8); multiply_adds, parameters.
+    """
+    return pl.DataFrame(
+        [
+            {
+                "method": record["config"]["method"],
+                "tau": float(record["config"]["tau"]),
+                "images": int(record["config"]["images"]),
+                "rate": float(record["config"]["fine_tuning"]["learning_rate"]),
+                "seed": int(record["config"]["seed"]),
+                "dense": 100 * record["metrics"]["accuracy_dense"],
+                "pruned": 100 * record["metrics"]["accuracy_pruned"],
+                "accuracy": 100 * record["metrics"]["accuracy"],
+                "drop": 100 * (record["metrics"]["accuracy_dense"] - record["metrics"]["accuracy"]),
+                "flops_reduction": 100 * record["metrics"]["flops_reduction"],
+                "parameter_reduction": 100 * record["metrics"]["parameter_reduction"],
+                "multiply_adds": record["metrics"]["multiply_adds"],
+                "parameters": record["metrics"]["parameters"],
+            }
+            for record in records
+        ]
+    )
+
+
+def summary(frame: pl.DataFrame) -> pl.DataFrame:
+    """Means over seeds, with sample standard deviations as ``..._spread`` (null for one seed)."""
+    numbers = ("dense", "pruned", "accuracy", "drop", "flops_reduction", "parameter_reduction")
+    return frame.group_by("method", "tau", "images", "rate", maintain_order=True).agg(
+        *(pl.col(name).mean() for name in numbers),
+        *(pl.col(name).std().alias(f"{name}_spread") for name in numbers),
+        pl.col("multiply_adds", "parameters").mean().round().cast(pl.Int64),
+        pl.len().alias("seeds"),
+    )
+
+
+def of_study(table: pl.DataFrame, jobs: Sequence[Job]) -> pl.DataFrame:
+    """The rows of a summary that a study asked for, in its order."""
+    wanted = pl.DataFrame([job._asdict() for job in jobs])
+    return wanted.join(table, on=["method", "tau", "images", "rate"], how="inner")
+
+
+def lines(
+    study: str, table: pl.DataFrame, latency: Mapping[float, Mapping[str, float]]
+) -> tuple[list[str], list[list[str]]]:
+    """A study's table as text: header and rows."""
+    header = [VARIES[study], *COLUMNS.values()]
+    if study == "tau":
+        header += [f"x faster, batch {batch}" for batch in BATCHES]
+    body = []
+    for row in table.iter_rows(named=True):
+        cells = [str(row[VARIES[study]])]
+        cells += [_spread(row[name], row[f"{name}_spread"]) for name in COLUMNS]
+        if study == "tau":
+            times = latency.get(row["tau"], {})
+            cells += [
+                f"{times[f'dense_{batch}'] / times[f'sliced_{batch}']:.2f}" if times else "-"
+                for batch in BATCHES
+            ]
+        body.append(cells)
+    return header, body
+
+
+def _spread(mean: float, spread: float | None) -> str:
+    return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+
+
+def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
+    """One row a layer with weights: what it has before and after, at one threshold.
+
+    Returns:
+      Columns layer, group (of its output channels), channels, kept, orphans (channels removed that
+      resemble none of those kept), multiply_adds, kept_multiply_adds, parameters, kept_parameters.
+    """
+    before, after = plan.network.cost("thop"), plan.cost("thop")
+    groups = {layer: group for group in plan.network.groups.values() for layer in group.layers}
+    found = []
+    for old, new in zip(before.layers, after.layers, strict=True):
+        if old.kind not in KERNELS:
+            continue
+        group = groups.get(old.name)
+        kept = None if group is None else plan.keep[group.name]
+        measured = None if group is None else selection.found.groups.get(group.name)
+        orphans = None
+        if kept is not None and measured is not None:
+            seen = filters.redundancy(measured.similarity, jnp.asarray(kept), tau)
+            orphans = int(np.sum(np.asarray(seen.orphans)))
+        found.append(
+            {
+                "layer": old.name,
+                "group": "" if group is None else group.name,
+                "channels": plan.network.layers[old.name].output_shape[-1],
+                "kept": plan.layers[old.name].output_shape[-1],
+                "orphans": orphans,
+                "multiply_adds": old.multiply_adds,
+                "kept_multiply_adds": new.multiply_adds,
+                "parameters": old.parameters,
+                "kept_parameters": new.parameters,
+            }
+        )
+    return pl.DataFrame(found, schema_overrides={"orphans": pl.Int64})
+
+
+def layer_lines(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """The layer table as text, the sum below."""
+    header = ["layer", "channels", "orphans", "multiply-adds", "parameters"]
+    body = []
+    for row in table.iter_rows(named=True):
+        body.append(
+            [
+                row["layer"],
+                _change(row["channels"], row["kept"]),
+                "" if row["orphans"] is None else str(row["orphans"]),
+                _change(row["multiply_adds"], row["kept_multiply_adds"]),
+                _change(row["parameters"], row["kept_parameters"]),
+            ]
+        )
+    sums = table.select(pl.col("multiply_adds", "kept_multiply_adds", "parameters").sum())
+    kept = int(table["kept_parameters"].sum())
+    one = sums.row(0, named=True)
+    body.append(
+        [
+            "these layers",
+            "",
+            "",
+            _change(one["multiply_adds"], one["kept_multiply_adds"]),
+            _change(one["parameters"], kept),
+        ]
+    )
+    return header, body
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+
+
+def check_layer(network: Network, layer: str | None) -> None:
+    """Refuses a layer that makes no group of channels, before anything is trained.
+
+    Raises:
+      ValueError: there is no such group; the message says which there are.
+    """
+    if layer is not None and layer not in network.groups:
+        raise ValueError(
+            f"the redundancy graph can be drawn of {', '.join(network.groups)}, not of {layer!r}"
+        )
+
+
+def write(
+    records: Sequence[results.Record],
+    studies: Mapping[str, Sequence[Job]],
+    selection: Selection,
+    *,
+    tau: float,
+    layer: str | None,
+    folder: Path,
+    title: str,
+    console: Console,
+) -> list[Path]:
+    """Prints a table of each study, and writes tables (CSV, Markdown) and figures.
+
+    Args:
+      records: of all runs.
+      studies: study -> what it pruned.
+      selection: of seed 0, for the layer table and the graph.
+      tau: the threshold of these.
+      layer: the group that the graph is drawn of, or None for the one with most edges.
+      folder: where to.
+      title: of tables and figures.
+      console: where to print.
+
+    Returns:
+      The files written.
+    """
+    pruned = [record for record in records if record["config"]["kind"] == "pruned"]
+    latency = {
+        record["config"]["tau"]: record["metrics"]
+        for record in records
+        if record["config"]["kind"] == "latency"
+    }
+    table = summary(rows(pruned))
+    dense = _spread(table["dense"][0], table["dense_spread"][0])
+    files = []
+    text = [f"# {title}\n"]
+    for study, jobs in studies.items():
+        part = of_study(table, jobs)
+        header, body = lines(study, part, latency)
+        caption = f"{ABOUT[study]} Dense: {dense} %."
+        _print(console, f"{title}. {caption}", header, body)
+        text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
+        files.append(folder / f"{study}.csv")
+        write_atomically(files[-1], part.write_csv().encode())
+        files.append(folder / f"{study}.png")
+        filter_figures.STUDIES[study](part, pruned, files[-1], f"{title}: {ABOUT[study]}")
+    plan = selection.plan(OURS, tau)
+    layers = layer_rows(selection, plan, tau)
+    header, body = layer_lines(layers)
+    caption = f"Layers at tau {tau}, seed 0.{_times(latency.get(tau))}"
+    _print(console, f"{title}. {caption}", header, body)
+    text += [f"\n{caption}\n\n", report.markdown_table(header, body), "\n", _legend(pruned[-1])]
+    files.append(folder / "layers.csv")
+    write_atomically(files[-1], layers.write_csv().encode())
+    group = layer or filter_figures.busiest(selection.found, tau)
+    for name, draw in filter_figures.LAYER.items():
+        files.append(folder / f"{name}.png")
+        draw(selection.found.groups[group], plan.keep[group], tau, files[-1], f"{title}, {group}")
+    files.append(folder / "report.md")
+    write_atomically(files[-1], "".join(text).encode())
+    return files
+
+
+def _times(latency: Mapping[str, float] | None) -> str:
+    if not latency:
+        return ""
+    return " Forward pass: " + ", ".join(
+        f"batch {batch} {latency[f'dense_{batch}']:.2f} → {latency[f'sliced_{batch}']:.2f} ms"
+        for batch in BATCHES
+    )
+
+
+def _legend(record: results.Record) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    config: dict[str, Any] = record["config"]
+    settings = "; ".join(
+        f"{what}: "
+        + ", ".join(f"{name} {value}" for name, value in config[what].items() if value is not None)
+        for what in ("protocol", "fine_tuning")
+    )
+    return (
+        "Test accuracy in %, mean ± sample standard deviation over seeds; Acc ↓ is what the "
+        "fine-tuned network lost against the dense one of its seed; pruned: before fine-tuning; FR "
+        "and PR: the fraction of multiply-adds and of parameters removed. Latency: medians, the "
+        "dense and the sliced network in turns.\n\n"
+        f"{settings}. {versions}. {record['device']}, {record['date']}.\n"
+    )
+
+
+def _print(console: Console, title: str, header: list[str], body: list[list[str]]) -> None:
+    shown = Table(title=title, title_justify="left")
+    for position, name in enumerate(header):
+        shown.add_column(name, justify="left" if position == 0 else "right")
+    for line in body:
+        shown.add_row(*line)
+    console.print(shown)
