@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import compilation, filters, imports, scoring, selection, steps
+from benchmarks import compilation, filters, imports, latency, scoring, selection, steps, tracing
 
 BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "steps": steps.run,
@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "filters": filters.run,
     "imports": imports.run,
     "compilation": compilation.run,
+    "tracing": tracing.run,
+    "latency": latency.run,
 }
 
 

@@ -43,6 +43,8 @@ class Ranking:
           ValueError: the fraction is outside [0, 1], a number is below 1 or above the width, or a
             group has none.
         """
+        if min_channels < 1:
+            raise ValueError(f"min_channels must be at least 1, got {min_channels}")
         kept = {}
         for group, scores in self.scores.items():
             count = max(self._count(fraction, group, len(scores)), min_channels)

@@ -83,7 +83,7 @@ class Redundancies:
             quota matches no group.
         """
         least = self._least(min_channels, quota or {})
-        if delta < 0:
+        if not delta >= 0:
             raise ValueError(f"delta must not be negative, got {delta}")
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau}")

@@ -13,11 +13,12 @@ KERNELS = ("conv", "conv_transpose", "dense")
 def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
     """The layer of a group on which its channels are selected; the others follow it.
 
-    Where a sum joins two layers of the group, as in a residual block, these are its main path and
-    its shortcut: the shortcut has fewer layers before it. In the CIFAR ResNets this is the stem for
-    stage 1 and the shortcut's convolution for the others; the main path is the last convolution
-    of the stage's first block (Yang et al. 2025, Section 3.5.2). In a group without such a sum both
-    are its first layer.
+    Where a sum first joins a layer of the group to another layer, as in a residual block, these are
+    its main path and its shortcut: the shortcut has fewer layers before it. In the CIFAR ResNets
+    this is the stem for stage 1 and the shortcut's convolution for the others; the main path is the
+    last convolution of the stage's first block (Yang et al. 2025, Section 3.5.2). Where the
+    shortcut is padded with zeros, it has none of the new channels, and the main path stands for
+    them. In a group without such a sum both are its first layer.
 
     Args:
       network: the network.
@@ -28,16 +29,21 @@ def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> La
       The layer.
 
     Raises:
-      ValueError: ``prefer`` is another word.
+      ValueError: ``prefer`` is another word, or there is no such group.
     """
     if prefer not in ("shortcut", "main"):
         raise ValueError(f"group_source must be 'shortcut' or 'main', got {prefer!r}")
+    if group not in network.groups:
+        raise ValueError(
+            f"the network has no group {group!r}; there are: {', '.join(network.groups) or 'none'}"
+        )
     members = network.groups[group].layers
     depths = _depths(network)
     for layer in network.layers.values():
         if layer.kind == "add" and len(members) > 1:
-            joined = {name for name in _before(network, layer) if name in members}
-            if len(joined) > 1:
+            before = _before(network, layer)
+            joined = before.intersection(members)
+            if joined and len(before) > 1:
                 ordered = sorted(joined, key=lambda name: (depths[name], members.index(name)))
                 chosen = ordered[0] if prefer == "shortcut" else ordered[-1]
                 return network.layers[chosen]

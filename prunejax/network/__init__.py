@@ -4,6 +4,7 @@
 variables, makes masks, and gives the forward function of what is left.
 """
 
+from prunejax.network.artifact import SlicedModel, load_sliced, save_sliced
 from prunejax.network.costs import Cost, LayerCost
 from prunejax.network.groups import Group, Member
 from prunejax.network.layers import Layer
@@ -11,4 +12,16 @@ from prunejax.network.network import Network
 from prunejax.network.plan import Plan
 from prunejax.network.tracing import trace
 
-__all__ = ["Cost", "Group", "Layer", "LayerCost", "Member", "Network", "Plan", "trace"]
+__all__ = [
+    "Cost",
+    "Group",
+    "Layer",
+    "LayerCost",
+    "Member",
+    "Network",
+    "Plan",
+    "SlicedModel",
+    "load_sliced",
+    "save_sliced",
+    "trace",
+]

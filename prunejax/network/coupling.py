@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from prunejax.network import contractions, elementwise, shaping
-from prunejax.network.labels import Axis, Labels
+from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.program import Op, Program
 from prunejax.network.values import Value, fixed, fresh, frozen
 
@@ -100,13 +101,15 @@ def _outputs(
     labels: Labels,
     op: Op,
     inputs: list[Value],
-    given: list[tuple[int, ...]],
-    shapes: list[tuple[int, ...]],
+    given: list[Shape],
+    shapes: list[Shape],
 ) -> list[Value] | None:
     """The outputs of an operation by its rule; None if there is none."""
     bits = op.name == "bitcast_convert_type" and given == shapes
     if op.name in elementwise.NAMES or bits:
-        return [elementwise.rule(labels, op, inputs, given, shapes[0])]
+        # a symbolic size cannot be compared; an axis of one index has no labels either
+        shape = tuple(1 if is_symbolic_dim(size) else size for size in shapes[0])
+        return [elementwise.rule(labels, op, inputs, given, shape)]
     if op.name in contractions.REDUCTIONS:
         return [contractions.reduction(labels, op, inputs)]
     if op.name in contractions.CUMULATIONS:

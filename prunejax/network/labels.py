@@ -1,14 +1,19 @@
 """Integer labels of channels, and which of them must be kept or removed together."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from jax.export import is_symbolic_dim
 
 FROZEN = 0
 """The label of everything that must stay: inputs, outputs, positions."""
 
 Axis = np.ndarray | None
 """The label of each index of an axis; None where nothing can be removed."""
+
+Shape = tuple[Any, ...]
+"""Sizes of axes: integers, and the symbolic ones of `jax.export` for a batch of any size."""
 
 
 class Labels:
@@ -22,8 +27,8 @@ class Labels:
     def __len__(self) -> int:
         return self._count
 
-    def fresh(self, size: int) -> Axis:
-        """Makes labels for an axis; an axis of one index has none, for it cannot shrink.
+    def fresh(self, size: Any) -> Axis:
+        """Makes labels for an axis; one of one index or of symbolic length has none: it stays.
 
         Args:
             size: the length of the axis.
@@ -31,7 +36,7 @@ class Labels:
         Returns:
             New labels, [size], or None.
         """
-        return None if size == 1 else self.make(size)
+        return None if size == 1 or is_symbolic_dim(size) else self.make(size)
 
     def make(self, size: int) -> np.ndarray:
         """Makes any number of new labels, [size]."""

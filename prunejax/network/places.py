@@ -34,6 +34,8 @@ def find(network: "Network", group: str, layer: str) -> Place:
     Raises:
         ValueError: as `Network.place` says.
     """
+    if group not in network.groups:
+        raise ValueError(f"there is no group {group!r}")
     labels, coupling = network.coupling.labels, network.coupling
     numbers = {path: number for number, path in network.traced.paths.items()}
     member = network.groups[group].members[0]

@@ -12,6 +12,7 @@ from jax.export import is_symbolic_dim
 
 from prunejax.network.contractions import is_depthwise
 from prunejax.network.coupling import Coupling
+from prunejax.network.labels import Shape
 from prunejax.network.program import Op, Program, inline
 
 CHECKPOINTS = ("remat", "remat2", "checkpoint")
@@ -141,7 +142,7 @@ class Resized:
             for axis in self._coupling.axes(number)
         )
 
-    def _shape(self, number: int) -> tuple[int, ...]:
+    def _shape(self, number: int) -> Shape:
         return tuple(
             size if kept.all() else int(kept.sum())
             for size, kept in zip(self._program.shapes[number], self._kept(number), strict=True)

@@ -4,12 +4,10 @@ import math
 
 import numpy as np
 
-from prunejax.network.labels import FROZEN, Axis, Labels
+from prunejax.network.labels import FROZEN, Axis, Labels, Shape
 from prunejax.network.program import Op
 from prunejax.network.reshaping import reshape
 from prunejax.network.values import Value
-
-Shape = tuple[int, ...]
 
 
 def broadcast_in_dim(
@@ -135,7 +133,7 @@ def cut(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) -> Val
         if stride != 1:
             labels.freeze(axis)
             axis = None
-        axes.append(_part(labels, axis, int(start), int(end)))
+        axes.append(_part(labels, axis, start, end))
     return inputs[0]._replace(axes=tuple(axes))
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, SupportsIndex
 
-from prunejax.network.labels import Axis, Labels
+from prunejax.network.labels import Axis, Labels, Shape
 
 
 class Value(NamedTuple):
@@ -21,12 +21,12 @@ class Value(NamedTuple):
         return self.null or self.zero[axis]
 
 
-def fixed(shape: tuple[int, ...]) -> Value:
+def fixed(shape: Shape) -> Value:
     """An array of which nothing can be removed."""
     return Value((None,) * len(shape), (False,) * len(shape))
 
 
-def fresh(labels: Labels, shape: tuple[int, ...], *, zero: bool, null: bool = False) -> Value:
+def fresh(labels: Labels, shape: Shape, *, zero: bool, null: bool = False) -> Value:
     """An array of which any index of any axis can be removed, as far as is known yet."""
     return Value(tuple(labels.fresh(size) for size in shape), (zero,) * len(shape), null)
 

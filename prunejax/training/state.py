@@ -1,5 +1,6 @@
 """Everything that training changes or needs to go on, as one pytree."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -107,6 +108,18 @@ def init_state(
       ValueError: the masks do not belong to the parameters.
     """
     masks = masks_lib.make(params) if masks is None else masks
+    return _begin(tx, params, masks, batch_stats, key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _begin(
+    tx: optax.GradientTransformation,
+    params: PyTree,
+    masks: PyTree,
+    batch_stats: PyTree,
+    key: Any,
+) -> TrainState:
+    """Compiled whole: one small program for each array of a new shape takes seconds."""
     params = masks_lib.apply(params, masks)
     params, masks, batch_stats, key = jax.tree.map(jnp.copy, (params, masks, batch_stats, key))
     return TrainState(

@@ -193,6 +193,47 @@ def test_an_equinox_model():
     assert {"conv", "layers/0"} <= set(plan.network.groups)
 
 
+def test_a_haiku_network():
+    def apply(params, key, x):  # as `hk.transform(...).apply`
+        assert key is None
+        conv, linear = params["cnn/~/conv2_d"], params["cnn/~/linear"]
+        x = jax.lax.conv_general_dilated(
+            x, conv["w"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = jax.nn.relu(x + conv["b"]).mean(axis=(1, 2))
+        x = jax.nn.relu(x @ linear["w"] + linear["b"])
+        return x @ params["cnn/~/linear_1"]["w"] + params["cnn/~/linear_1"]["b"]
+
+    shapes = {
+        "cnn/~/conv2_d": {"w": (3, 3, 2, 6), "b": (6,)},
+        "cnn/~/linear": {"w": (6, 7), "b": (7,)},
+        "cnn/~/linear_1": {"w": (7, 3), "b": (3,)},
+    }
+    params = randomise(
+        jax.tree.map(
+            lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+            shapes,
+            is_leaf=lambda leaf: isinstance(leaf, tuple),
+        )
+    )
+    plan = check(
+        lambda params, x: apply(params, None, x),
+        params,
+        image(2, 5, 5, 2),
+        removes=0.3,
+        other_batch=image(3, 5, 5, 2),
+        gradients=True,
+    )
+    assert next(iter(plan.network.layers)) == "cnn/~/conv2_d"
+    assert set(plan.keep) == {"cnn/~/conv2_d", "cnn/~/linear"}
+    members = plan.network.groups["cnn/~/conv2_d"].members
+    assert {(member.path, member.axis) for member in members} == {
+        ("cnn/~/conv2_d/w", 3),
+        ("cnn/~/conv2_d/b", 0),
+        ("cnn/~/linear/w", 0),
+    }
+
+
 def test_a_function_written_by_hand_with_a_constant_of_its_own():
     pattern = np.linspace(1.0, 2.0, 6, dtype=np.float32)
 

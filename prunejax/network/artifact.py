@@ -1,0 +1,200 @@
+"""A sliced model in its own folder: restored without the original, run without this library."""
+
+import importlib.metadata
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from prunejax.files import write_atomically
+from prunejax.masks import name
+from prunejax.network.exporting import archive, export, stored
+from prunejax.network.plan import Plan
+
+FORMAT = "prunejax sliced model 1"
+PLAN, VARIABLES, FORWARD, ABOUT = "plan.json", "variables.npz", "forward.jaxexport", "about.json"
+RUN = (
+    "import jax.export, numpy",
+    f"exported = jax.export.deserialize(bytearray(open('{FORWARD}', 'rb').read()))",
+    f"outputs = exported.call(dict(numpy.load('{VARIABLES}')), x)",
+)
+"""How to run it with jax and numpy alone."""
+
+
+class SlicedModel(NamedTuple):
+    """A sliced model as `load_sliced` restores it.
+
+    Attributes:
+        apply_fn: `(variables, x) -> outputs`. It can be jitted, and differentiated once backwards
+            (`jax.grad`, `jax.vjp`); JAX has no `jax.jvp` and no `jax.vmap` of exported functions.
+        variables: arrays by path; bfloat16 and smaller floats have become float32, which `apply_fn`
+            turns back.
+        keep: for each group of the network it was sliced from which channels stayed, [width].
+        description: what was given to `save_sliced`.
+    """
+
+    apply_fn: Callable[..., Any]
+    variables: dict[str, jax.Array]
+    keep: dict[str, np.ndarray]
+    description: Any
+
+
+def save_sliced(
+    folder: str | os.PathLike[str],
+    plan: Plan,
+    variables: PyTree,
+    x: PyTree,
+    *,
+    description: Any = None,
+    platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+) -> Path:
+    """Writes a sliced model as a folder, all of it or nothing.
+
+    `plan.json` is the plan; `variables.npz` has an array for each leaf, by path;
+    `forward.jaxexport` is the function of these arrays and `x`, by `jax.export`; `about.json` says
+    what it is, and how to run it with jax and numpy alone.
+
+    Args:
+        folder: the folder to make; one that this function wrote is replaced.
+        plan: the plan.
+        variables: as `plan.slice` returns them.
+        x: an example of the input: arrays, `jax.ShapeDtypeStruct`s, or a tuple, list or dict of
+            them. The first axis of all of them becomes a batch of any size if the function can be
+            traced so (one that calls `len(x)` cannot); if not, its size is fixed, and a warning
+            says why.
+        description: anything that JSON can hold.
+        platforms: where the function shall run: "cpu", "cuda", "rocm", "tpu".
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: if `folder` is there and something else.
+        OSError: if a file cannot be written.
+        ValueError: if a leaf cannot be stored, if the variables are not those of the plan, if there
+            is no such platform, if the function cannot be exported (it may take and return tuples,
+            lists and dicts of arrays only), or if the description is no JSON.
+    """
+    folder = Path(os.path.realpath(folder))
+    _check_replaceable(folder)
+    arrays = stored(variables)
+    forward, x = plan.apply_fn(), jax.eval_shape(lambda x: x, x)
+    jax.eval_shape(forward, variables, x)  # what it says of wrong variables is not about exporting
+    exported, x = export(forward, variables, arrays, x, platforms)
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "description": description,
+        "parameters": sum(arrays[path].size for path in arrays if path in plan.network.trainable),
+        "input": {
+            name(path): f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(x)
+        },
+        "platforms": list(platforms),
+        "versions": {
+            package: importlib.metadata.version(package) for package in ("jax", "numpy", "prunejax")
+        },
+        "run": RUN,
+    }
+    try:
+        json.dumps(about)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the description is no JSON: {error}") from error
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        plan.save(temporary / PLAN)
+        write_atomically(temporary / VARIABLES, archive(arrays))
+        write_atomically(temporary / FORWARD, exported)
+        about["sha256"] = {
+            file.name: sha256(file.read_bytes()).hexdigest() for file in temporary.iterdir()
+        }
+        write_atomically(temporary / ABOUT, json.dumps(about, indent=1).encode())
+        _put(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
+    """Restores a sliced model, for which neither its module nor the original is needed.
+
+    Args:
+        folder: what `save_sliced` wrote. JAX runs the function unseen: load only what you trust.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it is no sliced model, if a file is missing or damaged, if this version of
+            JAX cannot read the function, or if it was not exported for this platform.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    try:
+        about = json.loads((folder / ABOUT).read_bytes())
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']!r}")
+        contents = {file: (folder / file).read_bytes() for file in (PLAN, VARIABLES, FORWARD)}
+        for file, content in contents.items():
+            if sha256(content).hexdigest() != about["sha256"][file]:
+                raise ValueError(f"{file} is not what was saved")
+        keep = {
+            group: np.isin(np.arange(entry["width"]), entry["channels"])
+            for group, entry in json.loads(contents[PLAN])["keep"].items()
+        }
+        platforms, written_by = about["platforms"], about["versions"]["jax"]
+        description = about["description"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is damaged or no sliced model: {error}") from error
+    here = jax.export.default_export_platform()
+    if here not in platforms:
+        raise ValueError(
+            f"{folder} was exported for {', '.join(platforms)}, but JAX runs on {here} here: save "
+            f"it with platforms=({here!r},), or set JAX_PLATFORMS={platforms[0]} before JAX starts"
+        )
+    try:
+        exported = jax.export.deserialize(bytearray(contents[FORWARD]))
+    except Exception as error:
+        raise ValueError(
+            f"jax {jax.__version__} cannot read the function in {folder}, which jax {written_by} "
+            f"wrote: {error}"
+        ) from error
+    with np.load(io.BytesIO(contents[VARIABLES])) as arrays:
+        variables = {path: jnp.asarray(array) for path, array in arrays.items()}
+    return SlicedModel(exported.call, variables, keep, description)
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if held and held != {PLAN, VARIABLES, FORWARD, ABOUT}:
+        raise FileExistsError(f"{folder} is no sliced model, and is not replaced by one")
+
+
+def _put(temporary: Path, folder: Path) -> None:
+    """Gives a folder its name, and only then removes what had it before."""
+    old = temporary.with_name(f"{temporary.name}.old")
+    if folder.exists():
+        os.rename(folder, old)
+    try:
+        os.rename(temporary, folder)
+    except BaseException:
+        if old.exists():
+            os.rename(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
