@@ -8,6 +8,7 @@ from benchmarks.steps import CASES, network
 from benchmarks.timing import in_turns
 from experiments.methods import METHODS, Subject
 from prunejax import masks, training
+from prunejax.network import trace
 
 
 def run() -> list[dict[str, Any]]:
@@ -26,6 +27,10 @@ def run() -> list[dict[str, Any]]:
             training_loss=training.classification_loss(model, stats),
             softened_loss=training.classification_loss(model, stats, temperature=200.0),
             evaluation_loss=training.classification_loss(model, stats, train=False),
+            network=trace(
+                model.apply, {"params": params, **training.stats_collection(stats)}, batch[0][:1]
+            ),
+            batch_stats=stats,
             key=key,
         )
 

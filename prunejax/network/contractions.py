@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from prunejax.network.labels import FROZEN, Axis, Labels
+from prunejax.network.labels import FROZEN, Axis, Labels, Shape
 from prunejax.network.program import Op
 from prunejax.network.values import Value
-
-Shape = tuple[int, ...]
 
 REDUCTIONS = frozenset(
     (

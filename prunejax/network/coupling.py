@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jax.export import is_symbolic_dim
 
 from prunejax.network import contractions, elementwise, shaping
 from prunejax.network.labels import Axis, Labels, Shape
@@ -107,9 +106,7 @@ def _outputs(
     """The outputs of an operation by its rule; None if there is none."""
     bits = op.name == "bitcast_convert_type" and given == shapes
     if op.name in elementwise.NAMES or bits:
-        # a symbolic size cannot be compared; an axis of one index has no labels either
-        shape = tuple(1 if is_symbolic_dim(size) else size for size in shapes[0])
-        return [elementwise.rule(labels, op, inputs, given, shape)]
+        return [elementwise.rule(labels, op, inputs, given, shapes[0])]
     if op.name in contractions.REDUCTIONS:
         return [contractions.reduction(labels, op, inputs)]
     if op.name in contractions.CUMULATIONS:

@@ -1,6 +1,6 @@
 """Coupling rules of element-by-element primitives: their operands keep and lose together."""
 
-from prunejax.network.labels import Labels
+from prunejax.network.labels import Labels, Shape
 from prunejax.network.program import Op
 from prunejax.network.values import Value
 
@@ -67,7 +67,6 @@ ALL_ZERO = frozenset(("add", "sub", "max", "min", "add_any", "select_n"))
 ANY_ZERO = frozenset(("mul", "and"))
 QUOTIENTS = frozenset(("div", "rem", "atan2"))
 
-Shape = tuple[int, ...]
 NAMES = KEEPS_ZERO | MOVES_ZERO | POLES | ALL_ZERO | ANY_ZERO | QUOTIENTS | {"integer_pow"}
 
 
@@ -88,7 +87,7 @@ def rule(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape], shape
     for axis, size in enumerate(shape):
         spread = [len(given) == len(shape) and given[axis] == size for given in shapes]
         tied = [value.axes[axis] for value, whole in zip(inputs, spread, strict=True) if whole]
-        axes.append(labels.join(tied) if size > 1 else None)
+        axes.append(labels.join(tied) if size != 1 else None)
         zeros = [
             value.vanishes(axis) if whole else value.null
             for value, whole in zip(inputs, spread, strict=True)

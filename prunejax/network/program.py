@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from jax.extend import core
 
+from prunejax.network.labels import Shape
+
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -46,7 +48,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     constants: dict[int, Any]
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: tuple[Shape, ...]
     dtypes: tuple[Any, ...]
 
     def flat(self) -> Iterator[Op]:

@@ -4,10 +4,8 @@ import math
 
 import numpy as np
 
-from prunejax.network.labels import Axis, Labels
+from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.values import Value
-
-Shape = tuple[int, ...]
 
 
 def reshape(labels: Labels, value: Value, old: Shape, new: Shape) -> Value:

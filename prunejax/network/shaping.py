@@ -1,6 +1,7 @@
 """Coupling rules of primitives that move entries without changing them."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -200,7 +201,7 @@ def _pick(value: Value, order: list[int]) -> Value:
     )
 
 
-def _part(labels: Labels, axis: Axis, start: int, end: int) -> Axis:
+def _part(labels: Labels, axis: Axis, start: Any, end: Any) -> Axis:
     if axis is None:
         return None
     if end - start == 1:  # a single channel that is read on its own must stay

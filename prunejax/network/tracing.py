@@ -37,9 +37,13 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         ValueError: if the variables hold no array, or if the function cannot be traced.
     """
     described = traced.describe(variables)
-    leaves = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(described)}
+    named = [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(described)]
+    leaves = dict(named)
     if not leaves:
         raise ValueError("there are no variables to trace the function with")
+    if len(leaves) < len(named):
+        twice = next(path for path in leaves if sum(path == other for other, _ in named) > 1)
+        raise ValueError(f"two leaves of the variables have the path {twice!r}: rename one")
     found = traced.make(apply_fn, described, traced.describe(x))
     coupling, flows = found.coupling(), found.flows()
     if coupling.unknown:

@@ -8,7 +8,6 @@ import sys
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -42,16 +41,8 @@ def by_path(tree):
     return {masks.name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-@pytest.fixture(autouse=True)
-def _sizes_may_be_symbolic():
-    """Annotations of `tuple[int, ...]` in the analysis refuse the sizes of an open batch."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.fixture
-def made(tmp_path, _sizes_may_be_symbolic):
+def made(tmp_path):
     """A small artifact, the plan and variables it was made of, and an input."""
 
     def forward(variables, x):
