@@ -22,7 +22,7 @@ from experiments import filter_report, filter_runs, results, shell
 from experiments.filter_runs import Job
 from experiments.protocol import Protocol
 from experiments.workbench import Workbench, workbench
-from prunejax import data, models, network
+from prunejax import data, filter_pruning, models, network
 from prunejax.filter_pruning import GroupSource
 
 if TYPE_CHECKING:
@@ -417,8 +417,10 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
         dtype=config.dtype,
         **config.model_options(),
     )
-    if "tau" in config.study or "criteria" in config.study or config.layer:
-        filter_report.check_layer(bench.traced, config.layer)
+    filter_report.check_layer(bench.traced, config.layer)
+    filter_pruning.sources(bench.traced, group_source=config.group_source)
+    for job in {job for study in config.study for job in jobs(config)[study]}:
+        filter_runs.check_images(bench, job.images)
     runner, records = execute(config, bench, console)
     console.print()
     files = filter_report.write(
@@ -436,7 +438,7 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
         console.print(f"  {file}", soft_wrap=True)
     failed = sum(1 for _ in plan_of_runs(config)) - len(records)
     if failed:
-        console.print(f"[bold red]{failed} runs failed[/], see above; their cells are '-'.")
+        console.print(f"[bold red]{failed} runs failed[/], see above; they are left out.")
     return 1 if failed else 0
 
 

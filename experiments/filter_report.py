@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -93,7 +94,7 @@ def lines(
     """A study's table as text: header and rows."""
     header = [VARIES[study], *COLUMNS.values()]
     if study == "tau":
-        header += [f"x faster, batch {batch}" for batch in BATCHES]
+        header += [f"speed {batch}" for batch in BATCHES]
     body = []
     for row in table.iter_rows(named=True):
         cells = [str(row[VARIES[study]])]
@@ -109,7 +110,7 @@ def lines(
 
 
 def _spread(mean: float, spread: float | None) -> str:
-    return f"{mean:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+    return f"{mean:.2f}" if spread is None else f"{mean:.1f}±{spread:.1f}"
 
 
 def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
@@ -229,11 +230,12 @@ def write(
     dense = _spread(table["dense"][0], table["dense_spread"][0])
     files = []
     text = [f"# {title}\n"]
+    console.print(f"[bold]{title}[/]: test accuracy, FR and PR in %, mean±standard deviation")
     for study, jobs in studies.items():
         part = of_study(table, jobs)
         header, body = lines(study, part, latency)
         caption = f"{ABOUT[study]} Dense: {dense} %."
-        _print(console, f"{title}. {caption}", header, body)
+        _print(console, caption, header, body)
         text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
         files.append(folder / f"{study}.csv")
         write_atomically(files[-1], part.write_csv().encode())
@@ -243,7 +245,7 @@ def write(
     layers = layer_rows(selection, plan, tau)
     header, body = layer_lines(layers)
     caption = f"Layers at tau {tau}, seed 0.{_times(latency.get(tau))}"
-    _print(console, f"{title}. {caption}", header, body)
+    _print(console, caption, header, body)
     text += [f"\n{caption}\n\n", report.markdown_table(header, body), "\n", _legend(pruned[-1])]
     files.append(folder / "layers.csv")
     write_atomically(files[-1], layers.write_csv().encode())
@@ -276,16 +278,18 @@ def _legend(record: results.Record) -> str:
     return (
         "Test accuracy in %, mean ± sample standard deviation over seeds; Acc ↓ is what the "
         "fine-tuned network lost against the dense one of its seed; pruned: before fine-tuning; FR "
-        "and PR: the fraction of multiply-adds and of parameters removed. Latency: medians, the "
-        "dense and the sliced network in turns.\n\n"
+        "and PR: the fraction of multiply-adds and of parameters removed. Speed 1 and 256: how "
+        "many times as fast as the dense network it takes a batch of so many images, medians of "
+        "seed 0, the two in turns.\n\n"
         f"{settings}. {versions}. {record['device']}, {record['date']}.\n"
     )
 
 
 def _print(console: Console, title: str, header: list[str], body: list[list[str]]) -> None:
-    shown = Table(title=title, title_justify="left")
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for position, name in enumerate(header):
-        shown.add_column(name, justify="left" if position == 0 else "right")
+        shown.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
     for line in body:
         shown.add_row(*line)
+    console.print(title, highlight=False)
     console.print(shown)

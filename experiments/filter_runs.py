@@ -180,8 +180,8 @@ def load_dense(folder: Path, bench: Workbench) -> Dense | None:
     return None if found is None else Dense(found.tree, found.extra["accuracy"])
 
 
-def mapped_images(bench: Workbench, seed: int, images: int) -> Any:
-    """The training images that feature maps are taken of, the same for every method.
+def check_images(bench: Workbench, images: int) -> None:
+    """Refuses to take feature maps of more training images than there are.
 
     Raises:
       ValueError: there are not so many.
@@ -190,6 +190,10 @@ def mapped_images(bench: Workbench, seed: int, images: int) -> Any:
         raise ValueError(
             f"feature maps can be taken of 1 to {len(bench.train.labels)} images, not {images}"
         )
+
+
+def mapped_images(bench: Workbench, seed: int, images: int) -> Any:
+    """The training images that feature maps are taken of, the same for every method."""
     key = jax.random.split(jax.random.key(seed), 3)[2]
     order = np.asarray(jax.random.permutation(key, len(bench.train.labels)))
     return jnp.asarray(bench.prepare(bench.train.images[np.sort(order[:images])]))

@@ -6,7 +6,7 @@ reduction (``tau_for``). ``rank(network, variables, images, criterion=...)`` sco
 of ``filters.FILTER_CRITERIA`` and keeps the best of each group.
 """
 
-from prunejax.filter_pruning.collecting import CONVOLUTIONS
+from prunejax.filter_pruning.collecting import CONVOLUTIONS, sources
 from prunejax.filter_pruning.rankings import Ranking, rank
 from prunejax.filter_pruning.redundancies import Measured, Redundancies, measure
 from prunejax.filter_pruning.sources import GroupSource, source
@@ -28,4 +28,5 @@ __all__ = [
     "parameter_reduction",
     "rank",
     "source",
+    "sources",
 ]

@@ -15,6 +15,7 @@ from prunejax.filter_pruning.sources import KERNELS, GroupSource, source
 from prunejax.filters import ChannelFeatures
 from prunejax.masks import name
 from prunejax.network import Layer, Network
+from prunejax.network.elementwise import NAMES as ELEMENTWISE
 
 CHUNK = 2**29
 """How many bytes of outputs are held at once, if no single layer has more."""
@@ -149,7 +150,8 @@ def _chunks(
 
 def _channels_last(network: Network, group: str, layer: str, output: Array, member: str) -> Array:
     """The channels of a group of what a layer put out, [images, ..., channels]."""
-    if not jnp.isfinite(jnp.max(output)) or not jnp.isfinite(jnp.min(output)):
+    # not by the extremes: XLA's maximum of a large array on a CPU loses a NaN
+    if not jnp.all(jnp.isfinite(output)):
         raise ValueError(f"what {layer!r} puts out has values that are NaN or infinite")
     place = network.place(group, layer)
     values = jnp.moveaxis(output, place.axis, -1)
@@ -170,9 +172,9 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
         for member in network.groups[group].members
         if member.path in layer.parameters and leaves[member.path].ndim > 1
     ]
-    # a layer that is used twice may read the channels that it makes
+    # a layer may read the channels that it makes, with another axis of the same kernel
     made = {
-        (network.traced.paths.get(producer.value), producer.axis)
+        _leaf_axis(network, producer.value, producer.axis)
         for producer in network.flows.producers
         if producer.layer == layer.name
     }
@@ -182,6 +184,26 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
     member = axes[-1]
     moved = jnp.moveaxis(jnp.asarray(leaves[member.path]), member.axis, -1)
     return moved[..., member.indices[:, 0]]
+
+
+def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
+    """The leaf, and its axis, that an axis of a kernel comes from: cast, scaled or turned."""
+    program, paths = network.traced.program, network.traced.paths
+    makers = {output: op for op in program.flat() for output in op.outputs}
+    while value not in paths:
+        op, shape = makers.get(value), program.shapes[value]
+        if op is None or op.name not in (*ELEMENTWISE, "transpose", "rev"):
+            return None
+        if op.name == "transpose":
+            axis = op.params["permutation"][axis]
+            value = op.inputs[0]
+            continue
+        whole = [number for number in op.inputs if program.shapes[number] == shape]
+        whole = [number for number in whole if number in makers or number in paths]
+        if not whole:
+            return None
+        value = whole[0]
+    return paths[value], axis
 
 
 def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
