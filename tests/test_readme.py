@@ -1,0 +1,39 @@
+"""The README's programs, run as they stand."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def run(program, folder):
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_programs_are_here():
+    assert len(PROGRAMS) == 3
+
+
+def test_pruning_weights(tmp_path):
+    found = re.search(r"90.0% pruned, loss (\d\.\d\d)", run(PROGRAMS[0], tmp_path))
+    assert found
+    assert float(found.group(1)) < 0.3
+
+
+def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
+    said = run(PROGRAMS[1], tmp_path)
+    found = re.search(r"(\d+)%, ([\d,]+) parameters left", said)
+    assert found
+    assert int(found.group(1)) == pytest.approx(50, abs=3)
+    assert int(found.group(2).replace(",", "")) < 60_000
+    given = "import numpy as np\nx = np.ones((3, 8, 8, 1), np.float32)\n"
+    checked = "import sys\nprint(logits.shape, 'prunejax' in sys.modules, 'flax' in sys.modules)\n"
+    assert run(given + PROGRAMS[2] + checked, tmp_path).strip() == "(3, 10) False False"
