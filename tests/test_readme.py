@@ -1,4 +1,4 @@
-"""The README's programs, run as they stand."""
+"""The README's programs on channels, run as they stand; test_any_pytree.py runs the first one."""
 
 import re
 import subprocess
@@ -20,12 +20,6 @@ def run(program, folder):
 
 def test_the_programs_are_here():
     assert len(PROGRAMS) == 3
-
-
-def test_pruning_weights(tmp_path):
-    found = re.search(r"90.0% pruned, loss (\d\.\d\d)", run(PROGRAMS[0], tmp_path))
-    assert found
-    assert float(found.group(1)) < 0.3
 
 
 def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
