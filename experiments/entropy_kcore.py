@@ -162,7 +162,7 @@ def jobs(config: EntropyKCore) -> dict[Study, list[Job]]:
         "tau": [ours._replace(tau=tau) for tau in dict.fromkeys(config.tau)],
         "criteria": [ours._replace(method=name) for name in dict.fromkeys(config.criteria)],
         "sample_size": [ours._replace(images=images) for images in SAMPLE_SIZES],
-        "learning_rate": [ours._replace(rate=rate) for rate in RATES],
+        "learning_rate": [ours._replace(rate=rate, curve=True) for rate in RATES],
     }
 
 
@@ -218,6 +218,7 @@ def pruned_run(config: EntropyKCore, job: Job, seed: int, kind: str = "pruned") 
         "delta": config.delta,
         "round_to": config.round_to,
         "fine_tuning": _settings(tuning),
+        "curve": job.curve,
     }
 
 
@@ -299,6 +300,7 @@ class Runner:
             plan,
             replace(self._config.protocols()[1], learning_rate=job.rate),
             seed,
+            curve=job.curve,
             on_epoch=lambda now: self._show(f"{title}: fine-tuning", now.epoch, now.epochs),
         )
         plan.save(path.with_suffix(".plan.json"))

@@ -73,7 +73,9 @@ def learning_rates(table: pl.DataFrame, records: Sequence[Record], path: Path, t
             [100 * row["test_accuracy"] for row in record["history"]]
             for record in records
             if record["config"]["fine_tuning"]["learning_rate"] == rate
-            and all(record["config"][name] == job[name] for name in ("method", "tau", "images"))
+            and all(
+                record["config"][name] == job[name] for name in ("method", "tau", "images", "curve")
+            )
         ]
         mean = np.mean(np.array(curves), axis=0)
         axes.plot(np.arange(1, len(mean) + 1), mean, marker=".", label=f"{rate:g}")

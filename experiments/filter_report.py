@@ -35,6 +35,7 @@ ABOUT = {
     "sample_size": "Sample size: of how many images feature maps are taken.",
     "learning_rate": "Learning rate of fine-tuning.",
 }
+JOB = list(Job._fields)
 VARIES = {"tau": "tau", "criteria": "method", "sample_size": "images", "learning_rate": "rate"}
 
 
@@ -45,7 +46,7 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
       records: of kind "pruned".
 
     Returns:
-      Columns method, tau, images, rate, seed, and in %: dense, pruned (before fine-tuning),
+      Columns method, tau, images, rate, curve, seed, and in %: dense, pruned (before fine-tuning),
       accuracy (after), drop (dense - accuracy), flops_reduction (Eq. 7), parameter_reduction
       (Eq. 8); multiply_adds, parameters.
     """
@@ -56,6 +57,7 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
                 "tau": float(record["config"]["tau"]),
                 "images": int(record["config"]["images"]),
                 "rate": float(record["config"]["fine_tuning"]["learning_rate"]),
+                "curve": bool(record["config"]["curve"]),
                 "seed": int(record["config"]["seed"]),
                 "dense": 100 * record["metrics"]["accuracy_dense"],
                 "pruned": 100 * record["metrics"]["accuracy_pruned"],
@@ -74,7 +76,7 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
 def summary(frame: pl.DataFrame) -> pl.DataFrame:
     """Means over seeds, with sample standard deviations as ``..._spread`` (null for one seed)."""
     numbers = ("dense", "pruned", "accuracy", "drop", "flops_reduction", "parameter_reduction")
-    return frame.group_by("method", "tau", "images", "rate", maintain_order=True).agg(
+    return frame.group_by(*JOB, maintain_order=True).agg(
         *(pl.col(name).mean() for name in numbers),
         *(pl.col(name).std().alias(f"{name}_spread") for name in numbers),
         pl.col("multiply_adds", "parameters").mean().round().cast(pl.Int64),
@@ -85,7 +87,7 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
 def of_study(table: pl.DataFrame, jobs: Sequence[Job]) -> pl.DataFrame:
     """The rows of a summary that a study asked for, in its order."""
     wanted = pl.DataFrame([job._asdict() for job in jobs])
-    return wanted.join(table, on=["method", "tau", "images", "rate"], how="inner")
+    return wanted.join(table, on=JOB, how="inner")
 
 
 def lines(

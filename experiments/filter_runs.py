@@ -83,12 +83,14 @@ class Job(NamedTuple):
       tau: the threshold.
       images: of how many images feature maps are taken.
       rate: the learning rate of fine-tuning.
+      curve: whether the network is tested after each epoch, not only after the last.
     """
 
     method: str
     tau: float
     images: int
     rate: float
+    curve: bool = False
 
 
 class Dense(NamedTuple):
@@ -265,6 +267,7 @@ def fine_tune(
     protocol: Protocol,
     seed: int,
     *,
+    curve: bool,
     on_epoch: Callable[[training.Progress], None],
 ) -> Pruned:
     """Cuts the channels out and trains what is left.
@@ -275,6 +278,7 @@ def fine_tune(
       plan: which channels stay.
       protocol: of fine-tuning.
       seed: determines the order of the data.
+      curve: whether to test after each epoch.
       on_epoch: told after each epoch.
 
     Returns:
@@ -284,6 +288,10 @@ def fine_tune(
     tools = bench.tools_for(model, protocol)
     variables = plan.slice(dense.variables)
     before = _accuracy(tools, variables, bench)
+
+    def test(state: training.TrainState) -> dict[str, float]:
+        return training.evaluate(tools.eval_step, state.params, state.batch_stats, bench.test)
+
     started = time.perf_counter()
     state, history = training.fit(
         training.init_state(
@@ -298,13 +306,10 @@ def fine_tune(
         batch_size=protocol.batch_size,
         placement=bench.placement,
         on_epoch=on_epoch,
-        evaluate_with=lambda state: training.evaluate(
-            tools.eval_step, state.params, state.batch_stats, bench.test
-        ),
+        evaluate_with=test if curve else None,
     )
     seconds = time.perf_counter() - started
     tuned = {"params": state.params, **training.stats_collection(state.batch_stats)}
-    after = history[-1]["test_accuracy"] if history else before
     cost, whole = plan.cost("thop"), plan.network.cost("thop")
     return Pruned(
         plan,
@@ -312,7 +317,7 @@ def fine_tune(
         {
             "accuracy_dense": dense.accuracy,
             "accuracy_pruned": before,
-            "accuracy": after,
+            "accuracy": _accuracy(tools, tuned, bench),
             "flops_reduction": filter_pruning.flops_reduction(plan),
             "parameter_reduction": filter_pruning.parameter_reduction(plan),
             "multiply_adds": cost.multiply_adds,

@@ -190,20 +190,18 @@ def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | Non
     """The leaf, and its axis, that an axis of a kernel comes from: cast, scaled or turned."""
     program, paths = network.traced.program, network.traced.paths
     makers = {output: op for op in program.flat() for output in op.outputs}
-    while value not in paths:
-        op, shape = makers.get(value), program.shapes[value]
-        if op is None or op.name not in (*ELEMENTWISE, "transpose", "rev"):
-            return None
-        if op.name == "transpose":
-            axis = op.params["permutation"][axis]
-            value = op.inputs[0]
-            continue
-        whole = [number for number in op.inputs if program.shapes[number] == shape]
-        whole = [number for number in whole if number in makers or number in paths]
-        if not whole:
-            return None
-        value = whole[0]
-    return paths[value], axis
+    waiting = [(value, axis)]
+    while waiting:
+        value, axis = waiting.pop()
+        op = makers.get(value)
+        if value in paths:
+            return paths[value], axis
+        if op is not None and op.name == "transpose":
+            waiting.append((op.inputs[0], op.params["permutation"][axis]))
+        elif op is not None and op.name in ELEMENTWISE:
+            shapes = program.shapes
+            waiting += [(one, axis) for one in op.inputs if shapes[one] == shapes[value]]
+    return None
 
 
 def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:

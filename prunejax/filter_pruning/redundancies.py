@@ -97,7 +97,7 @@ class Redundancies:
                 inclusive=inclusive,
                 min_channels=least[group],
             )
-        return jax.tree.map(np.asarray, kept)
+        return {group: np.asarray(stays) for group, stays in kept.items()}
 
     def plan(self, tau: float, *, round_to: int | None = None, **options: Any) -> Plan:
         """The plan that keeps what `keep` selects.

@@ -11,7 +11,7 @@ import pytest
 from small_networks import case
 
 from prunejax import masks
-from prunejax.filter_pruning import collecting, measure, source
+from prunejax.filter_pruning import Measured, Redundancies, collecting, measure, source
 from prunejax.network import trace
 
 NAMES = ("resnet", "chain")
@@ -99,10 +99,8 @@ def test_random_representatives_come_from_the_key():
     # layers of one width draw apart: the same similarities, other representatives
     groups = found("chain").groups
     twin = groups["one"]
-    alike = type(found("chain"))(found("chain").network, {"one": twin, "two": twin}, ())
-    kept = [
-        alike.keep(0.7, representative="random", key=jax.random.key(seed)) for seed in range(6)
-    ]
+    alike = Redundancies(found("chain").network, {"one": twin, "two": twin}, ())
+    kept = [alike.keep(0.7, representative="random", key=jax.random.key(seed)) for seed in range(6)]
     assert any(one["one"].tolist() != one["two"].tolist() for one in kept)
 
 
@@ -131,6 +129,20 @@ def test_later_layers_get_higher_thresholds():
         assert kept[groups[-1]].sum() > plain[groups[-1]].sum()
     alone = measure(case("chain").network, case("chain").variables, case("chain").x, select="^two")
     assert alone.keep(0.7, delta=0.3)["two"].tolist() == found("chain").keep(0.7)["two"].tolist()
+
+
+def test_the_last_layer_gets_the_whole_rise():
+    """Pairs that resemble each other by .505, .515, ...: those above the threshold lose one."""
+    levels = np.arange(0.505, 1.0, 0.01)
+    matrix = np.eye(2 * len(levels), dtype=np.float32)
+    for pair, level in enumerate(levels):
+        matrix[2 * pair, 2 * pair + 1] = matrix[2 * pair + 1, 2 * pair] = level
+    worth = jnp.arange(len(matrix), dtype=jnp.float32)
+    ladder = Measured("one", jnp.asarray(matrix), worth, worth)
+    groups = dict.fromkeys(("one", "two", "three", "four"), ladder)
+    kept = Redundancies(case("chain").network, groups, ()).keep(0.6, delta=0.3)
+    for group, threshold in zip(groups, (0.6, 0.7, 0.8, 0.9), strict=True):
+        assert np.sum(~kept[group]) == np.sum(levels > threshold), group
 
 
 def test_so_many_channels_stay_at_least():
@@ -167,7 +179,9 @@ def test_groups_that_are_not_selected_stay_whole():
     _, variables, x, network = case("resnet")
     told = []
     part = measure(network, variables, x, select="stage[23]", on_group=lambda *at: told.append(at))
-    assert list(part.groups) == [name for name in network.groups if "stage1" not in name and name != "stem"]
+    assert list(part.groups) == [
+        name for name in network.groups if "stage1" not in name and name != "stem"
+    ]
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     plan = part.plan(0.5)
     assert plan.keep["stem"].all()
@@ -179,7 +193,9 @@ def test_groups_that_are_not_selected_stay_whole():
 def test_another_hash_measures_another_similarity():
     _, variables, x, network = case("chain")
     other = measure(network, variables, x, hash="imagehash", select="one")
-    assert not np.array_equal(other.groups["one"].similarity, found("chain").groups["one"].similarity)
+    assert not np.array_equal(
+        other.groups["one"].similarity, found("chain").groups["one"].similarity
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -216,9 +232,7 @@ def test_recorded_once_for_all_thresholds(monkeypatch):
     _, variables, x, network = case("chain")
     calls = []
     plain = type(network).record
-    monkeypatch.setattr(
-        type(network), "record", lambda *given: calls.append(1) or plain(*given)
-    )
+    monkeypatch.setattr(type(network), "record", lambda *given: calls.append(1) or plain(*given))
     measured = measure(network, variables, x)
     assert calls == [1]
     for tau in np.linspace(0, 1, 11):

@@ -45,9 +45,7 @@ def test_concatenated_channels_come_after_the_earlier_ones():
 def test_a_padded_shortcut_puts_old_channels_in_the_middle():
     """Of 7 channels one new one is in front of the 4, two behind; of 9 one more on either side."""
     network = case("pad").network
-    old, new, newest = (
-        name for name, group in network.groups.items() if len(group.layers) > 1
-    )
+    old, new, newest = (name for name, group in network.groups.items() if len(group.layers) > 1)
     for layer in ("stage2_block1/conv2", "stage2_block2/conv2", "stage2_block2/conv2_norm"):
         check(network, old, layer, 3, range(1, 5))
         check(network, new, layer, 3, [0, 5, 6])

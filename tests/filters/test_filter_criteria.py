@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.spatial.distance import cdist
 
 from prunejax import filters
-from prunejax.filters import FILTER_CRITERIA, ChannelFeatures
+from prunejax.filters import FILTER_CRITERIA, NEEDS, ChannelFeatures
 
 CHANNELS = 6
 READS = {
@@ -26,6 +27,7 @@ READS = {
     "hrank": ["maps"],
     "bn_scale": ["scale"],
     "chip": ["maps"],
+    "random": ["kernel"],
 }
 
 
@@ -211,9 +213,13 @@ class TestEveryCriterion:
 
     def test_names_what_it_lacks(self, name):
         for member in READS[name]:
-            lacking = features()._replace(**{member: None})
-            with pytest.raises(ValueError, match=rf"'{name}' needs ChannelFeatures\({member}="):
-                score(name, lacking)
+            others = {other: getattr(features(), other) for other in READS[name] if other != member}
+            lacks = r"a member of ChannelFeatures" if name == "random" else rf".*\({member}="
+            with pytest.raises(ValueError, match=f"'{name}' needs {lacks}"):
+                score(name, ChannelFeatures(**others))
+            if name != "random":
+                with pytest.raises(ValueError, match=rf"'{name}' needs ChannelFeatures\({member}="):
+                    score(name, features()._replace(**{member: None}))
 
     def test_refuses_nan_and_other_ranks(self, name):
         for member in READS[name]:
@@ -226,6 +232,28 @@ class TestEveryCriterion:
 
 def test_the_registry_is_the_table_above():
     assert set(FILTER_CRITERIA) == set(READS)
+    assert {name: list(members) for name, members in NEEDS.items()} == READS
+
+
+def test_random_is_uniform_and_comes_from_the_key():
+    known = ChannelFeatures(kernel=jnp.ones((3, 2000)))
+    scores = score("random", known)
+    assert scores.min() >= 0
+    assert scores.max() < 1
+    assert scipy.stats.kstest(scores, "uniform").pvalue > 0.01
+    np.testing.assert_array_equal(scores, score("random", known))
+    assert not np.any(scores == score("random", known, seed=1))
+
+
+@pytest.mark.parametrize("member", ChannelFeatures._fields)
+def test_random_counts_the_channels_of_any_member(member):
+    known = ChannelFeatures(**{member: getattr(features(), member)})
+    np.testing.assert_array_equal(score("random", known), score("random", features()))
+
+
+def test_random_needs_a_key():
+    with pytest.raises(ValueError, match="'random' needs a key"):
+        filters.random(features(), key=None)
 
 
 def test_kcore_random_needs_a_key():

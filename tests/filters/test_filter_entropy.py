@@ -107,3 +107,11 @@ def test_nan_is_refused(maps):
     maps[0, 0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         filters.entropy(jnp.asarray(maps))
+
+
+@pytest.mark.parametrize("place", [0, 12_345, 40_959])
+def test_nan_is_refused_wherever_it_is_in_a_large_array(place):
+    maps = np.random.default_rng(0).normal(size=40_960).astype(np.float32)
+    maps[place] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        filters.entropy(jnp.asarray(maps.reshape(20, 16, 16, 8)))
