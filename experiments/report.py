@@ -1,10 +1,10 @@
 """From records to tables and figures.
 
-    python -m experiments.report                     all recorded comparisons under results/
-    python -m experiments.report --experiment NAME   those of another experiment
+    python -m experiments.report     all recorded comparisons under results/
 
 Prints, for each data set and model, accuracy by method and sparsity, and writes the same as CSV,
-Markdown and PNG.
+Markdown and PNG. (Other experiments report when their command is given again: nothing is done
+twice.)
 """
 
 import io
@@ -28,14 +28,13 @@ class Report:
     """Gathers recorded runs into tables (CSV, Markdown) and a figure (PNG) per comparison.
 
     Attributes:
-      experiment: the folder under ``results`` that is read.
       results: where results are kept.
     """
 
-    experiment: str = "compare"
     results: Path = Path("results")
 
 
+EXPERIMENT = "compare"
 NEEDS = ("accuracy", "kept_weights", "kept_parameters", "empty_layers")
 """The metrics that a record must have to be reported."""
 
@@ -282,13 +281,13 @@ def main(config: Report, console: Console | None = None) -> int:
 def _report(config: Report, console: Console) -> int:
     records = [
         record
-        for record in results.load_all(config.results, config.experiment, needs=NEEDS)
+        for record in results.load_all(config.results, EXPERIMENT, needs=NEEDS)
         if "method" in record["config"]
     ]
     if not records:
         console.print(
-            f"nothing is recorded under {config.results / config.experiment}; run "
-            f"python -m experiments.{config.experiment} first"
+            f"nothing is recorded under {config.results / EXPERIMENT}; run "
+            "python -m experiments.compare first"
         )
         return 1
     unordered = rows(records)
@@ -298,7 +297,7 @@ def _report(config: Report, console: Console) -> int:
     for (dataset, model, settings), part in ordered.group_by(
         "dataset", "model", "settings", maintain_order=True
     ):
-        folder = folder_of(part, config.results, config.experiment)
+        folder = folder_of(part, config.results, EXPERIMENT)
         of_settings = [
             record
             for record, row in zip(records, unordered.iter_rows(named=True), strict=True)

@@ -127,7 +127,9 @@ def load_all(
 ) -> Iterator[Record]:
     """All usable records of an experiment, in the order of their names; see ``load``."""
     for path in sorted((Path(results) / experiment).glob("*.json")):
-        record = load(path, needs=needs, set_aside=False) if path.is_file() else None
+        # what lies beside a record, its plan say, has two suffixes
+        is_record = path.is_file() and path.suffixes == [".json"]
+        record = load(path, needs=needs, set_aside=False) if is_record else None
         if record is not None:
             yield record
 
