@@ -1,0 +1,202 @@
+"""A network as a chain of three kinds of step: linear, rectify, maximum; and its gates."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import scipy.sparse
+
+from solvers import layers as layers_lib
+from solvers.layers import Affine, Conv, Dense, Layer, Matrix, MaxPool, Relu, Shape
+
+
+class Gate(NamedTuple):
+    """Neurons of a layer that can be pruned.
+
+    Attributes:
+        name: of the layer.
+        neurons: how many units or filters.
+        size: N_l, the units of a dense layer, filters x height x width of a convolution's kernel.
+        units: for each entry of the layer's output the neuron it belongs to.
+    """
+
+    name: str
+    neurons: int
+    size: int
+    units: np.ndarray
+
+
+class Linear(NamedTuple):
+    """``z = matrix h + offset``; gated at once where no ReLU follows directly."""
+
+    matrix: Matrix
+    offset: np.ndarray
+    gate: int | None = None
+
+
+class Rectify(NamedTuple):
+    """``h = max(z, 0)``, gated where a layer of neurons comes directly before."""
+
+    gate: int | None = None
+
+
+class Maximum(NamedTuple):
+    """``h_i = max of the window's entries``, windows [outputs, entries]."""
+
+    windows: np.ndarray
+
+
+Step: TypeAlias = Linear | Rectify | Maximum
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """A network as steps on flat vectors.
+
+    Attributes:
+        steps: in order; the last one is linear and gives the logits.
+        gates: the layers whose neurons can be pruned, in order.
+        inputs: the size of the input.
+        classes: the number of logits.
+    """
+
+    steps: tuple[Step, ...]
+    gates: tuple[Gate, ...]
+    inputs: int
+    classes: int
+
+    @property
+    def neurons(self) -> int:
+        """How many neurons can be pruned."""
+        return sum(gate.neurons for gate in self.gates)
+
+    def slices(self) -> list[slice]:
+        """Where each gate's neurons are among all neurons."""
+        ends = np.cumsum([0, *(gate.neurons for gate in self.gates)]).tolist()
+        return [slice(start, end) for start, end in itertools.pairwise(ends)]
+
+    def logits(self, inputs: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
+        """Evaluates the network with some neurons' outputs at 0.
+
+        A neuron is masked behind its activation: what it sends on is 0, its bias included.
+
+        Args:
+            inputs: [batch, inputs].
+            kept: for each neuron 1 or 0, [neurons]; by default all 1.
+
+        Returns:
+            [batch, classes].
+        """
+        values = np.asarray(inputs, np.float64)
+        behind = self.masked_behind()
+        for index, step in enumerate(self.steps):
+            match step:
+                case Linear(matrix, offset):
+                    values = values @ matrix.T + offset
+                case Rectify():
+                    values = np.maximum(values, 0)
+                case Maximum(windows):
+                    values = values[:, windows].max(axis=2)
+            for gate, after in behind.items():
+                if after[0] == index and kept is not None:
+                    values = values * kept[self.slices()[gate]][after[1]]
+        return values
+
+    def masked_behind(self) -> dict[int, tuple[int, np.ndarray]]:
+        """For each gate the step behind which its neurons are masked, and whose entry is whose.
+
+        That is the first ReLU after the layer; pools before it pass a channel on as it is.
+        """
+        found: dict[int, tuple[int, np.ndarray]] = {}
+        waiting: tuple[int, np.ndarray] | None = None
+        for index, step in enumerate(self.steps):
+            match step:
+                case Rectify(gate) if gate is not None:
+                    found[gate] = (index, self.gates[gate].units)
+                case Rectify() if waiting is not None:
+                    found[waiting[0]] = (index, waiting[1])
+                    waiting = None
+                case Linear(matrix, _, gate):
+                    if gate is not None:
+                        waiting = (gate, self.gates[gate].units)
+                    elif waiting is not None:
+                        first = np.asarray(abs(matrix).argmax(axis=1)).ravel()
+                        waiting = (waiting[0], waiting[1][first])
+                case Maximum(windows) if waiting is not None:
+                    waiting = (waiting[0], waiting[1][windows[:, 0]])
+                case _:
+                    pass
+        return found
+
+
+def build(layers: Sequence[Layer], shape: Shape) -> Chain:
+    """Makes the chain of a network.
+
+    Batch normalisation directly behind a layer is folded into it.
+
+    Args:
+        layers: dense and convolutional layers, each followed by a ReLU sooner or later, but the
+            last, which gives the logits.
+        shape: of one input.
+
+    Returns:
+        The chain.
+
+    Raises:
+        ValueError: layers do not fit each other, hold NaN, or are in an order that the program
+            cannot hold.
+    """
+    steps: list[Step] = []
+    gates: list[Gate] = []
+    open_gate: int | None = None  # a layer whose ReLU has not come yet
+    inputs = prod(shape)
+    kinds = [isinstance(layer, Dense | Conv) for layer in layers]
+    if not any(kinds) or not isinstance(layers[-1], Dense):
+        raise ValueError("the last layer must be a Dense that gives the logits")
+    for index, layer in enumerate(layers):
+        name = getattr(layer, "name", "") or f"layer {index}"
+        _check_finite(layer, name)
+        if isinstance(layer, Relu):
+            before = steps[-1] if steps else None
+            gate = before.gate if isinstance(before, Linear) else None
+            if isinstance(before, Linear):
+                steps[-1] = before._replace(gate=None)
+            steps.append(Rectify(gate))
+            open_gate = None
+            continue
+        if isinstance(layer, MaxPool):
+            windows, shape = layers_lib.windows(layer, shape)
+            steps.append(Maximum(windows))
+            continue
+        matrix, offset, shape = layers_lib.linear(layer, shape)
+        neuronal = isinstance(layer, Dense | Conv)
+        if neuronal and open_gate is not None:
+            raise ValueError(
+                f"{gates[open_gate].name} is followed by {name} without a ReLU between them"
+            )
+        if isinstance(layer, Affine) and steps and isinstance(steps[-1], Linear):
+            before = steps[-1]
+            steps[-1] = before._replace(
+                matrix=scipy.sparse.csr_array(matrix @ before.matrix),
+                offset=matrix @ before.offset + offset,
+            )
+            continue
+        gate = None
+        if neuronal and index < len(layers) - 1:
+            gate = len(gates)
+            kernel = layer.kernel
+            neurons = kernel.shape[-1]
+            size = neurons * (prod(kernel.shape[:2]) if isinstance(layer, Conv) else 1)
+            gates.append(Gate(name, neurons, size, np.arange(len(offset)) % neurons))
+            open_gate = gate
+        steps.append(Linear(matrix, offset, gate))
+    return Chain(tuple(steps), tuple(gates), inputs, prod(shape))
+
+
+def _check_finite(layer: Layer, name: str) -> None:
+    for field, value in vars(layer).items():
+        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+            raise ValueError(f"the {field} of {name} has values that are NaN or infinite")

@@ -1,0 +1,72 @@
+"""Critical neurons: which neurons a network needs, as a mixed-integer program on a small batch.
+
+The program of ElAraby, Wolf and Carvalho, "Identifying Critical Neurons in ANN Architectures using
+Mixed Integer Programming" (2023, arXiv 2002.07259): scores in [0, 1], one a neuron and shared by
+the batch, that are as small as the loss on the batch allows.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from solvers import paper
+from solvers.problem import Problem
+from solvers.settings import Settings
+from solvers.solution import Solution
+
+__all__ = ["MODES", "Mode", "Problem", "Solution", "solve"]
+
+Mode = Literal["paper"]
+
+MODES: dict[str, Callable[[Problem, Settings], Solution]] = {"paper": paper.solve}
+"""Mode -> how it is solved."""
+
+
+def solve(
+    problem: Problem,
+    mode: Mode = "paper",
+    *,
+    time_limit: float | None = None,
+    gap: float = 1e-4,
+    memory_mb: float | None = None,
+    seed: int = 0,
+    max_prune: float | None = None,
+    workers: int = 1,
+    backend: str = "scip",
+    on_incumbent: Callable[[float, float, float], None] | None = None,
+) -> Solution:
+    """Scores the neurons of a network.
+
+    Args:
+        problem: the network and the batch.
+        mode: "paper", the published program, whose scores relax the neurons and whose bounds are
+            those of the whole network.
+        time_limit: seconds, or None; at a limit, and on Ctrl-C, the best solution so far is
+            returned, the whole network at worst.
+        gap: the relative gap between objective and bound that counts as solved.
+        memory_mb: a limit for the solver, or None.
+        seed: for what the solver draws.
+        max_prune: the largest share of a layer's neurons that may be pruned, or None.
+        workers: processes for independent programs.
+        backend: the solver, "scip".
+        on_incumbent: told (seconds, objective, bound) as they move.
+
+    Returns:
+        The solution.
+
+    Raises:
+        ValueError: an argument out of range.
+        ImportError: the solver is not installed.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    settings = Settings(
+        time_limit=time_limit,
+        gap=gap,
+        memory_mb=memory_mb,
+        seed=seed,
+        max_prune=max_prune,
+        workers=workers,
+        backend=backend,
+        on_incumbent=on_incumbent,
+    )
+    return MODES[mode](problem, settings)

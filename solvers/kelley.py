@@ -1,0 +1,289 @@
+"""Kelley's cutting planes: a convex loss of affine logits, over linear rows and binaries."""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from solvers.reduced import Reduced, Row
+
+TOLERANCE = 1e-7
+"""By how much a row may be violated."""
+
+BATCH = 300
+"""How many lazy rows are added at once, the most violated first."""
+
+
+class Progress(NamedTuple):
+    """An incumbent.
+
+    Attributes:
+        seconds: since the start.
+        objective: of the best solution so far.
+        bound: on the objective, from below.
+    """
+
+    seconds: float
+    objective: float
+    bound: float
+
+
+class Found(NamedTuple):
+    """What the method ends with.
+
+    Attributes:
+        columns: of the best solution.
+        objective: its value.
+        bound: on the objective, from below.
+        status: "optimal", "time limit" or "interrupted".
+        rounds: linear programs solved.
+        rows: how many rows the last one had.
+        trajectory: each time the objective or the bound moved.
+    """
+
+    columns: np.ndarray
+    objective: float
+    bound: float
+    status: str
+    rounds: int
+    rows: int
+    trajectory: tuple[Progress, ...]
+
+
+class Objective:
+    """``loss_weight mean_b loss_b(x) + penalty(s)`` and its tangents.
+
+    Args:
+        reduced: the program.
+        labels: [batch].
+        loss_weight: lambda.
+        importance: coefficients, [layers, neurons], and constants, [layers], of each layer's I.
+        largest: of how many of the layers' importances, the largest, the penalty is the sum.
+    """
+
+    def __init__(
+        self,
+        reduced: Reduced,
+        labels: np.ndarray,
+        loss_weight: float,
+        importance: tuple[np.ndarray, np.ndarray],
+        largest: int,
+    ) -> None:
+        self._constants = np.stack([vector.constant for vector in reduced.logits])
+        self._matrices = np.stack([vector.matrix for vector in reduced.logits])
+        self._labels, self.loss_weight = labels, loss_weight
+        self._weights, self._offsets = importance
+        self._largest = largest
+
+    @property
+    def batch(self) -> int:
+        """How many samples there are."""
+        return len(self._labels)
+
+    def losses(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cross-entropy of each sample, [batch], and its gradient, [batch, columns]."""
+        logits = self._constants + self._matrices @ columns
+        top = logits.max(axis=1, keepdims=True)
+        exponentials = np.exp(logits - top)
+        total = exponentials.sum(axis=1, keepdims=True)
+        each = np.arange(len(logits))
+        values = (top + np.log(total))[:, 0] - logits[each, self._labels]
+        slopes = exponentials / total
+        slopes[each, self._labels] -= 1
+        return values, np.einsum("bk,bkn->bn", slopes, self._matrices)
+
+    def penalty(self, columns: np.ndarray) -> float:
+        """P: the sum of the largest importances."""
+        each = self._weights @ columns[: self._weights.shape[1]] + self._offsets
+        return float(np.sort(each)[::-1][: self._largest].sum())
+
+    def penalty_rows(self, column: int) -> list[Row]:
+        """``P >= the sum of the importances of any so many layers``."""
+        rows = []
+        for layers in itertools.combinations(range(len(self._offsets)), self._largest):
+            summed = self._weights[list(layers)].sum(axis=0)
+            indices = np.flatnonzero(summed)
+            rows.append(
+                Row(
+                    np.append(indices, column),
+                    np.append(-summed[indices], 1.0),
+                    float(self._offsets[list(layers)].sum()),
+                )
+            )
+        return rows
+
+
+def minimise(
+    reduced: Reduced,
+    objective: Objective,
+    start: np.ndarray,
+    backend: Any,
+    *,
+    gap: float,
+    time_limit: float | None,
+    seed: int,
+    on_progress: Callable[[Progress, np.ndarray], None] | None = None,
+) -> Found:
+    """Adds tangents and violated rows until the relative gap is closed.
+
+    The columns of the linear program are the reduced program's, a bound on each sample's loss and
+    one on the penalty. Where there are binaries, the relaxation is closed first, and mixed-integer
+    programs with its rows follow.
+
+    Args:
+        reduced: the program.
+        objective: what is minimised.
+        start: columns that fulfil every row: what is answered where nothing better is found.
+        backend: a module with ``LinearProgram`` and ``solve_mip``.
+        gap: the relative gap to reach.
+        time_limit: seconds, or None.
+        seed: for mixed-integer programs.
+        on_progress: told of each move, with the columns of the best solution.
+
+    Returns:
+        The best solution and its bound.
+    """
+    state = _State(reduced, objective, start, backend, on_progress)
+    status = "optimal"
+    try:
+        for binaries in (False, True) if reduced.columns.binary else (False,):
+            while not state.closed(gap, binaries):
+                if time_limit is not None and state.seconds() >= time_limit:
+                    status = "time limit"
+                    break
+                left = None if time_limit is None else time_limit - state.seconds()
+                state.round(binaries, left, seed, gap)
+    except KeyboardInterrupt:
+        status = "interrupted"
+    return state.found(status)
+
+
+class _State:
+    """The rows so far and the best solution."""
+
+    def __init__(
+        self,
+        reduced: Reduced,
+        objective: Objective,
+        start: np.ndarray,
+        backend: Any,
+        on_progress: Callable[[Progress, np.ndarray], None] | None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self._reduced, self._objective, self._backend = reduced, objective, backend
+        self._told = on_progress
+        self._width = len(reduced.columns.lower)
+        batch = objective.batch
+        self._costs = np.concatenate(
+            [np.zeros(self._width), np.full(batch, objective.loss_weight / batch), [1.0]]
+        )
+        self._lower = np.concatenate([reduced.columns.lower, np.zeros(batch), [-np.inf]])
+        self._upper = np.concatenate([reduced.columns.upper, np.full(batch + 1, np.inf)])
+        self._rows = [*reduced.columns.rows, *objective.penalty_rows(self._width + batch)]
+        self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
+        self._program.add(self._rows)
+        self._lazy = np.zeros(len(reduced.lazy[0]), bool)
+        self._best, self._value, self._bound = start, np.inf, -np.inf
+        self._rounds, self._relaxed = 0, np.inf
+        self._trajectory: list[Progress] = []
+        self._consider(start)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    def closed(self, gap: float, binaries: bool) -> bool:
+        value = self._value if binaries or not self._reduced.columns.binary else self._relaxed
+        return value - self._bound <= gap * max(1.0, abs(value))
+
+    def round(self, binaries: bool, left: float | None, seed: int, gap: float) -> None:
+        """Solves once, and adds what the solution violates."""
+        self._rounds += 1
+        if binaries:
+            result = self._backend.solve_mip(
+                self._costs,
+                self._lower,
+                self._upper,
+                self._reduced.columns.binary,
+                self._rows,
+                time_limit=left,
+                gap=gap / 4,
+                seed=seed,
+                start=None,
+            )
+            if result.values is None:
+                return
+            columns, bound = result.values[: self._width], result.bound
+        else:
+            solved = self._program.solve()
+            if solved is None:
+                raise ValueError("the linear program has no solution, although the start is one")
+            columns, bound = solved[0][: self._width], solved[1]
+        columns = np.clip(columns, self._reduced.columns.lower, self._reduced.columns.upper)
+        self._bound = max(self._bound, bound)
+        self._add(self._violated(columns))
+        self._consider(columns)
+
+    def _violated(self, columns: np.ndarray) -> list[Row]:
+        matrix, bound = self._reduced.lazy
+        violation = bound - matrix @ columns
+        violation[self._lazy] = 0
+        worst = np.flatnonzero(violation > TOLERANCE / 10)
+        worst = worst[np.argsort(-violation[worst], kind="stable")][:BATCH]
+        self._lazy[worst] = True
+        rows = []
+        for row in worst:
+            indices = np.flatnonzero(matrix[row])
+            rows.append(Row(indices, matrix[row, indices], float(bound[row])))
+        return rows
+
+    def _consider(self, columns: np.ndarray) -> None:
+        """Adds the losses' tangents at a point, and takes it if it is better and feasible."""
+        values, slopes = self._objective.losses(columns)
+        rows = []
+        for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
+            indices = np.flatnonzero(np.abs(slope) > 1e-12)
+            rows.append(
+                Row(
+                    np.append(indices, self._width + sample),
+                    np.append(-slope[indices], 1.0),
+                    float(value - slope[indices] @ columns[indices]),
+                )
+            )
+        self._add(rows)
+        if self.violation(columns) <= TOLERANCE:
+            value = self._objective.loss_weight * float(values.mean())
+            value += self._objective.penalty(columns)
+            self._relaxed = min(self._relaxed, value)
+            binary = columns[self._reduced.columns.binary]
+            if value < self._value and np.all(np.abs(binary - np.round(binary)) <= TOLERANCE):
+                self._best, self._value = columns, value
+        moved = Progress(self.seconds(), self._value, self._bound)
+        if not self._trajectory or moved[1:] != self._trajectory[-1][1:]:
+            self._trajectory.append(moved)
+            if self._told is not None:
+                self._told(moved, self._best)
+
+    def violation(self, columns: np.ndarray) -> float:
+        """By how much a point violates the rows, at most."""
+        matrix, bound = self._reduced.lazy
+        worst = float((bound - matrix @ columns).max(initial=0.0))
+        for row in self._reduced.columns.rows:
+            worst = max(worst, row.bound - float(row.coefficients @ columns[row.indices]))
+        return worst
+
+    def _add(self, rows: list[Row]) -> None:
+        self._rows += rows
+        self._program.add(rows)
+
+    def found(self, status: str) -> Found:
+        return Found(
+            self._best,
+            self._value,
+            self._bound,
+            status,
+            self._rounds,
+            len(self._rows),
+            tuple(self._trajectory),
+        )

@@ -1,0 +1,63 @@
+"""The published program ("relaxed neurons"), solved in the space of the scores."""
+
+import time
+
+import numpy as np
+
+from solvers import kelley, reduced
+from solvers.problem import Problem
+from solvers.settings import Settings
+from solvers.solution import Solution
+from solvers.verification import largest_violation
+
+
+def solve(problem: Problem, settings: Settings) -> Solution:
+    """Scores that relax the neurons, under the bounds of the whole network.
+
+    Args:
+        problem: the network and the batch.
+        settings: limits and the solver.
+
+    Returns:
+        The solution.
+    """
+    started = time.perf_counter()
+    program = reduced.reduce(problem.chain, problem.flat, problem.epsilon)
+    objective = kelley.Objective(
+        program,
+        np.asarray(problem.labels),
+        problem.loss_weight,
+        reduced.penalty_rows(problem.chain.gates),
+        problem.largest,
+    )
+    built = time.perf_counter()
+    found = kelley.minimise(
+        program,
+        objective,
+        np.array(program.columns.start),
+        settings.solver(),
+        gap=settings.gap,
+        time_limit=settings.time_limit,
+        seed=settings.seed,
+        on_progress=lambda progress, _: settings.tell(*progress),
+    )
+    solved = time.perf_counter()
+    scores = found.columns[: problem.chain.neurons]
+    losses, _ = objective.losses(found.columns)
+    return Solution(
+        layers=tuple(gate.name for gate in problem.chain.gates),
+        scores=tuple(scores[part] for part in problem.chain.slices()),
+        status=found.status,
+        objective=found.objective,
+        bound=found.bound,
+        bound_scope="paper-restriction",
+        loss=float(losses.mean()),
+        problem=problem,
+        violation=largest_violation(problem.chain, problem.flat, problem.epsilon, scores),
+        seconds={"build": built - started, "solve": solved - built},
+        rows=found.rows,
+        columns=len(program.columns.lower) + len(problem.labels) + 1,
+        binaries=len(program.columns.binary),
+        open=program.open,
+        trajectory=tuple(tuple(progress) for progress in found.trajectory),
+    )

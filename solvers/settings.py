@@ -1,0 +1,60 @@
+"""Limits of a solve, and which solver does it."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+BACKENDS = ("scip",)
+"""The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What ``critical_neurons.solve`` was given.
+
+    Attributes:
+        time_limit: seconds, or None.
+        gap: the relative gap that counts as solved.
+        memory_mb: a limit for the solver, or None.
+        seed: for what the solver draws.
+        max_prune: the largest share of a layer's neurons that may be pruned, or None.
+        workers: processes for independent programs.
+        backend: a name in ``BACKENDS``.
+        on_incumbent: told (seconds, objective, bound) as they move.
+
+    Raises:
+        ValueError: which setting is out of range.
+    """
+
+    time_limit: float | None = None
+    gap: float = 1e-4
+    memory_mb: float | None = None
+    seed: int = 0
+    max_prune: float | None = None
+    workers: int = 1
+    backend: str = "scip"
+    on_incumbent: Callable[[float, float, float], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.gap < 0:
+            raise ValueError(f"gap must not be negative, got {self.gap}")
+        if self.time_limit is not None and self.time_limit < 0:
+            raise ValueError(f"time_limit must not be negative, got {self.time_limit}")
+        if self.memory_mb is not None and self.memory_mb <= 0:
+            raise ValueError(f"memory_mb must be positive, got {self.memory_mb}")
+        if self.max_prune is not None and not 0 <= self.max_prune <= 1:
+            raise ValueError(f"max_prune must be in [0, 1], got {self.max_prune}")
+        if self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.backend not in BACKENDS:
+            raise ValueError(f"no backend {self.backend!r}; there are {', '.join(BACKENDS)}")
+
+    def solver(self) -> Any:
+        """The backend's module."""
+        return importlib.import_module(f"solvers.{self.backend}")
+
+    def tell(self, seconds: float, objective: float, bound: float) -> None:
+        """Passes progress on."""
+        if self.on_incumbent is not None:
+            self.on_incumbent(seconds, objective, bound)

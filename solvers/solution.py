@@ -1,0 +1,101 @@
+"""What solving gave: scores, and how far they are certain."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+SCOPES = {
+    "paper-restriction": (
+        "No scores in [0, 1] that fulfil the published program's rows have a smaller objective "
+        "than the bound. These rows keep every unit within the bounds of the whole network, so "
+        "that the bound says nothing about other masks."
+    ),
+}
+"""What a bound certifies, and what not."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Solution:
+    """Scores of neurons, the higher the more critical.
+
+    Attributes:
+        layers: the names of the layers whose neurons are scored.
+        scores: for each of them an array in [0, 1], [neurons].
+        status: "optimal" (to the gap asked for), "time limit" or "interrupted".
+        objective: of the scores.
+        bound: no solution has a smaller objective than this, within ``bound_scope``.
+        bound_scope: what the bound is about, a key of ``SCOPES``: "paper-restriction", "all-masks"
+            or "probe".
+        loss: the mean cross-entropy that the program reckons with, nats.
+        problem: what was solved.
+        violation: by how much a row is broken at most, recomputed in NumPy.
+        seconds: of building and of solving.
+        rows: of the last linear program.
+        columns: of it.
+        binaries: of it.
+        open: units and maxima that the bounds do not decide.
+        trajectory: (seconds, objective, bound) whenever they moved.
+    """
+
+    layers: tuple[str, ...]
+    scores: tuple[np.ndarray, ...]
+    status: str
+    objective: float
+    bound: float
+    bound_scope: str
+    loss: float
+    problem: Any = dataclasses.field(repr=False)
+    violation: float
+    seconds: dict[str, float]
+    rows: int
+    columns: int
+    binaries: int
+    open: int
+    trajectory: tuple[tuple[float, ...], ...] = dataclasses.field(repr=False)
+
+    @property
+    def gap(self) -> float:
+        """The relative gap, ``(objective - bound) / max(1, |objective|)``."""
+        return (self.objective - self.bound) / max(1.0, abs(self.objective))
+
+    def masks(self, threshold: float | str) -> tuple[np.ndarray, ...]:
+        """Which neurons stay.
+
+        Args:
+            threshold: neurons with scores below it go; "mean" is each layer's own mean score.
+
+        Returns:
+            For each layer a bool array, [neurons].
+
+        Raises:
+            ValueError: another word.
+        """
+        if isinstance(threshold, str) and threshold != "mean":
+            raise ValueError(f"threshold must be a number or 'mean', got {threshold!r}")
+        return tuple(
+            scores >= (scores.mean() if isinstance(threshold, str) else threshold)
+            for scores in self.scores
+        )
+
+    def masked_loss(self, threshold: float | str) -> float:
+        """The mean cross-entropy of the network with those masks on the same batch, nats."""
+        return self.problem.loss(np.concatenate(self.masks(threshold)).astype(np.float64))
+
+    def explain(self) -> str:
+        """What was found, in words."""
+        pruned = sum(int((~mask).sum()) for mask in self.masks(0.1))
+        neurons = sum(len(scores) for scores in self.scores)
+        lines = [
+            f"{self.status}: objective {self.objective:.6g}, bound {self.bound:.6g}, "
+            f"gap {self.gap:.2g}",
+            SCOPES[self.bound_scope],
+            f"The loss is {self.loss:.4g} by the program, {self.problem.loss():.4g} of the whole "
+            f"network, {self.masked_loss(0.1):.4g} with the {pruned} of {neurons} neurons below "
+            "0.1 masked.",
+            f"No row is broken by more than {self.violation:.2g}.",
+            f"{self.rows} rows, {self.columns} columns, {self.binaries} binaries ({self.open} "
+            "units or maxima undecided); "
+            + ", ".join(f"{what} {seconds:.2f} s" for what, seconds in self.seconds.items()),
+        ]
+        return "\n".join(lines)
