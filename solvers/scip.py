@@ -136,12 +136,7 @@ def solve_mip(
             model.chgVarBranchPriority(column, 1)
         columns.append(column)
     for row in rows:
-        made = (
-            model.addCons(scip.scip.ExprCons(scip.Expr({}), lhs=row.bound), check=True)
-            if len(row.indices) == 0
-            else _add_row(scip, model, columns, row)
-        )
-        del made
+        _add_row(scip, model, columns, row)
     if start is not None:
         solution = model.createSol()
         for column, value in zip(columns, start.tolist(), strict=True):
@@ -159,13 +154,13 @@ def solve_mip(
     return MipResult(values, float(model.getDualbound()), str(model.getStatus()))
 
 
-def _add_row(scip: Any, model: Any, columns: Sequence[Any], row: Row) -> Any:
+def _add_row(scip: Any, model: Any, columns: Sequence[Any], row: Row) -> None:
     """By terms: sums of expressions take many times as long to build."""
     terms = {
         scip.scip.Term(columns[index]): float(value)
         for index, value in zip(row.indices.tolist(), row.coefficients.tolist(), strict=True)
     }
-    return model.addCons(scip.scip.ExprCons(scip.Expr(terms), lhs=float(row.bound)))
+    model.addCons(scip.scip.ExprCons(scip.Expr(terms), lhs=float(row.bound)))
 
 
 def _incumbents(scip: Any, columns: Sequence[Any], told: Callable[..., None]) -> Any:
