@@ -1,7 +1,7 @@
 """Entropy-guided k-core filter pruning (Yang et al. 2025): train, prune, cut out, fine-tune.
 
     python -m experiments.entropy_kcore          a small residual net on digits, under 3 minutes
-    python -m experiments.entropy_kcore --quick  the same in seconds, to see that everything works
+    python -m experiments.entropy_kcore --quick  less of it, to see that everything works
     python -m experiments.entropy_kcore --dataset cifar10 --model vgg16 --tau 0.8 0.75 0.7
     python -m experiments.entropy_kcore --study sample_size learning_rate
 
@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 
 from experiments import filter_report, filter_runs, results, shell
-from experiments.filter_runs import Job
+from experiments.filter_runs import OURS, Job
 from experiments.protocol import Protocol
 from experiments.workbench import Workbench, workbench
 from prunejax import data, filter_pruning, models, network
@@ -37,7 +37,6 @@ else:
     ModelName = tyro.extras.literal_type_from_choices(models.MODELS)
 
 EXPERIMENT = "entropy_kcore"
-OURS = "entropy_kcore"
 Study = Literal["tau", "criteria", "sample_size", "learning_rate"]
 SAMPLE_SIZES = tuple(range(25, 201, 25))
 RATES = (0.1, 0.01, 0.001, 0.0001)
@@ -54,8 +53,8 @@ class EntropyKCore:
       tau: the thresholds on similarity.
       at: the threshold of the other studies and of the layer table; by default 0.7, or the middle
         one of tau.
-      study: "tau": the thresholds; "criteria": other ways to choose as many filters of each layer
-        (Fig. 5); "sample_size": 25 to 200 images (Table 8); "learning_rate": of fine-tuning
+      study: "tau": the thresholds, and 1, at which nothing goes, to see what fine-tuning alone does;
+        "criteria": other ways to choose as many filters of each layer (Fig. 5); "sample_size": 25 to 200 images (Table 8); "learning_rate": of fine-tuning
         (Fig. 6).
       criteria: the methods of the study "criteria".
       seeds: how many seeds: 0, 1, ...
@@ -64,7 +63,8 @@ class EntropyKCore:
       delta: by how much the threshold rises from the first layer to the last.
       round_to: raise numbers of channels to multiples of it.
       layer: the layer that the redundancy graph is drawn of; by default the one with most edges.
-      quick: two epochs each on at most 2,000 examples, one seed, two thresholds.
+      quick: two epochs each on at most 2,000 examples; one seed, the first and the last of tau, three
+        criteria, whatever else is asked for.
       epochs: of training the dense network.
       learning_rate: its initial one.
       fine_tune_epochs: of training the pruned network on.
@@ -83,7 +83,7 @@ class EntropyKCore:
 
     dataset: DatasetName = "digits"
     model: ModelName = "resnet8"
-    tau: tuple[float, ...] = (0.8, 0.75, 0.7, 0.65, 0.6)
+    tau: tuple[float, ...] = (0.75, 0.7, 0.65, 0.6)
     at: float | None = None
     study: tuple[Study, ...] = ("tau", "criteria")
     criteria: tuple[MethodName, ...] = (
@@ -159,7 +159,7 @@ def jobs(config: EntropyKCore) -> dict[Study, list[Job]]:
     at, (_, tuning) = chosen_tau(config), config.protocols()
     ours = Job(OURS, at, config.images, tuning.learning_rate)
     return {
-        "tau": [ours._replace(tau=tau) for tau in dict.fromkeys(config.tau)],
+        "tau": [ours._replace(tau=tau) for tau in dict.fromkeys((1.0, *config.tau))],
         "criteria": [ours._replace(method=name) for name in dict.fromkeys(config.criteria)],
         "sample_size": [ours._replace(images=images) for images in SAMPLE_SIZES],
         "learning_rate": [ours._replace(rate=rate, curve=True) for rate in RATES],
@@ -187,6 +187,9 @@ def check(config: EntropyKCore) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(protocol, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(protocol, name)}")
+        for name in ("weight_decay", "checkpoint_epochs"):
+            if getattr(protocol, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(protocol, name)}")
         if not 0 < protocol.learning_rate < float("inf"):
             raise ValueError(f"learning rates must be positive, got {protocol.learning_rate}")
 
@@ -250,7 +253,8 @@ class Runner:
             run = dense_run(self._config, seed)
             path = results.path_of(self._config.results, EXPERIMENT, run)
             folder = path.with_suffix(".variables")
-            kept = filter_runs.load_dense(folder, self._bench) if path.exists() else None
+            recorded = results.load(path, run) is not None
+            kept = filter_runs.load_dense(folder, self._bench) if recorded else None
             self._dense[seed] = self._train(run, path, folder, seed) if kept is None else kept
         return self._dense[seed]
 
@@ -291,6 +295,7 @@ class Runner:
         title = f"{job.method}, tau {job.tau}, seed {seed}"
         self._show(f"{title}: selecting", 0, 1)
         dense, selection = self.dense(seed), self.selection(seed, job.images)
+        selection.found  # measured before the selection is timed
         started = time.perf_counter()
         plan = selection.plan(job.method, job.tau)
         selecting = time.perf_counter() - started
@@ -366,9 +371,8 @@ def execute(config: EntropyKCore, bench: Workbench, console: Console) -> tuple[R
     paths = [results.path_of(config.results, EXPERIMENT, one) for one in configs]
     found: list[results.Record | None] = []
     for (kind, _, _), path, one in zip(runs, paths, configs, strict=True):
-        complete = (
-            kind == "latency" or not config.save_models or path.with_suffix(".sliced").exists()
-        )
+        beside = [".plan.json", *([".sliced"] if config.save_models else [])]
+        complete = kind == "latency" or all(path.with_suffix(end).exists() for end in beside)
         needs = NEEDS if kind == "pruned" else ()
         found.append(results.load(path, one, needs=needs) if complete else None)
     missing = sum(record is None for record in found)
@@ -419,8 +423,11 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
         dtype=config.dtype,
         **config.model_options(),
     )
-    filter_report.check_layer(bench.traced, config.layer)
-    filter_pruning.sources(bench.traced, group_source=config.group_source)
+    groups = filter_pruning.sources(bench.traced, group_source=config.group_source)
+    if config.layer is not None and config.layer not in groups:
+        raise ValueError(
+            f"the redundancy graph can be drawn of {', '.join(groups)}, not of {config.layer!r}"
+        )
     for job in {job for study in config.study for job in jobs(config)[study]}:
         filter_runs.check_images(bench, job.images)
     runner, records = execute(config, bench, console)
@@ -433,6 +440,7 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
         layer=config.layer,
         folder=_folder(config),
         title=f"{config.model} on {config.dataset}",
+        settings=_described(config),
         console=console,
     )
     console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
@@ -445,11 +453,26 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
 
 
 def _folder(config: EntropyKCore) -> Path:
-    """One folder of tables and figures for each data set, model and settings."""
-    shared = pruned_run(config, jobs(config)["tau"][0], 0)
-    settings = {k: v for k, v in shared.items() if k not in ("method", "tau", "seed")}
-    name = f"{config.dataset}-{config.model}-{results.config_hash(settings)[:6]}"
+    """A folder of tables and figures for each command: nothing of another one is replaced."""
+    aside = ("results", "save_models", "checkpoint_epochs", "quick")
+    asked = {name: value for name, value in asdict(config).items() if name not in aside}
+    shared = {"asked": asked, "run": pruned_run(config, jobs(config)["tau"][0], 0)}
+    name = f"{config.dataset}-{config.model}-{results.config_hash(shared)[:6]}"
     return config.results / EXPERIMENT / name
+
+
+def _described(config: EntropyKCore) -> str:
+    """What all runs share, in words."""
+    dense, tuning = config.protocols()
+    parts = [
+        f"{what}: " + ", ".join(f"{name} {value}" for name, value in _settings(protocol).items())
+        for what, protocol in (("Training", dense), ("Fine-tuning", tuning))
+    ]
+    parts.append(
+        f"Feature maps of {config.images} images, group source {config.group_source}, delta "
+        f"{config.delta}, round to {config.round_to}, {config.dtype}."
+    )
+    return ". ".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Figures of filter pruning: curves, bars, the redundancy graph of one layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +133,10 @@ def graph(measured: Measured, keep: np.ndarray, tau: float, path: Path, title: s
     )
 
 
-def busiest(found: Redundancies, tau: float) -> str:
+def busiest(found: Redundancies, thresholds: Mapping[str, float]) -> str:
     """The group whose redundancy graph has most edges."""
     edges = {
-        group: float(jnp.sum(measured.similarity > tau)) - len(measured.entropy)
+        group: float(jnp.sum(measured.similarity > thresholds[group])) - len(measured.entropy)
         for group, measured in found.groups.items()
     }
     return max(edges, key=edges.__getitem__)

@@ -12,13 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import filter_figures, report, results
-from experiments.filter_runs import BATCHES, Job, Selection
+from experiments.filter_runs import BATCHES, OURS, Job, Selection
 from prunejax import filters
 from prunejax.files import write_atomically
-from prunejax.network import Network, Plan
+from prunejax.filter_pruning import KERNELS
+from prunejax.network import Plan
 
-OURS = "entropy_kcore"
-KERNELS = ("conv", "conv_transpose", "dense")
 
 COLUMNS: dict[str, str] = {
     "drop": "Acc ↓",
@@ -30,8 +29,9 @@ COLUMNS: dict[str, str] = {
 """Columns of ``summary`` -> what stands above them; all in %."""
 
 ABOUT = {
-    "tau": "Thresholds: entropy-guided k-core pruning at each tau.",
-    "criteria": "Criteria: which filters of each layer stay, their number being alike.",
+    "tau": "Thresholds: entropy-guided k-core pruning at each tau (at 1 nothing goes: fine-tuning "
+    "alone).",
+    "criteria": "Criteria: which filters of each layer stay, their number being the same.",
     "sample_size": "Sample size: of how many images feature maps are taken.",
     "learning_rate": "Learning rate of fine-tuning.",
 }
@@ -124,6 +124,7 @@ def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
     """
     before, after = plan.network.cost("thop"), plan.cost("thop")
     groups = {layer: group for group in plan.network.groups.values() for layer in group.layers}
+    thresholds = selection.thresholds(tau)
     found = []
     for old, new in zip(before.layers, after.layers, strict=True):
         if old.kind not in KERNELS:
@@ -133,7 +134,9 @@ def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
         measured = None if group is None else selection.found.groups.get(group.name)
         orphans = None
         if kept is not None and measured is not None:
-            seen = filters.redundancy(measured.similarity, jnp.asarray(kept), tau)
+            seen = filters.redundancy(
+                measured.similarity, jnp.asarray(kept), thresholds[group.name]
+            )
             orphans = int(np.sum(np.asarray(seen.orphans)))
         found.append(
             {
@@ -170,7 +173,7 @@ def layer_lines(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     one = sums.row(0, named=True)
     body.append(
         [
-            "these layers",
+            "layers with kernels",
             "",
             "",
             _change(one["multiply_adds"], one["kept_multiply_adds"]),
@@ -184,18 +187,6 @@ def _change(before: int, after: int) -> str:
     return f"{before:,}" if before == after else f"{before:,} → {after:,}"
 
 
-def check_layer(network: Network, layer: str | None) -> None:
-    """Refuses a layer that makes no group of channels, before anything is trained.
-
-    Raises:
-      ValueError: there is no such group; the message says which there are.
-    """
-    if layer is not None and layer not in network.groups:
-        raise ValueError(
-            f"the redundancy graph can be drawn of {', '.join(network.groups)}, not of {layer!r}"
-        )
-
-
 def write(
     records: Sequence[results.Record],
     studies: Mapping[str, Sequence[Job]],
@@ -205,6 +196,7 @@ def write(
     layer: str | None,
     folder: Path,
     title: str,
+    settings: str,
     console: Console,
 ) -> list[Path]:
     """Prints a table of each study, and writes tables (CSV, Markdown) and figures.
@@ -217,6 +209,7 @@ def write(
       layer: the group that the graph is drawn of, or None for the one with most edges.
       folder: where to.
       title: of tables and figures.
+      settings: what all runs share, for the end of the report.
       console: where to print.
 
     Returns:
@@ -248,13 +241,23 @@ def write(
     header, body = layer_lines(layers)
     caption = f"Layers at tau {tau}, seed 0.{_times(latency.get(tau))}"
     _print(console, caption, header, body)
-    text += [f"\n{caption}\n\n", report.markdown_table(header, body), "\n", _legend(pruned[-1])]
+    text += [
+        f"\n{caption}\n\n",
+        report.markdown_table(header, body),
+        "\n",
+        _legend(records, settings),
+    ]
     files.append(folder / "layers.csv")
     write_atomically(files[-1], layers.write_csv().encode())
-    group = layer or filter_figures.busiest(selection.found, tau)
-    for name, draw in filter_figures.LAYER.items():
-        files.append(folder / f"{name}.png")
-        draw(selection.found.groups[group], plan.keep[group], tau, files[-1], f"{title}, {group}")
+    thresholds = selection.thresholds(tau)
+    group = layer or filter_figures.busiest(selection.found, thresholds)
+    if group in selection.found.groups:
+        measured, kept = selection.found.groups[group], plan.keep[group]
+        for name, draw in filter_figures.LAYER.items():
+            files.append(folder / f"{name}.png")
+            draw(measured, kept, thresholds[group], files[-1], f"{title}, {group}")
+    else:
+        console.print(f"no graph is drawn: the maps of {group!r} carry no hash")
     files.append(folder / "report.md")
     write_atomically(files[-1], "".join(text).encode())
     return files
@@ -269,21 +272,18 @@ def _times(latency: Mapping[str, float] | None) -> str:
     )
 
 
-def _legend(record: results.Record) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    config: dict[str, Any] = record["config"]
-    settings = "; ".join(
-        f"{what}: "
-        + ", ".join(f"{name} {value}" for name, value in config[what].items() if value is not None)
-        for what in ("protocol", "fine_tuning")
-    )
+def _legend(records: Sequence[results.Record], settings: str) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in records[0]["versions"].items())
+    devices = ", ".join(sorted({record["device"] for record in records}))
+    dates = sorted(record["date"] for record in records)
     return (
         "Test accuracy in %, mean ± sample standard deviation over seeds; Acc ↓ is what the "
-        "fine-tuned network lost against the dense one of its seed; pruned: before fine-tuning; FR "
-        "and PR: the fraction of multiply-adds and of parameters removed. Speed 1 and 256: how "
-        "many times as fast as the dense network it takes a batch of so many images, medians of "
-        "seed 0, the two in turns.\n\n"
-        f"{settings}. {versions}. {record['device']}, {record['date']}.\n"
+        "fine-tuned network lost against the dense one of its seed, which is not trained on; "
+        "pruned: before fine-tuning; FR and PR: the fraction of multiply-adds and of parameters "
+        "removed. Speed 1 and 256: how many times as fast as the dense network it takes a batch of "
+        "so many images, medians of seed 0, the two in turns; on CPU odd widths are slow, see "
+        "--round-to.\n\n"
+        f"{settings} {versions}. {devices}, {dates[0]} to {dates[-1]}.\n"
     )
 
 

@@ -15,32 +15,35 @@ from experiments.protocol import Protocol
 from experiments.workbench import Workbench
 from prunejax import checkpoint, data, filter_pruning, models, network, training
 from prunejax.filters import FILTER_CRITERIA
+from prunejax.filters.entropy_kcore import Representative
 
-VERSION = 1
+VERSION = 2
 """Part of every run's configuration; raised when what a run does changes."""
 
-KCORE = {"entropy_kcore": "entropy", "kcore_random": "random", "kcore_l1": "l1"}
-"""Methods that select by a threshold -> what represents a redundant set. All other criteria keep as
-many channels of each layer as "entropy_kcore" does, so that they differ in the choice alone."""
+OURS = "entropy_kcore"
+KCORE: dict[str, Representative] = {OURS: "entropy", "kcore_random": "random", "kcore_l1": "l1"}
+"""Methods that select by a threshold -> what represents a redundant set."""
 
 METHODS = (*KCORE, *(name for name in FILTER_CRITERIA if name not in KCORE))
+"""All of them keep as many channels of each layer as the first, so that they differ in the choice
+alone."""
 
 BATCHES = (1, 256)
 """The batch sizes that latency is measured at."""
 
 TRAINING: dict[str, Protocol] = {
-    "digits": Protocol(epochs=20, schedule="quarters", score_examples=100),
-    "grey": Protocol(epochs=10, batch_size=128, schedule="quarters", score_examples=100),
+    "digits": Protocol(epochs=20, schedule="quarters"),
+    "grey": Protocol(epochs=10, batch_size=128, schedule="quarters"),
     "colour": Protocol(
         epochs=200,
         batch_size=256,
         schedule="quarters",
         augment=True,
-        score_examples=100,
         checkpoint_epochs=10,
     ),
 }
-"""How dense networks are trained; "colour" is Section 4.1 of Yang et al. 2025."""
+"""How dense networks are trained; "colour" is Section 4.1 of Yang et al. 2025, with random crops
+and flips, which it does not name, and weight decay off biases and normalisation."""
 
 FINE_TUNING: dict[str, dict[str, Any]] = {
     "digits": {"epochs": 7},
@@ -93,6 +96,21 @@ class Job(NamedTuple):
     curve: bool = False
 
 
+class Keys(NamedTuple):
+    """What a seed stands for, one key a purpose."""
+
+    weights: Any
+    training: Any
+    images: Any
+    method: Any
+    tuning: Any
+
+
+def keys(seed: int) -> Keys:
+    """The keys of a seed."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
 class Dense(NamedTuple):
     """A trained network.
 
@@ -113,7 +131,7 @@ class Pruned(NamedTuple):
       variables: the sliced network's, fine-tuned.
       metrics: accuracies in [0, 1] and costs.
       history: one row an epoch of fine-tuning.
-      seconds: of selecting, of fine-tuning.
+      seconds: of fine-tuning.
     """
 
     plan: network.Plan
@@ -123,12 +141,11 @@ class Pruned(NamedTuple):
     seconds: dict[str, float]
 
 
-def initial(bench: Workbench, seed: int) -> tuple[dict[str, Any], Any]:
-    """A network at initialisation, and the key of its training."""
-    init_key, train_key, _ = jax.random.split(jax.random.key(seed), 3)
+def initial(bench: Workbench, seed: int) -> dict[str, Any]:
+    """A network at initialisation."""
     inputs = jax.ShapeDtypeStruct((1, *bench.train.images.shape[1:]), jnp.float32)
-    params, batch_stats = training.init_variables(bench.model, init_key, inputs)
-    return {"params": params, **training.stats_collection(batch_stats)}, train_key
+    params, batch_stats = training.init_variables(bench.model, keys(seed).weights, inputs)
+    return {"params": params, **training.stats_collection(batch_stats)}
 
 
 def train(
@@ -148,13 +165,19 @@ def train(
 
     Returns:
       The network, its history and the seconds it took.
+
+    Raises:
+      ValueError: it diverged: parameters are NaN or infinite.
     """
-    variables, key = initial(bench, seed)
+    variables = initial(bench, seed)
     per_epoch = data.batches_per_epoch(len(bench.train.labels), bench.protocol.batch_size)
     started = time.perf_counter()
     state, history = training.fit(
         training.init_state(
-            variables["params"], variables.get("batch_stats", {}), bench.tools.tx, key=key
+            variables["params"],
+            variables.get("batch_stats", {}),
+            bench.tools.tx,
+            key=keys(seed).training,
         ),
         bench.tools.train_step,
         bench.train,
@@ -167,6 +190,11 @@ def train(
     )
     seconds = time.perf_counter() - started
     trained = {"params": state.params, **training.stats_collection(state.batch_stats)}
+    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(trained)):
+        raise ValueError(
+            f"the dense network of seed {seed} diverged: its variables are NaN or infinite; lower "
+            f"the learning rate ({bench.protocol.learning_rate})"
+        )
     return Dense(trained, _accuracy(bench.tools, trained, bench)), history, seconds
 
 
@@ -178,7 +206,13 @@ def save_dense(folder: Path, dense: Dense) -> None:
 def load_dense(folder: Path, bench: Workbench) -> Dense | None:
     """A network that ``save_dense`` kept, or None."""
     template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bench.traced.variables)
-    found = checkpoint.restore(folder, template)
+    try:
+        found = checkpoint.restore(folder, template)
+    except ValueError as error:
+        raise ValueError(
+            f"the trained network in {folder} cannot be read; remove that folder, and it is trained "
+            f"again ({error})"
+        ) from error
     return None if found is None else Dense(found.tree, found.extra["accuracy"])
 
 
@@ -196,8 +230,7 @@ def check_images(bench: Workbench, images: int) -> None:
 
 def mapped_images(bench: Workbench, seed: int, images: int) -> Any:
     """The training images that feature maps are taken of, the same for every method."""
-    key = jax.random.split(jax.random.key(seed), 3)[2]
-    order = np.asarray(jax.random.permutation(key, len(bench.train.labels)))
+    order = np.asarray(jax.random.permutation(keys(seed).images, len(bench.train.labels)))
     return jnp.asarray(bench.prepare(bench.train.images[np.sort(order[:images])]))
 
 
@@ -227,9 +260,9 @@ class Selection:
     ) -> None:
         self._bench, self._variables = bench, dense.variables
         self._images = mapped_images(bench, seed, images)
-        self._key = jax.random.key(seed)
+        self._key = keys(seed).method
         self._group_source: filter_pruning.GroupSource = group_source
-        self._options = {"delta": delta, "round_to": round_to}
+        self._delta, self._round_to = delta, round_to
 
     @functools.cached_property
     def found(self) -> filter_pruning.Redundancies:
@@ -238,26 +271,33 @@ class Selection:
             self._bench.traced, self._variables, self._images, group_source=self._group_source
         )
 
+    def thresholds(self, tau: float) -> dict[str, float]:
+        """The threshold of each group."""
+        return self.found.thresholds(tau, delta=self._delta)
+
     def plan(self, method: str, tau: float) -> network.Plan:
         """The plan of a method of ``METHODS`` at a threshold.
 
         Raises:
           ValueError: the method cannot score a layer, which is named.
         """
+        if method == OURS:
+            return self.found.plan(tau, delta=self._delta, round_to=self._round_to)
         if method in KCORE:
-            return self.found.plan(
-                tau, representative=KCORE[method], key=self._key, **self._options
+            ranking = self.found.rank(
+                tau, representative=KCORE[method], key=self._key, delta=self._delta
             )
-        alike = self.plan("entropy_kcore", tau).keep
-        ranking = filter_pruning.rank(
-            self._bench.traced,
-            self._variables,
-            self._images,
-            criterion=method,
-            key=self._key,
-            group_source=self._group_source,
-        )
-        return ranking.plan({group: int(kept.sum()) for group, kept in alike.items()})
+        else:
+            ranking = filter_pruning.rank(
+                self._bench.traced,
+                self._variables,
+                self._images,
+                criterion=method,
+                key=self._key,
+                group_source=self._group_source,
+            )
+        ours = self.plan(OURS, tau).keep
+        return ranking.plan({group: int(ours[group].sum()) for group in ranking.scores})
 
 
 def fine_tune(
@@ -298,7 +338,7 @@ def fine_tune(
             variables["params"],
             variables.get("batch_stats", {}),
             tools.tx,
-            key=jax.random.key(seed),
+            key=keys(seed).tuning,
         ),
         tools.train_step,
         bench.train,

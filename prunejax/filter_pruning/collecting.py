@@ -58,6 +58,10 @@ def sources(
     Raises:
       ValueError: no group is left; the message says what there is.
     """
+    try:
+        re.compile(select)
+    except re.error as error:
+        raise ValueError(f"select is no regular expression: {select!r} ({error})") from error
     everything = {group: source(network, group, group_source) for group in network.groups}
     found = {
         group: layer

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from prunejax import filters
 from prunejax.filter_pruning import collecting, targets
+from prunejax.filter_pruning.rankings import Ranking
 from prunejax.filter_pruning.sources import GroupSource
 from prunejax.filters.entropy_kcore import Representative
 from prunejax.filters.hashing import Hash
@@ -83,21 +84,76 @@ class Redundancies:
             quota matches no group.
         """
         least = self._least(min_channels, quota or {})
+        thresholds = self.thresholds(tau, delta=delta)
+        kept = {
+            group: filters.select(
+                measured.similarity,
+                _worth(measured, representative, key, index),
+                thresholds[group],
+                inclusive=inclusive,
+                min_channels=least[group],
+            )
+            for index, (group, measured) in enumerate(self.groups.items())
+        }
+        return {group: np.asarray(stays) for group, stays in kept.items()}
+
+    def thresholds(self, tau: float, *, delta: float = 0.0) -> dict[str, float]:
+        """The threshold of each group, ``min(1, tau + delta i / (L - 1))`` for the i-th of L.
+
+        Args:
+          tau: that of the first group, in [0, 1].
+          delta: by how much it rises to the last.
+
+        Returns:
+          Group name -> threshold.
+
+        Raises:
+          ValueError: an argument is out of its range.
+        """
         if not delta >= 0:
             raise ValueError(f"delta must not be negative, got {delta}")
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau}")
-        kept = {}
+        last = max(len(self.groups) - 1, 1)
+        return {
+            group: min(1.0, tau + delta * index / last) for index, group in enumerate(self.groups)
+        }
+
+    def rank(
+        self,
+        tau: float,
+        *,
+        representative: Representative = "entropy",
+        key: Any = None,
+        delta: float = 0.0,
+    ) -> Ranking:
+        """All channels in an order that begins with those that `keep` selects.
+
+        With it any number of channels can be kept: redundant ones come back, or selected ones go,
+        by their worth as representatives.
+
+        Args:
+          tau: as in ``keep``.
+          representative: as in ``keep``.
+          key: as in ``keep``.
+          delta: as in ``keep``.
+
+        Returns:
+          Scores of 1 and more for the channels selected, below 1 for the others.
+
+        Raises:
+          ValueError: as ``keep``.
+        """
+        kept = self.keep(tau, representative=representative, key=key, delta=delta)
+        scores = {}
         for index, (group, measured) in enumerate(self.groups.items()):
-            rise = delta * index / max(len(self.groups) - 1, 1)
-            kept[group] = filters.select(
-                measured.similarity,
-                _worth(measured, representative, key, index),
-                min(1.0, tau + rise),
-                inclusive=inclusive,
-                min_channels=least[group],
+            order = np.argsort(
+                -np.asarray(_worth(measured, representative, key, index)), stable=True
             )
-        return {group: np.asarray(stays) for group, stays in kept.items()}
+            place = np.empty(len(order), np.float32)
+            place[order] = np.arange(len(order), 0, -1) - 1
+            scores[group] = jnp.asarray(kept[group] + place / len(order), jnp.float32)
+        return Ranking(self.network, scores)
 
     def plan(self, tau: float, *, round_to: int | None = None, **options: Any) -> Plan:
         """The plan that keeps what `keep` selects.
@@ -146,6 +202,10 @@ class Redundancies:
     def _least(self, min_channels: int, quota: Mapping[str, float]) -> dict[str, int]:
         least = dict.fromkeys(self.groups, min_channels)
         for pattern, fraction in quota.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"no regular expression: {pattern!r} ({error})") from error
             matching = [group for group in self.groups if re.search(pattern, group)]
             if not matching:
                 raise ValueError(
@@ -186,8 +246,17 @@ def measure(
       with a warning that names them; filters that put out a constant are warned of.
 
     Raises:
-      ValueError: no group of channels is made by a convolution, or outputs are NaN or infinite.
+      ValueError: there is no image, no group of channels is made by a convolution, none of them has
+        maps that carry a hash, or outputs are NaN or infinite.
     """
+    if len(jax.tree.leaves(images)[0]) == 0:
+        raise ValueError("feature maps need at least one image")
+    if network.traced.ties:
+        warnings.warn(
+            "the network was traced in training mode (it returns updated state): feature maps are "
+            "normalised by the batch's own statistics",
+            stacklevel=2,
+        )
     chosen = collecting.sources(network, group_source=group_source, select=select)
     flat = {
         group: layer.name
@@ -215,6 +284,8 @@ def measure(
         groups[group] = Measured(
             layer, filters.similarity(maps, hash=hash), filters.entropy(maps), filters.l1(features)
         )
+    if not groups:
+        raise ValueError(f"the maps of no layer carry a hash: {', '.join(skipped)} were skipped")
     return Redundancies(network, groups, tuple(skipped))
 
 

@@ -198,10 +198,15 @@ class Plan:
             fingerprint = content["network"]
             keep = {}
             for group, entry in content["keep"].items():
-                keep[group] = np.zeros(entry["width"], bool)
-                keep[group][entry["channels"]] = True
+                keep[group] = np.isin(np.arange(entry["width"]), entry["channels"])
+                if keep[group].sum() != len(entry["channels"]):
+                    raise ValueError(
+                        f"the channels of {group!r} are not among its {entry['width']}"
+                    )
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ValueError(f"{path} is damaged or no plan: {error}") from error
+        if set(keep) != set(network.groups):
+            raise ValueError(f"{path} was made for another network: its groups are {_few(keep)}")
         if fingerprint != network.fingerprint():
             raise ValueError(
                 f"{path} was made for another network: its leaves have other paths or shapes"
@@ -224,6 +229,20 @@ class Plan:
             raise ValueError(
                 f"no leaf belongs to the network: it has {_few(self.network.leaves)}, "
                 f"the tree {_few(paths)}"
+            )
+        ends, network = self.network.endings, self.network
+        # parameters alone, or the leaves of a bare tree: nothing but the network's
+        alone = any(path in ends for path in paths) and not any(
+            path.split("/")[0] in network.collections for path in paths
+        )
+        foreign = [
+            path
+            for path in paths
+            if self._leaf(path) is None and (alone or path.split("/")[0] in network.collections)
+        ]
+        if foreign:
+            raise ValueError(
+                f"these are the variables of another network: this one has no {_few(foreign)}"
             )
 
     def _check_shape(self, path: str, leaf: Any, shape: tuple[int, ...], what: str) -> None:
@@ -254,10 +273,14 @@ def complete(
     for word, number in (("round_to", round_to), ("min_channels", min_channels)):
         if number is not None and number < 1:
             raise ValueError(f"{word} must be at least 1, got {number}")
+        if number is not None and number != int(number):
+            raise ValueError(f"{word} must be an integer, got {number}")
+    if not isinstance(keep, Mapping):
+        raise ValueError(f"keep must be a dict from group names, got a {type(keep).__name__}")
     for group_name in keep:
         if group_name not in network.groups:
             near = difflib.get_close_matches(group_name, network.groups, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ValueError(
                 f"there is no group {group_name!r}{hint} The groups are {_few(network.groups)}"
             )

@@ -77,9 +77,9 @@ def test_a_run_from_start_to_figures(finished):
     config, status, text = finished
     assert status == 0
     # tau 0.65 on 30 images at rate 0.01 is part of three studies
-    assert len(records(config, "pruned")) == 2 + 2 + 1 + 2
+    assert len(records(config, "pruned")) == 3 + 2 + 1 + 2
     assert len(records(config, "dense")) == 1
-    assert len(records(config, "latency")) == 2
+    assert len(records(config, "latency")) == 3
     (folder,) = (config.results / "entropy_kcore").glob("digits-resnet8-*")
     for study in SMALL.study:
         for kind in ("csv", "png"):
@@ -108,8 +108,8 @@ def test_tables_follow_from_the_records(finished):
         tested = [epoch["test_accuracy"] for epoch in record["history"]]
         assert len(tested) == 1
         assert float(row["accuracy"]) == pytest.approx(100 * tested[-1])
-    lower, higher = sorted(table(config, "tau.csv"), key=lambda row: float(row["tau"]))
-    assert float(lower["flops_reduction"]) > float(higher["flops_reduction"]) > 0
+    removed = {float(row["tau"]): float(row["flops_reduction"]) for row in table(config, "tau.csv")}
+    assert removed[0.65] > removed[0.75] > removed[1.0] == 0
 
 
 def test_costs_are_those_of_a_network_of_these_widths(finished):
@@ -177,7 +177,7 @@ def test_nothing_is_done_twice_and_what_is_lost_comes_out_the_same(finished):
     path.unlink()
     status, text = go(config)
     assert status == 0
-    assert "8 of 9 runs are recorded already" in text
+    assert "10 of 11 runs are recorded already" in text
     assert dense.stat().st_mtime_ns == untouched
     after = json.loads(path.read_text())
     assert after["metrics"] == before["metrics"]
@@ -195,6 +195,9 @@ def test_nothing_is_done_twice_and_what_is_lost_comes_out_the_same(finished):
         ({"images": 0}, "images must be at least 1, got 0"),
         ({"round_to": 0}, "round_to must be at least 1, got 0"),
         ({"fine_tune_epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
+        ({"learning_rate": 1e9}, "the dense network of seed 0 diverged"),
+        ({"model": "conv6", "layer": "hidden1"}, "can be drawn of conv1, conv2"),
         ({"fine_tune_rate": 0.0}, "learning rates must be positive, got 0.0"),
         ({"model": "mlp"}, "no group of channels is made by a layer of kind conv"),
         ({"layer": "conv99"}, "can be drawn of stem, stage1_block1/conv1"),
@@ -208,6 +211,29 @@ def test_bad_settings_are_one_clear_line(tmp_path, changes, message):
     assert message in text.replace("\n", " ")
     assert "Traceback" not in text
     assert not list(tmp_path.glob("*/*.json"))
+
+
+def test_damaged_files_of_the_dense_network_are_said_or_made_again(tmp_path):
+    config = dataclasses.replace(
+        SMALL, results=tmp_path, study=("criteria",), criteria=("entropy_kcore",), save_models=False
+    )
+    assert go(config)[0] == 0
+    ((dense, before),) = records(config, "dense").items()
+    (pruned,) = records(config, "pruned")
+    pruned.with_suffix(".plan.json").unlink()  # its run is incomplete, and is done again
+    dense.write_text('{"bad":')
+    status, text = go(config)
+    assert status == 0
+    assert "is damaged" in text
+    assert records(config, "dense")[dense]["metrics"] == before["metrics"]
+    assert pruned.with_suffix(".plan.json").exists()
+    pruned.unlink()
+    for file in dense.with_suffix(".variables").rglob("*"):
+        if file.is_file() and "tree" in file.parts:
+            file.unlink()
+    status, text = go(config)
+    assert status == 1
+    assert "remove that folder, and it is trained again" in text.replace("\n", " ")
 
 
 def test_a_peer_that_fails_stops_only_itself(tmp_path, monkeypatch):

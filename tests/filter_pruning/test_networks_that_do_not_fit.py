@@ -69,12 +69,15 @@ def test_maps_of_one_pixel_stay_whole_with_a_warning():
     assert plan.keep["point"].all()
     assert plan.keep["dot"].all()
     assert plan.keep["wide"].sum() < 6
-    with pytest.warns(UserWarning, match="point, dot stay whole"):
-        nothing = measure(network, variables, x, select="dot|point")
-    assert nothing.groups == {}
-    assert nothing.keep(0.5) == {}
-    with pytest.raises(ValueError, match=r"cannot be reached: the most is 0\.000"):
-        nothing.tau_for(0.1)
+    with (
+        pytest.warns(UserWarning, match="point, dot stay whole"),
+        pytest.raises(ValueError, match="maps of no layer carry a hash: point, dot were skipped"),
+    ):
+        measure(network, variables, x, select="dot|point")
+    with pytest.raises(ValueError, match="feature maps need at least one image"):
+        measure(network, variables, x[:0])
+    with pytest.raises(ValueError, match=r"select is no regular expression: '\('"):
+        measure(network, variables, x, select="(")
 
 
 def test_constant_filters_are_counted_in_a_warning():

@@ -162,3 +162,36 @@ def test_it_can_be_exported(subject):
     sliced, forward = plan.slice(variables), jax.jit(plan.apply_fn())
     exported = jax.export.export(forward)(sliced, x)
     np.testing.assert_allclose(exported.call(sliced, x), forward(sliced, x), rtol=1e-5)
+
+
+def test_variables_of_another_network_are_refused(subject):
+    _, network, variables, _ = subject
+    plan = network.plan({"conv1": np.array([True, False, True, True])})
+    more = {**variables["params"], "conv7": {"kernel": jnp.ones((3, 3, 4, 4))}}
+    for tree in ({**variables, "params": more}, more):
+        for method in (plan.slice, plan.masks):
+            with pytest.raises(
+                ValueError, match=r"another network: this one has no .*conv7/kernel"
+            ):
+                method(tree)
+    state = {"params": variables["params"], "step": jnp.zeros(()), "trace": variables["params"]}
+    sliced = plan.slice(state)
+    assert sliced["params"]["conv1"]["kernel"].shape == (3, 3, 2, 3)
+    assert sliced["trace"]["conv1"]["kernel"].shape == (3, 3, 2, 3)
+
+
+def test_files_that_say_nothing_sensible(subject, tmp_path):
+    _, network, _, _ = subject
+    path = network.plan({}).save(tmp_path / "plan.json")
+    content = json.loads(path.read_text())
+    for change, message in (
+        ({"width": 4, "channels": [-1]}, "channels of 'conv1' are not among its 4"),
+        ({"width": 4, "channels": [1, 1]}, "channels of 'conv1' are not among its 4"),
+    ):
+        changed = {**content, "keep": {**content["keep"], "conv1": change}}
+        path.write_text(json.dumps(changed))
+        with pytest.raises(ValueError, match=message):
+            Plan.load(path, network)
+    path.write_text(json.dumps({**content, "keep": {}}))
+    with pytest.raises(ValueError, match="another network: its groups are"):
+        Plan.load(path, network)
