@@ -53,9 +53,9 @@ class EntropyKCore:
       tau: the thresholds on similarity.
       at: the threshold of the other studies and of the layer table; by default 0.7, or the middle
         one of tau.
-      study: "tau": the thresholds, and 1, at which nothing goes, to see what fine-tuning alone does;
-        "criteria": other ways to choose as many filters of each layer (Fig. 5); "sample_size": 25 to 200 images (Table 8); "learning_rate": of fine-tuning
-        (Fig. 6).
+      study: "tau": the thresholds, and 1, at which nothing goes, to see what fine-tuning alone
+        does; "criteria": other ways to choose as many filters of each layer (Fig. 5);
+        "sample_size": 25 to 200 images (Table 8); "learning_rate": of fine-tuning (Fig. 6).
       criteria: the methods of the study "criteria".
       seeds: how many seeds: 0, 1, ...
       images: of how many training images feature maps are taken.
@@ -63,8 +63,8 @@ class EntropyKCore:
       delta: by how much the threshold rises from the first layer to the last.
       round_to: raise numbers of channels to multiples of it.
       layer: the layer that the redundancy graph is drawn of; by default the one with most edges.
-      quick: two epochs each on at most 2,000 examples; one seed, the first and the last of tau, three
-        criteria, whatever else is asked for.
+      quick: two epochs each on at most 2,000 examples; one seed, the first and the last of tau,
+        three criteria, whatever else is asked for.
       epochs: of training the dense network.
       learning_rate: its initial one.
       fine_tune_epochs: of training the pruned network on.
@@ -295,7 +295,7 @@ class Runner:
         title = f"{job.method}, tau {job.tau}, seed {seed}"
         self._show(f"{title}: selecting", 0, 1)
         dense, selection = self.dense(seed), self.selection(seed, job.images)
-        selection.found  # measured before the selection is timed
+        measuring = selection.measure()
         started = time.perf_counter()
         plan = selection.plan(job.method, job.tau)
         selecting = time.perf_counter() - started
@@ -316,7 +316,7 @@ class Runner:
             config=pruned_run(self._config, job, seed),
             metrics=pruned.metrics,
             history=pruned.history,
-            seconds={"selecting": selecting, **pruned.seconds},
+            seconds={"measuring": measuring, "selecting": selecting, **pruned.seconds},
         )
 
     def save_model(self, path: Path, pruned: filter_runs.Pruned) -> None:

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import polars as pl
 from rich import box
 from rich.console import Console
@@ -17,7 +15,6 @@ from prunejax import filters
 from prunejax.files import write_atomically
 from prunejax.filter_pruning import KERNELS
 from prunejax.network import Plan
-
 
 COLUMNS: dict[str, str] = {
     "drop": "Acc ↓",
@@ -130,14 +127,12 @@ def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
         if old.kind not in KERNELS:
             continue
         group = groups.get(old.name)
-        kept = None if group is None else plan.keep[group.name]
         measured = None if group is None else selection.found.groups.get(group.name)
         orphans = None
-        if kept is not None and measured is not None:
-            seen = filters.redundancy(
-                measured.similarity, jnp.asarray(kept), thresholds[group.name]
-            )
-            orphans = int(np.sum(np.asarray(seen.orphans)))
+        if group is not None and measured is not None:
+            kept = jnp.asarray(plan.keep[group.name])
+            seen = filters.redundancy(measured.similarity, kept, thresholds[group.name])
+            orphans = int(jnp.sum(seen.orphans))
         found.append(
             {
                 "layer": old.name,

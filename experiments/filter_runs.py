@@ -271,6 +271,12 @@ class Selection:
             self._bench.traced, self._variables, self._images, group_source=self._group_source
         )
 
+    def measure(self) -> float:
+        """The seconds of recording and measuring, which is done once, compiling included."""
+        started = time.perf_counter()
+        _ = self.found
+        return time.perf_counter() - started
+
     def thresholds(self, tau: float) -> dict[str, float]:
         """The threshold of each group."""
         return self.found.thresholds(tau, delta=self._delta)
