@@ -210,8 +210,8 @@ def load_dense(folder: Path, bench: Workbench) -> Dense | None:
         found = checkpoint.restore(folder, template)
     except ValueError as error:
         raise ValueError(
-            f"the trained network in {folder} cannot be read; remove that folder, and it is trained "
-            f"again ({error})"
+            f"the trained network in {folder} cannot be read; remove that folder, and it is "
+            f"trained again ({error})"
         ) from error
     return None if found is None else Dense(found.tree, found.extra["accuracy"])
 

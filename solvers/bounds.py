@@ -48,3 +48,14 @@ def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -
         if gated and index in masked:
             now = Interval(np.minimum(now.lower, 0), now.upper)
     return found
+
+
+def largest_other(values: np.ndarray) -> np.ndarray:
+    """For each entry of the last axis the largest of the others, minus infinity without any."""
+    return np.stack(
+        [
+            np.delete(values, place, axis=-1).max(axis=-1, initial=-np.inf)
+            for place in range(values.shape[-1])
+        ],
+        axis=-1,
+    )

@@ -37,7 +37,8 @@ class Found(NamedTuple):
         columns: of the best solution.
         objective: its value.
         bound: on the objective, from below.
-        status: "optimal", "time limit" or "interrupted".
+        status: "optimal", "time limit", "interrupted", or "precision limit" where the gap asked for
+            is finer than the solver's own accuracy.
         rounds: linear programs solved.
         rows: how many rows the last one had.
         trajectory: each time the objective or the bound moved.
@@ -149,12 +150,15 @@ def minimise(
     status = "optimal"
     try:
         for binaries in (False, True) if reduced.columns.binary else (False,):
+            status = "optimal"
             while not state.closed(gap, binaries):
                 if time_limit is not None and state.seconds() >= time_limit:
                     status = "time limit"
                     break
                 left = None if time_limit is None else time_limit - state.seconds()
-                state.round(binaries, left, seed, gap)
+                if state.round(binaries, left, seed, gap):
+                    status = "precision limit"
+                    break
     except KeyboardInterrupt:
         status = "interrupted"
     return state.found(status)
@@ -186,7 +190,7 @@ class _State:
         self._program.add(self._rows)
         self._lazy = np.zeros(len(reduced.lazy[0]), bool)
         self._best, self._value, self._bound = start, np.inf, -np.inf
-        self._rounds, self._relaxed = 0, np.inf
+        self._rounds, self._relaxed, self._last = 0, np.inf, np.empty(0)
         self._trajectory: list[Progress] = []
         self._consider(start)
 
@@ -195,10 +199,10 @@ class _State:
 
     def closed(self, gap: float, binaries: bool) -> bool:
         value = self._value if binaries or not self._reduced.columns.binary else self._relaxed
-        return value - self._bound <= gap * max(1.0, abs(value))
+        return bool(np.isfinite(value)) and value - self._bound <= gap * max(1.0, abs(value))
 
-    def round(self, binaries: bool, left: float | None, seed: int, gap: float) -> None:
-        """Solves once, and adds what the solution violates."""
+    def round(self, binaries: bool, left: float | None, seed: int, gap: float) -> bool:
+        """Solves once, and adds what the solution violates; whether that changed nothing."""
         self._rounds += 1
         if binaries:
             result = self._backend.solve_mip(
@@ -213,7 +217,7 @@ class _State:
                 start=None,
             )
             if result.values is None:
-                return
+                return result.status != "timelimit"
             columns, bound = result.values[: self._width], result.bound
         else:
             solved = self._program.solve()
@@ -222,8 +226,12 @@ class _State:
             columns, bound = solved[0][: self._width], solved[1]
         columns = np.clip(columns, self._reduced.columns.lower, self._reduced.columns.upper)
         self._bound = max(self._bound, bound)
-        self._add(self._violated(columns))
+        violated = self._violated(columns)
+        stuck = not violated and np.array_equal(columns, self._last)
+        self._last = columns
+        self._add(violated)
         self._consider(columns)
+        return stuck
 
     def _violated(self, columns: np.ndarray) -> list[Row]:
         matrix, bound = self._reduced.lazy

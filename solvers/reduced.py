@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from solvers.bounds import Interval, interval
+from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
 
 
@@ -132,7 +132,7 @@ class _Elimination:
     def sample(self, values: np.ndarray, bounds: list[Interval]) -> Vector:
         """The logits of one sample."""
         now = Vector(values, np.zeros((len(values), len(self._columns.lower))))
-        before = bounds[0]
+        before = Interval(values, values)
         for step, bound in zip(self._chain.steps, bounds, strict=True):
             match step:
                 case Linear(matrix, offset, gate):
@@ -199,11 +199,9 @@ class _Elimination:
 
     def _maximum(self, now: Vector, windows: np.ndarray, before: Interval) -> Vector:
         lower, upper = before.lower[windows], before.upper[windows]
-        best = lower.argmax(axis=1)
-        each = np.arange(len(windows))
-        others = upper.copy()
-        others[each, best] = -np.inf
-        decided = lower[each, best] >= others.max(axis=1)
+        each, others = np.arange(len(windows)), largest_other(upper)
+        best = (lower - others).argmax(axis=1)
+        decided = lower[each, best] >= others[each, best]
         # entries that are 0 whatever the scores are compete with nobody
         chosen = windows[each, best]
         result = Vector(now.constant[chosen], now.matrix[chosen])
@@ -212,6 +210,9 @@ class _Elimination:
             ahead = Vector(result.constant - now.constant[rival], result.matrix - now.matrix[rival])
             binding = decided & (rival != chosen) & (ahead.matrix != 0).any(axis=1)
             self.lazy.append(Vector(ahead.constant[binding], ahead.matrix[binding]))
+            # the rival's own row, zeta = 0: the maximum may exceed it by so much and no more
+            within = others[:, place] - lower[:, place] - ahead.constant
+            self.lazy.append(Vector(within[binding], -ahead.matrix[binding]))
         for output in np.flatnonzero(~decided):
             result = self._open_maximum(result, now, int(output), windows[output], before)
         return result
@@ -225,7 +226,8 @@ class _Elimination:
         lower, upper = before.lower[window], before.upper[window]
         values = [self._at_start(now, int(entry)) for entry in window]
         first = int(np.argmax(values))
-        top = columns.add(float(lower.min()), float(upper.max()), values[first])
+        # no box: a gated layer's entries leave the bounds of the whole network
+        top = columns.add(-np.inf, np.inf, values[first])
         chosen = [
             columns.add(0.0, 1.0, float(place == first), binary=True)
             for place in range(len(window))

@@ -1,15 +1,29 @@
-"""SCIP, behind two calls: linear programs that grow, and mixed-integer programs. The only file that
-imports pyscipopt."""
+"""SCIP, behind two calls: linear programs that grow, and mixed-integer programs.
+
+The only file that imports pyscipopt.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from solvers.program import MipResult
 from solvers.reduced import Row
 
+FEASIBILITY = 1e-8
+"""By how much SCIP may violate a row: less than the solutions' own check allows."""
 
-def _pyscipopt() -> Any:
+LP_FEASIBILITY = 1e-9
+"""The same for linear programs."""
+
+
+def package() -> Any:
+    """Imports pyscipopt.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import pyscipopt
     except ImportError as error:
@@ -32,7 +46,11 @@ class LinearProgram:
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
-        self._lp = _pyscipopt().LP(sense="minimize")
+        module = package()
+        self._lp = module.LP(sense="minimize")
+        # SoPlex's own 1e-6 would leave solutions that the check of the rows refuses for ever
+        for tolerance in (module.SCIP_LPPARAM.FEASTOL, module.SCIP_LPPARAM.DUALFEASTOL):
+            self._lp.setRealParam(tolerance, LP_FEASIBILITY)
         infinity = self._lp.infinity()
         self._lp.addCols(
             [[] for _ in costs],
@@ -59,20 +77,6 @@ class LinearProgram:
         if not self._lp.isOptimal():
             return None
         return np.asarray(self._lp.getPrimal()), float(self._lp.getObjVal())
-
-
-class MipResult(NamedTuple):
-    """What a mixed-integer program gave.
-
-    Attributes:
-        values: of the columns, or None where no solution was found.
-        bound: on the objective, from below.
-        status: SCIP's word.
-    """
-
-    values: np.ndarray | None
-    bound: float
-    status: str
 
 
 def solve_mip(
@@ -112,31 +116,59 @@ def solve_mip(
     Raises:
         ImportError: pyscipopt is not installed.
     """
-    scip = _pyscipopt()
+    scip = package()
     model = scip.Model()
+    first, columns = set(priority), add_columns(model, costs, lower, upper, binary)
+    for index in first:
+        model.chgVarBranchPriority(columns[index], 1)
+    for row in rows:
+        add_row(scip, model, columns, row, float(row.bound), None)
+    return optimised(model, columns, time_limit, gap, memory_mb, seed, start, on_incumbent)
+
+
+def add_columns(
+    model: Any,
+    costs: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    binary: Sequence[int],
+    names: Sequence[str] = (),
+) -> list[Any]:
+    """A model's columns."""
+    chosen = set(binary)
+    return [
+        model.addVar(
+            names[index] if names else "",
+            vtype="B" if index in chosen else "C",
+            lb=None if low == -np.inf else low,
+            ub=None if high == np.inf else high,
+            obj=cost,
+        )
+        for index, (cost, low, high) in enumerate(
+            zip(costs.tolist(), lower.tolist(), upper.tolist(), strict=True)
+        )
+    ]
+
+
+def optimised(
+    model: Any,
+    columns: list[Any],
+    time_limit: float | None,
+    gap: float,
+    memory_mb: float | None,
+    seed: int,
+    start: np.ndarray | None,
+    on_incumbent: Callable[[float, float, np.ndarray], None] | None,
+) -> MipResult:
+    """Solves a model; the arguments are those of ``solve_mip``."""
     model.hideOutput()
+    model.setParam("numerics/feastol", FEASIBILITY)
     model.setParam("randomization/randomseedshift", seed)
     model.setParam("limits/gap", gap)
     if time_limit is not None:
         model.setParam("limits/time", max(time_limit, 0.0))
     if memory_mb is not None:
         model.setParam("limits/memory", memory_mb)
-    chosen, first = set(binary), set(priority)
-    columns = []
-    for index, (cost, low, high) in enumerate(
-        zip(costs.tolist(), lower.tolist(), upper.tolist(), strict=True)
-    ):
-        column = model.addVar(
-            vtype="B" if index in chosen else "C",
-            lb=None if np.isneginf(low) else low,
-            ub=None if np.isposinf(high) else high,
-            obj=cost,
-        )
-        if index in first:
-            model.chgVarBranchPriority(column, 1)
-        columns.append(column)
-    for row in rows:
-        _add_row(scip, model, columns, row)
     if start is not None:
         solution = model.createSol()
         for column, value in zip(columns, start.tolist(), strict=True):
@@ -144,7 +176,9 @@ def solve_mip(
         model.addSol(solution, free=True)
     if on_incumbent is not None:
         model.includeEventhdlr(
-            _incumbents(scip, columns, on_incumbent)(), "incumbents", "tells of better solutions"
+            _incumbents(package(), columns, on_incumbent)(),
+            "incumbents",
+            "tells of better solutions",
         )
     model.optimize()
     values = None
@@ -154,13 +188,21 @@ def solve_mip(
     return MipResult(values, float(model.getDualbound()), str(model.getStatus()))
 
 
-def _add_row(scip: Any, model: Any, columns: Sequence[Any], row: Row) -> None:
-    """By terms: sums of expressions take many times as long to build."""
+def add_row(
+    scip: Any,
+    model: Any,
+    columns: Sequence[Any],
+    row: Row,
+    low: float | None,
+    high: float | None,
+    name: str = "",
+) -> None:
+    """Adds a row by terms: sums of expressions take many times as long to build."""
     terms = {
         scip.scip.Term(columns[index]): float(value)
         for index, value in zip(row.indices.tolist(), row.coefficients.tolist(), strict=True)
     }
-    model.addCons(scip.scip.ExprCons(scip.Expr(terms), lhs=float(row.bound)))
+    model.addCons(scip.scip.ExprCons(scip.Expr(terms), lhs=low, rhs=high), name)
 
 
 def _incumbents(scip: Any, columns: Sequence[Any], told: Callable[..., None]) -> Any:

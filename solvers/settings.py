@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-BACKENDS = ("scip",)
+BACKENDS = ("scip", "highs")
 """The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from solvers.bounds import interval
+from solvers.bounds import interval, largest_other
 from solvers.chain import Chain, Linear, Maximum, Rectify
 
 
@@ -52,18 +52,11 @@ def largest_violation(
             case Maximum(windows):
                 outputs = values[:, windows].max(axis=2)
                 low, high = lower[:, windows], upper[:, windows]
-                others = np.stack(
-                    [
-                        np.delete(high, place, axis=2).max(axis=2)
-                        for place in range(windows.shape[1])
-                    ],
-                    axis=2,
-                )
+                others = largest_other(high)
                 # some zeta_i = 1 needs m <= x_i, all others m <= x_j + (max of the other U - L_j)
                 slack = outputs[:, :, None] - values[:, windows]
                 loose = np.maximum(slack - (others - low), 0)
-                total = loose.max(axis=2, keepdims=True)
-                broken = np.maximum(slack, total).min(axis=2)
+                broken = np.maximum(slack, largest_other(loose)).min(axis=2)
                 worst = max(worst, float(broken.max(initial=0.0)))
                 values = outputs
         lower, upper = bound.lower, bound.upper
