@@ -234,7 +234,7 @@ def write(
     plan = selection.plan(OURS, tau)
     layers = layer_rows(selection, plan, tau)
     header, body = layer_lines(layers)
-    caption = f"Layers at tau {tau}, seed 0.{_times(latency.get(tau))}"
+    caption = f"Layers at tau {tau}, seed 0.{_accuracies(pruned, tau)}{_times(latency.get(tau))}"
     _print(console, caption, header, body)
     text += [
         f"\n{caption}\n\n",
@@ -256,6 +256,20 @@ def write(
     files.append(folder / "report.md")
     write_atomically(files[-1], "".join(text).encode())
     return files
+
+
+def _accuracies(records: Sequence[results.Record], tau: float) -> str:
+    """What the network of the layer table reaches."""
+    for record in records:
+        config = record["config"]
+        if (config["method"], config["tau"], config["seed"]) == (OURS, tau, 0):
+            metrics = record["metrics"]
+            return (
+                f" Accuracy: dense {100 * metrics['accuracy_dense']:.2f}, pruned "
+                f"{100 * metrics['accuracy_pruned']:.2f}, fine-tuned "
+                f"{100 * metrics['accuracy']:.2f} %."
+            )
+    return ""
 
 
 def _times(latency: Mapping[str, float] | None) -> str:

@@ -311,3 +311,44 @@ def test_lines_and_volumes_are_hashed_as_pictures():
         pictures = output.reshape(4, 5, -1, 4)
         np.testing.assert_array_equal(measured.similarity, reference.similarity(pictures))
         np.testing.assert_allclose(measured.entropy, reference.entropies(pictures), rtol=2e-3)
+
+
+@pytest.mark.parametrize("representative", ["entropy", "l1", "random"])
+def test_a_ranking_begins_with_the_channels_that_are_kept(representative):
+    measured = found("chain")
+    options = {"representative": representative, "key": jax.random.key(3), "delta": 0.1}
+    kept, ranking = measured.keep(0.6, **options), measured.rank(0.6, **options)
+    assert list(ranking.scores) == list(kept)
+    for group, stays in kept.items():
+        scores = np.asarray(ranking.scores[group])
+        np.testing.assert_array_equal(scores >= 1, stays)
+        assert len(set(scores.tolist())) == len(scores)
+        if representative != "random":
+            worth = np.asarray(getattr(measured.groups[group], representative))
+            for part in (stays, ~stays):
+                by_score = worth[part][np.argsort(-scores[part])]
+                assert (np.diff(by_score) <= 0).all()
+    counts = {group: int(stays.sum()) for group, stays in kept.items()}
+    for group, stays in ranking.keep(counts).items():
+        np.testing.assert_array_equal(stays, kept[group])
+
+
+def test_thresholds_rise_from_tau_by_delta():
+    rising = found("chain").thresholds(0.6, delta=0.2)
+    assert list(rising) == list(found("chain").groups)
+    np.testing.assert_allclose(list(rising.values()), np.linspace(0.6, 0.8, len(rising)))
+    assert set(found("chain").thresholds(0.9, delta=1.0).values()) <= {0.9, 1.0}
+
+
+def test_a_network_traced_in_training_mode_is_warned_of():
+    from prunejax import models
+
+    model = models.build("resnet8", num_classes=3, stem_width=4, stage_widths=(4, 4, 4))
+    x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+    variables = model.init(jax.random.key(1), x)
+
+    def forward(variables, x):
+        return model.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    with pytest.warns(UserWarning, match="traced in training mode"):
+        measure(trace(forward, variables, x), variables, x)
