@@ -1,7 +1,7 @@
 """What the layers of a network put out on some input."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -48,24 +48,32 @@ def record(
     return dict(zip(layers, outputs, strict=True))
 
 
-def evaluate(program: Program, inputs: Sequence[Any], wanted: Sequence[int]) -> list[Any]:
+def evaluate(
+    program: Program,
+    inputs: Sequence[Any],
+    wanted: Sequence[int],
+    given: Mapping[int, Any] | None = None,
+) -> list[Any]:
     """Evaluates what some values of a program need, and lets go of what is used up.
 
     Args:
         program: the program.
         inputs: an array for each of its inputs.
         wanted: the numbers of the values.
+        given: arrays to take in the place of some values.
 
     Returns:
         The values.
     """
-    needed, ops = set(wanted), []
+    given = given or {}
+    needed, ops = set(wanted) - set(given), []
     for op in reversed(list(program.flat())):
         if needed.intersection(op.outputs):
-            last = [number for number in {*op.inputs} if number not in needed]
-            needed.update(op.inputs)
+            reads = {*op.inputs} - set(given)
+            last = [number for number in reads if number not in needed]
+            needed.update(reads)
             ops.append((op, last))
-    known = {**program.constants, **dict(zip(program.inputs, inputs, strict=True))}
+    known = {**program.constants, **dict(zip(program.inputs, inputs, strict=True)), **given}
     for op, last in reversed(ops):
         values = [known[number] for number in op.inputs]
         known.update(zip(op.outputs, bind(op, op.params, values), strict=True))

@@ -1,0 +1,248 @@
+"""Runs of critical neurons: solve the program on a batch, prune by its scores and by rivals."""
+
+import time
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.filter_runs import Dense, keys
+from experiments.protocol import Protocol, protocol_for
+from experiments.workbench import Tools, Workbench
+from prunejax import masks, training
+from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
+from prunejax.network import Plan
+
+VERSION = 1
+"""Part of every run's configuration; raised when what a run does changes."""
+
+RIVALS = ("method", "random", "critical", "inactive")
+"""What is pruned: the neurons of low score; as many of each layer at random; as many of the highest
+scores; those that are 0 on the whole batch."""
+
+THRESHOLDS = {"lenet5": 0.2}
+"""The paper's thresholds on scores; 0.1 for all other networks."""
+
+FINE_TUNING: dict[str, dict[str, Any]] = {"digits": {"epochs": 5}, "mnist": {"epochs": 2}}
+"""How long pruned networks are trained on; two epochs unless told."""
+
+SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(10))
+"""The pruned shares of the curve."""
+
+
+def protocols(dataset: str, model: str, *, quick: bool) -> tuple[Protocol, Protocol]:
+    """The protocols of training and of fine-tuning."""
+    dense = protocol_for(dataset, model, quick=quick)
+    tuning = {"learning_rate": 0.01, "epochs": 2, **FINE_TUNING.get(dataset, {})}
+    return dense, replace(dense, **(tuning | ({"epochs": 1} if quick else {})))
+
+
+class Setting(NamedTuple):
+    """What a program is made of.
+
+    Attributes:
+      batch: which of the batches that a seed draws.
+      per_class: images of each class.
+      loss_weight: lambda.
+      mode: see ``solvers.critical_neurons.solve``.
+      threshold: on the scores.
+    """
+
+    batch: int
+    per_class: int
+    loss_weight: float
+    mode: str
+    threshold: float
+
+
+class Pruned(NamedTuple):
+    """One rival's network.
+
+    Attributes:
+      accuracy: on the test images, in [0, 1].
+      fine_tuned: the same after fine-tuning.
+      neurons: the share removed.
+      parameters: the share removed.
+    """
+
+    accuracy: float
+    fine_tuned: float
+    neurons: float
+    parameters: float
+
+
+def balanced_batch(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, np.ndarray]:
+    """So many training images of each class.
+
+    Raises:
+      ValueError: a class has too few.
+    """
+    key = jax.random.fold_in(keys(seed).images, setting.batch)
+    labels = np.asarray(bench.train.labels)
+    order = np.asarray(jax.random.permutation(key, len(labels)))
+    chosen = []
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label][: setting.per_class]
+        if len(of_class) < setting.per_class:
+            raise ValueError(f"class {label} has {len(of_class)} images, not {setting.per_class}")
+        chosen.append(of_class)
+    indices = np.sort(np.concatenate(chosen))
+    return bench.prepare(bench.train.images[indices]), labels[indices]
+
+
+def score(
+    bench: Workbench,
+    dense: Dense,
+    batch: tuple[Any, np.ndarray],
+    setting: Setting,
+    seed: int,
+    **settings: Any,
+) -> CriticalNeurons:
+    """Solves the program; see ``prunejax.criteria.critical_neurons``."""
+    return critical_neurons(
+        bench.traced,
+        dense.variables,
+        *batch,
+        loss_weight=setting.loss_weight,
+        mode=setting.mode,  # pyright: ignore[reportArgumentType]
+        seed=seed,
+        **settings,
+    )
+
+
+def rival(
+    name: str, found: CriticalNeurons, setting: Setting, batch: Any, dense: Dense, key: Any
+) -> dict[str, np.ndarray]:
+    """Which neurons stay, by group."""
+    kept = found.keep(setting.threshold)
+    if name == "method":
+        return kept
+    if name == "inactive":
+        return _active(found, batch, dense)
+    chosen = {}
+    for index, (group, stays) in enumerate(kept.items()):
+        if name == "random":
+            worth = jax.random.uniform(jax.random.fold_in(key, index), (len(stays),))
+        else:
+            worth = -found.scores[group]
+        order = np.argsort(-np.asarray(worth), kind="stable")
+        chosen[group] = np.zeros(len(stays), bool)
+        chosen[group][order[: int(stays.sum())]] = True
+    return chosen
+
+
+def _active(found: CriticalNeurons, batch: Any, dense: Dense) -> dict[str, np.ndarray]:
+    """The neurons that are not 0 on every image; one at least stays in every layer."""
+    network = found.network
+    behind = {}
+    for group in found.scores:
+        layer = network.groups[group].layers[0]
+        reached = [layer]
+        for name, other in network.layers.items():
+            if other.inputs == (reached[-1],):
+                reached.append(name)
+                if other.kind == "activation":
+                    break
+        behind[group] = reached[-1]
+    outputs = network.record(
+        dense.variables, jnp.asarray(batch), list(dict.fromkeys(behind.values()))
+    )
+    kept = {}
+    for group, layer in behind.items():
+        place = network.place(group, layer)
+        values = np.moveaxis(np.asarray(outputs[layer]), place.axis, -1)[..., place.indices]
+        kept[group] = (values != 0).any(axis=tuple(range(values.ndim - 1)))
+        if not kept[group].any():
+            kept[group][0] = True
+    return kept
+
+
+def measure(
+    bench: Workbench, tuning: Tools, protocol: Protocol, dense: Dense, plan: Plan, seed: int
+) -> Pruned:
+    """Masks what a plan removes, tests, trains on, tests again."""
+    made = plan.masks(dense.variables["params"])
+    stats = dense.variables.get("batch_stats", {})
+    masked = masks.apply(dense.variables["params"], made)
+    before = training.evaluate(tuning.eval_step, masked, stats, bench.test)["accuracy"]
+    state, _ = training.fit(
+        training.init_state(
+            dense.variables["params"], stats, tuning.tx, key=keys(seed).tuning, masks=made
+        ),
+        tuning.train_step,
+        bench.train,
+        epochs=protocol.epochs,
+        batch_size=protocol.batch_size,
+        placement=bench.placement,
+    )
+    after = training.evaluate(tuning.eval_step, state.params, state.batch_stats, bench.test)
+    neurons = sum(len(stays) for stays in plan.keep.values())
+    gone = sum(int((~stays).sum()) for stays in plan.keep.values())
+    return Pruned(
+        before,
+        after["accuracy"],
+        gone / neurons,
+        1 - plan.cost().parameters / plan.network.cost().parameters,
+    )
+
+
+def curve(
+    bench: Workbench, found: CriticalNeurons, dense: Dense, key: Any
+) -> dict[str, list[float]]:
+    """Test accuracy, not fine-tuned, as a share of each layer goes in one of three orders."""
+    stats = dense.variables.get("batch_stats", {})
+    drawn = {
+        group: np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (len(scores),)))
+        for index, (group, scores) in enumerate(found.scores.items())
+    }
+    orders = {
+        "method": found.scores,
+        "random": drawn,
+        "critical": {group: -scores for group, scores in found.scores.items()},
+    }
+    result: dict[str, list[float]] = {"share": list(SHARES)}
+    for name, worth in orders.items():
+        result[name] = []
+        for share in SHARES:
+            keep = {}
+            for group, values in worth.items():
+                count = max(1, len(values) - round(share * len(values)))
+                keep[group] = np.zeros(len(values), bool)
+                keep[group][np.argsort(-values, kind="stable")[:count]] = True
+            made = found.network.plan(keep).masks(dense.variables["params"])
+            params = masks.apply(dense.variables["params"], made)
+            tested = training.evaluate(bench.tools.eval_step, params, stats, bench.test)
+            result[name].append(tested["accuracy"])
+    return result
+
+
+def certificate(found: CriticalNeurons, threshold: float) -> dict[str, Any]:
+    """What the solver says of its answer, as plain data."""
+    solution = found.solution
+    return {
+        "status": solution.status,
+        "objective": solution.objective,
+        "bound": solution.bound,
+        "gap": solution.gap,
+        "bound_scope": solution.bound_scope,
+        "loss": solution.loss,
+        "whole_loss": solution.problem.loss(),
+        "masked_loss": solution.masked_loss(threshold),
+        "violation": solution.violation,
+        "rows": solution.rows,
+        "columns": solution.columns,
+        "binaries": solution.binaries,
+        "open": solution.open,
+        "seconds": solution.seconds,
+        "trajectory": [list(moved) for moved in solution.trajectory],
+        "scores": {group: scores.tolist() for group, scores in found.scores.items()},
+    }
+
+
+def timed_score(*arguments: Any, **settings: Any) -> tuple[CriticalNeurons, float]:
+    """``score``, and the seconds it took."""
+    started = time.perf_counter()
+    found = score(*arguments, **settings)
+    return found, time.perf_counter() - started

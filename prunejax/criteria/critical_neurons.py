@@ -1,0 +1,240 @@
+"""Critical neurons: a mixed-integer program scores every neuron of a traced network."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from prunejax.masks import name
+from prunejax.network import Layer, Network, Plan
+from prunejax.network.recording import evaluate
+from solvers import critical_neurons as solver
+from solvers import layers as solvers_layers
+
+TOLERANCE = 1e-4
+"""How far the program's logits may be from the network's, relative to the largest."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CriticalNeurons:
+    """Scores of the neurons of a network.
+
+    Attributes:
+        network: the network.
+        scores: for each group of channels one score a neuron, higher meaning more critical.
+        solution: what the solver gave: certificate, trajectory, `explain()`.
+    """
+
+    network: Network
+    scores: dict[str, np.ndarray]
+    solution: solver.Solution
+
+    def keep(self, threshold: float | str, *, min_neurons: int = 1) -> dict[str, np.ndarray]:
+        """Which neurons stay: those whose score is not below the threshold.
+
+        Args:
+            threshold: the paper takes 0.1 for dense networks, 0.2 for LeNet-5, 0.3 on CIFAR;
+                "mean" is each layer's own mean.
+            min_neurons: how many of a layer stay at least, the best ones.
+
+        Returns:
+            For each group a bool array, [width].
+        """
+        kept = {}
+        for group, scores in self.scores.items():
+            limit = scores.mean() if isinstance(threshold, str) else threshold
+            kept[group] = scores >= limit
+            best = np.argsort(-scores, kind="stable")[:min_neurons]
+            kept[group][best] = True
+        return kept
+
+    def plan(self, threshold: float | str, *, min_neurons: int = 1) -> Plan:
+        """The plan that cuts the other neurons out, bias and all; see `keep`."""
+        return self.network.plan(self.keep(threshold, min_neurons=min_neurons))
+
+    def masks(self, params: PyTree, threshold: float | str, *, min_neurons: int = 1) -> PyTree:
+        """Masks of parameters, a neuron's bias among them; see `keep`."""
+        return self.plan(threshold, min_neurons=min_neurons).masks(params)
+
+
+def critical_neurons(
+    network: Network,
+    variables: PyTree,
+    inputs: Any,
+    labels: Any,
+    *,
+    loss_weight: float = 5.0,
+    epsilon: float = 1e-5,
+    aggregate: solver.Aggregate = "sum_largest",
+    mode: solver.Mode = "paper",
+    **settings: Any,
+) -> CriticalNeurons:
+    """Scores neurons by what pruning them together does to the loss on a small batch.
+
+    ElAraby, Wolf and Carvalho (2023), "Identifying Critical Neurons in ANN Architectures using
+    Mixed Integer Programming", arXiv 2002.07259.
+
+    Args:
+        network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
+            in evaluation mode.
+        variables: its variables.
+        inputs: a batch, [batch, ...], one image a class in the paper.
+        labels: [batch], integers.
+        loss_weight: lambda; it must grow with the batch.
+        epsilon: by how much an input may move when bounds are computed.
+        aggregate: see `solvers.critical_neurons.Problem`.
+        mode: see `solvers.critical_neurons.solve`.
+        **settings: of `solvers.critical_neurons.solve`: time_limit, gap, seed, ...
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: the network is no such chain (the layer is named), or its arrays are laid out
+            otherwise than Flax's.
+    """
+    chain = describe(network, variables)
+    problem = solver.Problem(
+        [layer for _, layer in chain],
+        np.asarray(inputs, np.float64),
+        np.asarray(labels),
+        loss_weight=loss_weight,
+        epsilon=epsilon,
+        aggregate=aggregate,
+    )
+    _check_same(network, variables, inputs, problem)
+    solution = solver.solve(problem, mode, **settings)
+    return CriticalNeurons(network, _by_group(network, solution), solution)
+
+
+def describe(network: Network, variables: PyTree) -> list[tuple[str, solvers_layers.Layer]]:
+    """The layers of a network as the solvers hold them.
+
+    Args:
+        network: a chain of layers.
+        variables: its variables.
+
+    Returns:
+        Pairs of the layer's name and its arrays, in order.
+
+    Raises:
+        ValueError: a layer of a kind that the program cannot hold, or not in a chain.
+    """
+    leaves = {
+        name(path): np.asarray(leaf, np.float64)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    found: list[tuple[str, solvers_layers.Layer]] = []
+    before = "input"
+    for layer in network.layers.values():
+        if layer.inputs != (before,):
+            raise ValueError(
+                f"the program holds chains of layers only: {layer.name!r} reads "
+                f"{', '.join(layer.inputs)}, not {before} alone"
+            )
+        found.append((layer.name, _arrays(network, layer, before, leaves, variables)))
+        before = layer.name
+    return found
+
+
+def _arrays(
+    network: Network,
+    layer: Layer,
+    before: str,
+    leaves: dict[str, np.ndarray],
+    variables: PyTree,
+) -> solvers_layers.Layer:
+    weights = [leaves[path] for path in layer.parameters if path in leaves]
+    kernels = [leaf for leaf in weights if leaf.ndim > 1]
+    vectors = [leaf for leaf in weights if leaf.ndim == 1]
+    bias = vectors[0] if vectors else None
+    if layer.kind == "dense" and len(kernels) == 1 and len(vectors) < 2:
+        return solvers_layers.Dense(kernels[0], bias, layer.name)
+    if layer.kind == "conv" and kernels and kernels[0].ndim == 4 and len(vectors) < 2:
+        return solvers_layers.Conv(
+            kernels[0],
+            bias,
+            strides=_pair(layer.strides),
+            padding=(layer.padding[0], layer.padding[1]),
+            dilation=_pair(layer.dilation),
+            groups=layer.groups,
+            name=layer.name,
+        )
+    if layer.kind in ("norm", "affine"):
+        return _affine(network, layer, before, variables)
+    if layer.kind == "activation" and layer.function == "relu":
+        return solvers_layers.Relu()
+    if layer.kind in ("max_pool", "avg_pool") and len(layer.window) == 4:
+        if any(sum(pad) for pad in layer.padding):
+            raise ValueError(f"the program cannot hold the padding of the pool {layer.name!r}")
+        window = _pair(layer.window[1:3])
+        strides = _pair(layer.strides) if len(layer.strides) == 2 else window
+        pool = solvers_layers.MaxPool if layer.kind == "max_pool" else solvers_layers.AveragePool
+        return pool(window, strides)
+    what = layer.function or layer.kind
+    raise ValueError(f"the program cannot hold the layer {layer.name!r}, a {what}")
+
+
+def _pair(numbers: tuple[int, ...]) -> tuple[int, int]:
+    return (int(numbers[0]), int(numbers[1]))
+
+
+def _affine(
+    network: Network, layer: Layer, before: str, variables: PyTree
+) -> solvers_layers.Affine:
+    """What a normalisation does to two inputs, which is all of an affine one; a third checks it."""
+    program, values = network.traced.program, network.flows.values
+    inputs = [
+        *jax.tree.leaves(variables),
+        *(
+            jnp.zeros(program.shapes[number], program.dtypes[number])
+            for number in program.inputs
+            if number not in network.traced.paths
+        ),
+    ]
+    number = values[before]
+    shape, dtype = program.shapes[number], program.dtypes[number]
+    channels = np.arange(shape[-1])
+    # channels differ, so that statistics over them show
+    probes = [np.zeros(len(channels)), 1.5 + np.cos(channels), np.where(channels % 2, -2.0, 3.0)]
+    results = []
+    for probe in probes:
+        given = {number: jnp.broadcast_to(jnp.asarray(probe, dtype), shape)}
+        (result,) = evaluate(program, inputs, [values[layer.name]], given)
+        results.append(np.asarray(result, np.float64).reshape(-1, len(channels)))
+    at_zero, at_first, at_second = results
+    slope = (at_first - at_zero) / probes[1]
+    limit = 1e-4 * max(float(np.abs(at_second).max()), 1e-30)
+    bent = np.abs(at_second - at_zero - slope * probes[2]).max() > limit
+    if bent or np.ptp(at_zero, axis=0).max() > limit:
+        raise ValueError(f"the program cannot hold {layer.name!r}, which is not affine by channel")
+    return solvers_layers.Affine(slope[0], at_zero[0])
+
+
+def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solver.Problem) -> None:
+    """The chain's logits must be the network's: layouts other than Flax's would show here."""
+    expected = np.asarray(network.apply_fn(variables, jnp.asarray(inputs)), np.float64)
+    got = problem.chain.logits(problem.flat)
+    limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    if expected.shape != got.shape or not np.abs(expected - got).max() <= limit:
+        raise ValueError(
+            "the layers read off the network do not compute what it does: its kernels must be laid "
+            "out as Flax's, [height, width, inputs, filters] and [inputs, units]"
+        )
+
+
+def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarray]:
+    """Scores in the order of the groups' channels; of neurons that can be cut out, that is."""
+    by_layer = dict(zip(solution.layers, solution.scores, strict=True))
+    found = {}
+    for group in network.groups.values():
+        for layer in group.layers:
+            if layer in by_layer:
+                place = network.place(group.name, layer)
+                found[group.name] = by_layer[layer][place.indices]
+                break
+    return found
