@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from solvers import paper
-from solvers.problem import Problem
+from solvers.problem import Aggregate, Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
 
-__all__ = ["MODES", "Mode", "Problem", "Solution", "solve"]
+__all__ = ["MODES", "Aggregate", "Mode", "Problem", "Solution", "solve"]
 
 Mode = Literal["paper"]
 

@@ -225,10 +225,9 @@ class _State:
                 raise ValueError("the linear program has no solution, although the start is one")
             columns, bound = solved[0][: self._width], solved[1]
         columns = np.clip(columns, self._reduced.columns.lower, self._reduced.columns.upper)
-        self._bound = max(self._bound, bound)
         violated = self._violated(columns)
-        stuck = not violated and np.array_equal(columns, self._last)
-        self._last = columns
+        stuck = not violated and bound <= self._bound and np.array_equal(columns, self._last)
+        self._bound, self._last = max(self._bound, bound), columns
         self._add(violated)
         self._consider(columns)
         return stuck

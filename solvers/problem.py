@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -94,3 +95,20 @@ class Problem:
         top = logits.max(axis=1)
         total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
         return float(np.mean(total - logits[np.arange(len(logits)), np.asarray(self.labels)]))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the published program to a file for other solvers: .mps, .lp or .cip.
+
+        Only .cip holds the losses; the linear formats have tangents in their place. See
+        ``export.write``.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            ValueError: another ending.
+            ImportError: pyscipopt is not installed.
+        """
+        from solvers import export  # it imports this file
+
+        export.write(self, path)

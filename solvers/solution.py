@@ -9,7 +9,19 @@ SCOPES = {
     "paper-restriction": (
         "No scores in [0, 1] that fulfil the published program's rows have a smaller objective "
         "than the bound. These rows keep every unit within the bounds of the whole network, so "
-        "that the bound says nothing about other masks."
+        "that the bound says nothing about other masks. Where classes are solved one by one, "
+        "objective and bound are the means over the classes' own programs, and nothing is said "
+        "about the averaged scores."
+    ),
+    "all-masks": (
+        "No mask of these neurons, within the share that may be pruned, has a smaller objective on "
+        "this batch than the bound: the program's loss is that of the masked network. Nothing is "
+        "said about other images."
+    ),
+    "probe": (
+        "No scores in [0, 1] have a smaller objective than the bound as long as each layer is read "
+        "by its probe, in the place of the rest of the network, with the layers before it whole. "
+        "The bound says nothing about the masked network's own loss."
     ),
 }
 """What a bound certifies, and what not."""

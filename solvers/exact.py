@@ -1,0 +1,243 @@
+"""The program of all masks, solved to certainty: local search, tangents, mixed-integer programs."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from solvers import kelley, local_search, mask_program, reduced
+from solvers.local_search import Mask
+from solvers.problem import Problem
+from solvers.reduced import Row
+from solvers.settings import Settings
+from solvers.solution import Solution
+
+PRECISION = 1e-6
+"""A relative gap below this is closed: solvers fulfil rows no better."""
+
+ROUNDS = 60
+"""How many linear programs come before the first mixed-integer one, at most."""
+
+RESTARTS = 10
+"""How often local search shakes its best mask."""
+
+
+def solve(problem: Problem, settings: Settings) -> Solution:
+    """The mask with the smallest objective, and a bound that holds for all masks.
+
+    Args:
+        problem: the network and the batch.
+        settings: limits and the solver.
+
+    Returns:
+        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far.
+    """
+    search = _Search(problem, settings)
+    status = "optimal"
+    try:
+        status = search.run()
+    except KeyboardInterrupt:
+        status = "interrupted"
+    return search.solution(status)
+
+
+class _Search:
+    """The rows so far, the best mask and the bound."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self._started = time.perf_counter()
+        self._problem, self._settings = problem, settings
+        chain, batch = problem.chain, len(problem.labels)
+        most = most_pruned(problem, settings.max_prune)
+        self._program = mask_program.build(chain, problem.flat, most)
+        columns = self._program.reduced.columns
+        self._objective = kelley.Objective(
+            self._program.reduced,
+            np.asarray(problem.labels),
+            problem.loss_weight,
+            reduced.penalty_rows(chain.gates),
+            problem.largest,
+        )
+        self._evaluator = local_search.Evaluator(problem, most)
+        self._width = len(columns.lower)
+        weight = problem.loss_weight / batch
+        self._costs = np.concatenate([np.zeros(self._width), np.full(batch, weight), [1.0]])
+        self._lower = np.concatenate([columns.lower, np.zeros(batch), [-np.inf]])
+        self._upper = np.concatenate([columns.upper, np.full(batch + 1, np.inf)])
+        self._rows = [*columns.rows, *self._objective.penalty_rows(self._width + batch)]
+        self._lp = settings.solver().LinearProgram(self._costs, self._lower, self._upper)
+        self._lp.add(self._rows)
+        self._seen: set[bytes] = set()
+        self._trajectory: list[tuple[float, ...]] = []
+        self._best = Mask(np.ones(chain.neurons), np.inf)
+        # losses are not negative
+        self._bound = self._objective.penalty(np.zeros(chain.neurons))
+        self._relaxed = np.array(columns.start)  # the last linear program's solution
+        self._built = time.perf_counter()
+        self.consider(self._best.kept)
+
+    def run(self) -> str:
+        """Narrows the gap until it is closed, or a limit is reached: the status."""
+        limit = self._settings.time_limit
+        until = np.inf if limit is None else self._started + limit
+        for mask in local_search.search(self._evaluator, self._settings.seed, RESTARTS, until):
+            self.consider(mask.kept)
+        for _ in range(ROUNDS):
+            if self.closed or time.perf_counter() >= until:
+                break
+            before = self._bound
+            self.relax(until)
+            if self._bound - before < 0.002 * (self._best.objective - self._bound):
+                break
+        while not self.closed:
+            left = None if limit is None else until - time.perf_counter()
+            if left is not None and left <= 0:
+                return "time limit"
+            known = len(self._seen)
+            status = self.branch(left)
+            if status in STATUSES:
+                return STATUSES[status]
+            if len(self._seen) == known and not self.closed:
+                return "precision limit"
+        return "optimal"
+
+    @property
+    def gap(self) -> float:
+        """Between the best mask and the bound, relative."""
+        return (self._best.objective - self._bound) / max(1.0, abs(self._best.objective))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the gap is what was asked for."""
+        return self.gap <= max(self._settings.gap, PRECISION)
+
+    def consider(self, kept: np.ndarray) -> None:
+        """Adds the losses' tangents at a mask, and takes it if it is better."""
+        key = kept.astype(bool).tobytes()
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        columns = self._program.complete(kept)
+        loss = self._tangents(columns)
+        value = self._problem.loss_weight * loss + self._objective.penalty(columns)
+        if value < self._best.objective and self._evaluator.allowed(kept[None])[0]:
+            self._best = Mask(kept, value)
+        self._moved()
+
+    def relax(self, until: float) -> None:
+        """Solves the linear program, adds tangents at its solution, and looks around it."""
+        solved = self._lp.solve()
+        if solved is None:
+            raise RuntimeError("the linear program has no solution, although a mask is one")
+        columns = solved[0][: self._width]
+        self._bound = max(self._bound, solved[1])
+        self._relaxed = columns
+        self._tangents(columns)
+        scores = columns[: len(self._best.kept)]
+        thresholds = np.linspace(0.1, 0.9, 9)
+        masks = np.unique((scores >= thresholds[:, None]).astype(np.float64), axis=0)
+        values = self._evaluator.objectives(masks)
+        if values.min() < np.inf:
+            near = masks[values.argmin()]
+            self.consider(near)
+            if values.min() < self._best.objective + 0.01 * abs(self._best.objective):
+                self.consider(local_search.improve(self._evaluator, near, until).kept)
+        self._moved()
+
+    def branch(self, left: float | None) -> str:
+        """Solves the mixed-integer program, and adds tangents at the masks it goes through."""
+        columns = self._program.complete(self._best.kept)
+        start = np.concatenate(
+            [columns, self._objective.losses(columns)[0], [self._objective.penalty(columns)]]
+        )
+        neurons = len(self._best.kept)
+        passed: list[np.ndarray] = []
+        result: Any = self._settings.solver().solve_mip(
+            self._costs,
+            self._lower,
+            self._upper,
+            self._program.reduced.columns.binary,
+            self._rows,
+            time_limit=left,
+            gap=max(self._settings.gap, PRECISION) / 2,
+            memory_mb=self._settings.memory_mb,
+            seed=self._settings.seed,
+            start=start,
+            priority=range(neurons),
+            on_incumbent=lambda _, __, values: passed.append(values),
+        )
+        self._bound = max(self._bound, min(result.bound, self._best.objective))
+        for values in [*passed, result.values]:
+            if values is not None:
+                self.consider(np.round(values[:neurons]))
+                # inner nodes meet fractional scores: tangents between masks serve them
+                self._tangents((values[: self._width] + self._relaxed) / 2)
+        self._moved()
+        return result.status
+
+    def solution(self, status: str) -> Solution:
+        """The answer."""
+        kept, program = self._best.kept, self._program
+        columns = program.complete(kept)
+        solved = time.perf_counter()
+        return Solution(
+            layers=tuple(gate.name for gate in self._problem.chain.gates),
+            scores=tuple(kept[part] for part in self._problem.chain.slices()),
+            status=status,
+            objective=self._best.objective,
+            bound=min(self._bound, self._best.objective),
+            bound_scope="all-masks",
+            loss=float(self._objective.losses(columns)[0].mean()),
+            problem=self._problem,
+            violation=self._violation(columns),
+            seconds={"build": self._built - self._started, "solve": solved - self._built},
+            rows=len(self._rows),
+            columns=len(self._costs),
+            binaries=len(program.reduced.columns.binary),
+            open=program.reduced.open,
+            trajectory=tuple(self._trajectory),
+        )
+
+    def _tangents(self, columns: np.ndarray) -> float:
+        """Adds the tangents at a point; the mean loss there."""
+        values, slopes = self._objective.losses(columns)
+        rows = []
+        for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
+            indices = np.flatnonzero(np.abs(slope) > 1e-12)
+            rows.append(
+                Row(
+                    np.append(indices, self._width + sample),
+                    np.append(-slope[indices], 1.0),
+                    float(value - slope[indices] @ columns[indices]),
+                )
+            )
+        self._rows += rows
+        self._lp.add(rows)
+        return float(values.mean())
+
+    def _violation(self, columns: np.ndarray) -> float:
+        """By how much the columns break a row or a bound, at most."""
+        known = self._program.reduced.columns
+        broken = [row.bound - float(row.coefficients @ columns[row.indices]) for row in known.rows]
+        outside = np.maximum(np.array(known.lower) - columns, columns - np.array(known.upper))
+        return max(0.0, float(outside.max()), *broken)
+
+    def _moved(self) -> None:
+        moved = (self._best.objective, self._bound)
+        if not self._trajectory or moved != self._trajectory[-1][1:]:
+            self._trajectory.append((time.perf_counter() - self._started, *moved))
+            self._settings.tell(*self._trajectory[-1])
+
+
+STATUSES = {
+    "timelimit": "time limit",
+    "memlimit": "memory limit",
+    "userinterrupt": "interrupted",
+}
+"""The solver's words for a limit -> ours."""
+
+
+def most_pruned(problem: Problem, share: float | None) -> list[int]:
+    """How many neurons of each gated layer may be pruned."""
+    allowed = 1.0 if share is None else share
+    return [int(np.floor(allowed * gate.neurons + 1e-9)) for gate in problem.chain.gates]

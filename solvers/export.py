@@ -1,0 +1,74 @@
+"""The published program as a file for other solvers."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from solvers import scip_program
+from solvers.formulation import Formulation, formulate
+from solvers.problem import Problem
+from solvers.program import Program
+
+COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
+"""Ending of a file -> how a comment begins; None where the losses are exact and need none."""
+
+POINTS = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Where linear formats have tangents of the losses: all scores at each of these."""
+
+NOTE = (
+    "Critical neurons: the linear part of the published program.",
+    "The losses are not linear. In their place stand tangents of each sample's cross-entropy at",
+    f"the logits that all scores = {', '.join(map(str, POINTS))} imply (rows tangent_*): the",
+    "optimum is a bound from below. The .cip file holds the losses themselves.",
+)
+
+
+def with_tangents(form: Formulation) -> Program:
+    """The linear program that files hold.
+
+    Args:
+        form: the published program.
+
+    Returns:
+        The program with tangents ``tangent_<point>_s<sample>`` of the losses.
+    """
+    rows = {}
+    for place, point in enumerate(POINTS):
+        values = form.complete(np.full(form.problem.chain.neurons, point))
+        for sample, row in enumerate(form.tangents(values)):
+            rows[f"tangent_{place}_s{sample}"] = row
+    return form.program.with_rows(rows)
+
+
+def write(problem: Problem, path: str | os.PathLike[str]) -> None:
+    """Writes a problem's published program to a file, whole or not at all.
+
+    ``.cip`` (SCIP's own) holds everything, the losses as constraints with exponentials. ``.mps``
+    and ``.lp`` hold the linear part, with tangents of the losses at ``POINTS`` in their place, so
+    that their optimum is a bound from below; a comment in the file says so. Rows and columns have
+    names such as ``relu_upper_s3_fc1_17``: what, sample, layer, entry.
+
+    Args:
+        problem: the network and the batch.
+        path: ends in .mps, .lp or .cip; an existing file is replaced.
+
+    Raises:
+        ValueError: another ending.
+        ImportError: pyscipopt is not installed.
+    """
+    path = Path(path)
+    if path.suffix not in COMMENTS:
+        raise ValueError(f"{path.name} must end in {', '.join(COMMENTS)}")
+    form = formulate(problem)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        part = Path(folder) / path.name
+        mark = COMMENTS[path.suffix]
+        if mark is None:
+            scip_program.write(form.program, form.exact_losses, part)
+        else:
+            scip_program.write(with_tangents(form), (), part)
+            note = "".join(f"{mark} {line}\n" for line in NOTE)
+            part.write_text(note + part.read_text())
+        part.replace(path)

@@ -1,0 +1,78 @@
+"""Independent programs, one after another or in several processes."""
+
+import dataclasses
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from typing import Any, Protocol, TypeVar
+
+from solvers.settings import Settings
+
+
+class Solved(Protocol):
+    """What a program's answer has."""
+
+    @property
+    def status(self) -> str:
+        """ "optimal", or why it ended before."""
+        ...
+
+
+Task = TypeVar("Task")
+Result = TypeVar("Result", bound=Solved)
+
+WORST_FIRST = ("interrupted", "memory limit", "time limit", "precision limit", "optimal")
+"""Statuses: the first that any program has is that of all."""
+
+
+def solve_each(
+    solve: Callable[[Task, Settings], Result], tasks: Sequence[Task], settings: Settings
+) -> list[Result]:
+    """Solves programs that know nothing of each other.
+
+    With ``settings.workers`` > 1 they are solved in processes that are started afresh (spawn), so
+    that a script needs the usual ``if __name__ == "__main__"``. Ctrl-C reaches all of them: what
+    runs ends with what it has, and what has not begun is answered as with a time limit of 0.
+
+    Args:
+        solve: solves one; a function of a module.
+        tasks: the programs.
+        settings: of all; each gets its share of the time.
+
+    Returns:
+        The answers, in the same order.
+    """
+    workers = min(settings.workers, len(tasks))
+    limit = settings.time_limit
+    alone = dataclasses.replace(
+        settings,
+        workers=1,
+        on_incumbent=None,
+        time_limit=None if limit is None else limit * workers / len(tasks),
+    )
+    at_once = dataclasses.replace(alone, time_limit=0.0)
+    if workers <= 1:
+        results: list[Result] = []
+        for task in tasks:
+            stopped = any(result.status == "interrupted" for result in results)
+            results.append(solve(task, at_once if stopped else alone))
+        return results
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures: list[Any] = [pool.submit(solve, task, alone) for task in tasks]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            return [
+                future.result()
+                if not future.cancelled() and future.exception() is None
+                else solve(task, at_once)
+                for task, future in zip(tasks, futures, strict=True)
+            ]
+        return [future.result() for future in futures]
+
+
+def worst_status(results: Sequence[Solved]) -> str:
+    """The status of all: "optimal" only where every program's is."""
+    found = {result.status for result in results}
+    return next((status for status in WORST_FIRST if status in found), "optimal")

@@ -1,0 +1,234 @@
+"""Good masks by greedy pruning and local search on the masked network itself."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from solvers.chain import Linear, Maximum, Rectify
+from solvers.problem import Problem
+from solvers.reduced import penalty_rows
+
+CHUNK = 4_000_000
+"""How many values are computed at once at most, in one step of the network."""
+
+PAIRED = 40
+"""Of how many of the most promising flips every pair is tried."""
+
+LESS = 1e-10
+"""A smaller improvement is none."""
+
+
+class Mask(NamedTuple):
+    """A mask and what it is worth.
+
+    Attributes:
+        kept: for each neuron 1 or 0.
+        objective: of the problem.
+    """
+
+    kept: np.ndarray
+    objective: float
+
+
+class Evaluator:
+    """The objectives of many masks at once.
+
+    Args:
+        problem: the network and the batch.
+        most: of each gated layer how many neurons may be pruned.
+    """
+
+    def __init__(self, problem: Problem, most: Sequence[int]) -> None:
+        chain = problem.chain
+        self.problem, self.most, self.slices = problem, np.array(most), chain.slices()
+        self._weights, self._offsets = penalty_rows(chain.gates)
+        self._behind = {
+            index: self.slices[gate].start + units
+            for gate, (index, units) in chain.masked_behind().items()
+        }
+        first = min(self._behind)
+        # what comes before the first gate is the same for every mask
+        values = _run(chain.steps[: first + 1], problem.flat)
+        self._first, self._common = first, values
+        self._steps = [
+            step._replace(matrix=_fast(step.matrix)) if isinstance(step, Linear) else step
+            for step in chain.steps
+        ]
+        widest = max([len(s.offset) for s in self._steps if isinstance(s, Linear)])
+        self._chunk = max(1, CHUNK // (len(problem.flat) * widest))
+
+    def allowed(self, masks: np.ndarray) -> np.ndarray:
+        """Which masks prune no more than they may, [masks]."""
+        pruned = np.stack([(1 - masks[:, part]).sum(axis=1) for part in self.slices], axis=1)
+        return np.asarray((pruned <= self.most).all(axis=1))
+
+    def penalties(self, masks: np.ndarray) -> np.ndarray:
+        """P of each mask."""
+        each = np.sort(masks @ self._weights.T + self._offsets, axis=1)[:, ::-1]
+        return each[:, : self.problem.largest].sum(axis=1)
+
+    def importances(self, masks: np.ndarray) -> np.ndarray:
+        """The sum of all layers' importances, where P forgives some."""
+        return (masks @ self._weights.T + self._offsets).sum(axis=1)
+
+    def losses(self, masks: np.ndarray) -> np.ndarray:
+        """The mean cross-entropy with each mask.
+
+        Args:
+            masks: [masks, neurons].
+
+        Returns:
+            [masks].
+        """
+        parts = [
+            self._losses(masks[start : start + self._chunk])
+            for start in range(0, len(masks), self._chunk)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def objectives(self, masks: np.ndarray) -> np.ndarray:
+        """The objective of each mask; infinite where too many neurons are pruned."""
+        values = np.full(len(masks), np.inf)
+        allowed = self.allowed(masks)
+        fine = masks[allowed]
+        values[allowed] = self.problem.loss_weight * self.losses(fine) + self.penalties(fine)
+        return values
+
+    def _losses(self, masks: np.ndarray) -> np.ndarray:
+        batch = len(self._common)
+        values = self._common * masks[:, None, self._behind[self._first]]
+        values = values.reshape(len(masks) * batch, -1)
+        for index in range(self._first + 1, len(self._steps)):
+            values = _run(self._steps[index : index + 1], values)
+            if index in self._behind:
+                kept = masks[:, None, self._behind[index]]
+                values = (values.reshape(len(masks), batch, -1) * kept).reshape(len(values), -1)
+        top = values.max(axis=1)
+        total = top + np.log(np.exp(values - top[:, None]).sum(axis=1))
+        right = np.tile(np.asarray(self.problem.labels), len(masks))
+        each = total - values[np.arange(len(values)), right]
+        return each.reshape(len(masks), batch).mean(axis=1)
+
+
+def _run(steps: Sequence[Any], values: np.ndarray) -> np.ndarray:
+    for step in steps:
+        match step:
+            case Linear(matrix, offset):
+                values = values @ matrix.T + offset
+            case Rectify():
+                values = np.maximum(values, 0)
+            case Maximum(windows):
+                values = values[:, windows].max(axis=2)
+    return values
+
+
+def _fast(matrix: Any) -> Any:
+    """Matrices that are hardly sparse are faster dense."""
+    return matrix.toarray() if matrix.nnz > 0.1 * matrix.shape[0] * matrix.shape[1] else matrix
+
+
+def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> list[Mask]:
+    """Greedy pruning, flips and pairs of flips, then the same from shaken masks.
+
+    Args:
+        evaluator: of the problem.
+        seed: of what is drawn.
+        restarts: how often the best mask is shaken.
+        until: when to end, as ``time.perf_counter`` tells it; infinity for never.
+
+    Returns:
+        The masks where it stopped, the best first; the whole network at least.
+    """
+    random = np.random.default_rng(seed)
+    whole = np.ones(evaluator.problem.chain.neurons)
+    found = [Mask(whole, float(evaluator.objectives(whole[None])[0]))]
+    if time.perf_counter() >= until:
+        return found
+    found.append(improve(evaluator, greedy(evaluator, until), until))
+    for _ in range(restarts):
+        if time.perf_counter() >= until:
+            break
+        shaken = min(found, key=lambda mask: mask.objective).kept.copy()
+        flips = random.choice(len(shaken), min(len(shaken), int(random.integers(2, 7))), False)
+        shaken[flips] = 1 - shaken[flips]
+        if evaluator.allowed(shaken[None])[0]:
+            found.append(improve(evaluator, shaken, until))
+    return sorted(found, key=lambda mask: mask.objective)
+
+
+def greedy(evaluator: Evaluator, until: float) -> np.ndarray:
+    """Prunes what costs least for its importance, ever more at once, and keeps the best mask.
+
+    Args:
+        evaluator: of the problem.
+        until: when to end.
+
+    Returns:
+        A mask, [neurons].
+    """
+    neurons = evaluator.problem.chain.neurons
+    kept = np.ones(neurons)
+    best = Mask(kept, float(evaluator.objectives(kept[None])[0]))
+    while kept.any() and time.perf_counter() < until:
+        left = np.flatnonzero(kept)
+        without = np.repeat(kept[None], len(left), axis=0)
+        without[np.arange(len(left)), left] = 0
+        left, without = left[allowed := evaluator.allowed(without)], without[allowed]
+        if not len(left):
+            break
+        costs = evaluator.problem.loss_weight * evaluator.losses(without)
+        order = left[np.argsort(costs + evaluator.importances(without), kind="stable")]
+        # at most an eighth at once: what a neuron costs changes with the others
+        count = max(1, min(len(order) // 8, int(evaluator.most.sum() - (1 - kept).sum())))
+        prefixes = np.repeat(kept[None], count, axis=0)
+        for row in range(count):
+            prefixes[row, order[: row + 1]] = 0
+        values = evaluator.objectives(prefixes)
+        if values.min() < best.objective - LESS:
+            best = Mask(prefixes[values.argmin()], float(values.min()))
+        fine = np.flatnonzero(np.isfinite(values))
+        kept = prefixes[fine[-1]]
+    return best.kept
+
+
+def improve(evaluator: Evaluator, kept: np.ndarray, until: float) -> Mask:
+    """Flips neurons, and pairs of them, as long as that helps.
+
+    Args:
+        evaluator: of the problem.
+        kept: where to start.
+        until: when to end.
+
+    Returns:
+        The mask where no flip helps, and no pair of promising ones.
+    """
+    best = Mask(kept, float(evaluator.objectives(kept[None])[0]))
+    each = np.arange(len(kept))
+    while time.perf_counter() < until:
+        flipped = np.repeat(best.kept[None], len(kept), axis=0)
+        flipped[each, each] = 1 - flipped[each, each]
+        losses = evaluator.losses(flipped)
+        values = evaluator.problem.loss_weight * losses
+        # a swap's halves may not be allowed alone, and P may forgive a layer until another follows
+        promising = np.argsort(values + evaluator.importances(flipped), kind="stable")
+        values = np.where(evaluator.allowed(flipped), values + evaluator.penalties(flipped), np.inf)
+        if values.min() >= best.objective - LESS:
+            flipped = _pairs(best.kept, promising)
+            values = evaluator.objectives(flipped)
+            if not len(values) or values.min() >= best.objective - LESS:
+                break
+        best = Mask(flipped[values.argmin()], float(values.min()))
+    return best
+
+
+def _pairs(kept: np.ndarray, promising: np.ndarray) -> np.ndarray:
+    """The mask with every two of the most promising flips of keeping and of pruning."""
+    pruned, gone = promising[kept[promising] == 1], promising[kept[promising] == 0]
+    flips = np.concatenate([pruned[:PAIRED], gone[:PAIRED]])
+    first, second = np.triu_indices(len(flips), 1)
+    flipped = np.repeat(kept[None], len(first), axis=0)
+    for flip in (flips[first], flips[second]):
+        flipped[np.arange(len(first)), flip] = 1 - flipped[np.arange(len(first)), flip]
+    return flipped

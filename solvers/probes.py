@@ -1,0 +1,110 @@
+"""What reads a layer in the place of the rest of the network: linear probes."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+
+from solvers.chain import Linear, Maximum, Rectify
+from solvers.problem import Problem
+
+DECAY = 1e-3
+"""Of a fitted probe's kernel, where samples have norm 1 on average."""
+
+
+class Probe(NamedTuple):
+    """A linear read-out of a layer.
+
+    Attributes:
+        kernel: [positions x neurons, classes], the neurons of a position next to each other.
+        bias: [classes].
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
+def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Probe:
+    """Softmax regression on a layer's whole representation.
+
+    Args:
+        activations: [samples, positions, neurons].
+        labels: [samples].
+        classes: how many there are.
+
+    Returns:
+        The probe.
+    """
+    features = np.asarray(activations, np.float64).reshape(len(activations), -1)
+    scale = np.sqrt(np.square(features).sum(axis=1).mean()) or 1.0
+    features = features / scale
+    right = np.eye(classes)[np.asarray(labels)]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        parameters = flat.reshape(-1, classes)
+        logits = features @ parameters[:-1] + parameters[-1]
+        chances = scipy.special.log_softmax(logits, axis=1)
+        errors = (np.exp(chances) - right) / len(features)
+        slope = np.concatenate([features.T @ errors, errors.sum(axis=0, keepdims=True)])
+        slope[:-1] += DECAY * parameters[:-1]
+        value = -(chances * right).sum() / len(features)
+        return value + DECAY / 2 * np.square(parameters[:-1]).sum(), slope.ravel()
+
+    start = np.zeros((features.shape[1] + 1) * classes)
+    best = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(-1, classes)
+    return Probe(best[:-1] / scale, best[-1])
+
+
+def representations(problem: Problem, inputs: np.ndarray) -> list[np.ndarray]:
+    """What each layer with neurons puts out, where its neurons are masked.
+
+    Args:
+        problem: the network.
+        inputs: [batch, ...].
+
+    Returns:
+        For each such layer [batch, positions, neurons].
+    """
+    chain = problem.chain
+    values = np.asarray(inputs, np.float64).reshape(len(inputs), -1)
+    behind = {index: (gate, units) for gate, (index, units) in chain.masked_behind().items()}
+    found: dict[int, np.ndarray] = {}
+    for index, step in enumerate(chain.steps):
+        match step:
+            case Linear(matrix, offset):
+                values = values @ matrix.T + offset
+            case Rectify():
+                values = np.maximum(values, 0)
+            case Maximum(windows):
+                values = values[:, windows].max(axis=2)
+        if index in behind:
+            gate, units = behind[index]
+            found[gate] = values[:, _by_position(units)]
+    return [found[gate] for gate in range(len(chain.gates))]
+
+
+def linear_rest(problem: Problem) -> Probe | None:
+    """What reads the last layer with neurons, where that is linear.
+
+    Args:
+        problem: the network.
+
+    Returns:
+        The rest of the network as a probe; None where it has a ReLU or a maximum.
+    """
+    chain = problem.chain
+    index, units = chain.masked_behind()[len(chain.gates) - 1]
+    rest = [step for step in chain.steps[index + 1 :] if isinstance(step, Linear)]
+    if len(rest) < len(chain.steps) - index - 1:
+        return None
+    matrix, offset = rest[0].matrix, rest[0].offset
+    for step in rest[1:]:
+        matrix, offset = step.matrix @ matrix, step.matrix @ offset + step.offset
+    kernel = matrix.T.toarray()[_by_position(units)]
+    return Probe(kernel.reshape(-1, chain.classes), offset)
+
+
+def _by_position(units: np.ndarray) -> np.ndarray:
+    """Where the entries of each position and neuron are, [positions, neurons]."""
+    return np.argsort(units, kind="stable").reshape(units.max() + 1, -1).T
