@@ -8,16 +8,22 @@ the batch, that are as small as the loss on the batch allows.
 from collections.abc import Callable
 from typing import Literal
 
-from solvers import paper
+from solvers import decoupled, exact, full, paper, per_class
 from solvers.problem import Aggregate, Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
 
 __all__ = ["MODES", "Aggregate", "Mode", "Problem", "Solution", "solve"]
 
-Mode = Literal["paper"]
+Mode = Literal["paper", "full", "per_class", "exact", "decoupled"]
 
-MODES: dict[str, Callable[[Problem, Settings], Solution]] = {"paper": paper.solve}
+MODES: dict[str, Callable[[Problem, Settings], Solution]] = {
+    "paper": paper.solve,
+    "full": full.solve,
+    "per_class": per_class.solve,
+    "exact": exact.solve,
+    "decoupled": decoupled.solve,
+}
 """Mode -> how it is solved."""
 
 
@@ -39,7 +45,10 @@ def solve(
     Args:
         problem: the network and the batch.
         mode: "paper", the published program, whose scores relax the neurons and whose bounds are
-            those of the whole network.
+            those of the whole network, in the space of the scores; "full", the same with all its
+            variables, much slower; "per_class", one such program a class, and the scores' mean;
+            "exact", binary scores and bounds that hold for every mask; "decoupled", one convex
+            program a layer, with a linear probe in the place of what follows.
         time_limit: seconds, or None; at a limit, and on Ctrl-C, the best solution so far is
             returned, the whole network at worst.
         gap: the relative gap between objective and bound that counts as solved.
@@ -47,7 +56,7 @@ def solve(
         seed: for what the solver draws.
         max_prune: the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
-        backend: the solver, "scip".
+        backend: the solver, "scip" or "highs".
         on_incumbent: told (seconds, objective, bound) as they move.
 
     Returns:

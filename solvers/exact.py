@@ -164,6 +164,7 @@ class _Search:
             seed=self._settings.seed,
             start=start,
             priority=range(neurons),
+            separate=False,  # its own planes cost these programs several times what they bring
             on_incumbent=lambda _, __, values: passed.append(values),
         )
         self._bound = max(self._bound, min(result.bound, self._best.objective))

@@ -65,6 +65,7 @@ def solve_mip(
     seed: int = 0,
     start: np.ndarray | None = None,
     priority: Sequence[int] = (),
+    separate: bool = True,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
 ) -> MipResult:
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
@@ -90,7 +91,7 @@ def solve_mip(
     Raises:
         ImportError: highspy is not installed.
     """
-    del memory_mb, priority
+    del memory_mb, priority, separate
     highspy = _highspy()
     model = _model(highspy, costs, lower, upper)
     _add_rows(model, rows)

@@ -1,7 +1,7 @@
 """Good masks by greedy pruning and local search on the masked network itself."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,7 +129,7 @@ def _fast(matrix: Any) -> Any:
     return matrix.toarray() if matrix.nnz > 0.1 * matrix.shape[0] * matrix.shape[1] else matrix
 
 
-def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> list[Mask]:
+def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iterator[Mask]:
     """Greedy pruning, flips and pairs of flips, then the same from shaken masks.
 
     Args:
@@ -138,24 +138,28 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> list
         restarts: how often the best mask is shaken.
         until: when to end, as ``time.perf_counter`` tells it; infinity for never.
 
-    Returns:
-        The masks where it stopped, the best first; the whole network at least.
+    Yields:
+        Masks as they are found, the whole network first.
     """
     random = np.random.default_rng(seed)
     whole = np.ones(evaluator.problem.chain.neurons)
-    found = [Mask(whole, float(evaluator.objectives(whole[None])[0]))]
-    if time.perf_counter() >= until:
-        return found
-    found.append(improve(evaluator, greedy(evaluator, until), until))
-    for _ in range(restarts):
+    best = Mask(whole, float(evaluator.objectives(whole[None])[0]))
+    yield best
+    for turn in range(1 + restarts):
         if time.perf_counter() >= until:
-            break
-        shaken = min(found, key=lambda mask: mask.objective).kept.copy()
-        flips = random.choice(len(shaken), min(len(shaken), int(random.integers(2, 7))), False)
-        shaken[flips] = 1 - shaken[flips]
-        if evaluator.allowed(shaken[None])[0]:
-            found.append(improve(evaluator, shaken, until))
-    return sorted(found, key=lambda mask: mask.objective)
+            return
+        if turn == 0:
+            start = greedy(evaluator, until)
+            yield Mask(start, float(evaluator.objectives(start[None])[0]))
+        else:
+            start = best.kept.copy()
+            flips = random.choice(len(start), min(len(start), int(random.integers(2, 7))), False)
+            start[flips] = 1 - start[flips]
+            if not evaluator.allowed(start[None])[0]:
+                continue
+        found = improve(evaluator, start, until)
+        best = min(best, found, key=lambda mask: mask.objective)
+        yield found
 
 
 def greedy(evaluator: Evaluator, until: float) -> np.ndarray:

@@ -92,6 +92,7 @@ def solve_mip(
     seed: int = 0,
     start: np.ndarray | None = None,
     priority: Sequence[int] = (),
+    separate: bool = True,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
 ) -> MipResult:
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
@@ -108,6 +109,7 @@ def solve_mip(
         seed: shifts SCIP's own seeds.
         start: a solution to begin with.
         priority: columns to branch on first.
+        separate: whether the solver may add its own cutting planes.
         on_incumbent: told (objective, bound, values) of each better solution.
 
     Returns:
@@ -121,6 +123,9 @@ def solve_mip(
     first, columns = set(priority), add_columns(model, costs, lower, upper, binary)
     for index in first:
         model.chgVarBranchPriority(columns[index], 1)
+    if not separate:
+        model.setParam("separating/maxrounds", 0)
+        model.setParam("separating/maxroundsroot", 0)
     for row in rows:
         add_row(scip, model, columns, row, float(row.bound), None)
     return optimised(model, columns, time_limit, gap, memory_mb, seed, start, on_incumbent)
@@ -180,7 +185,8 @@ def optimised(
             "incumbents",
             "tells of better solutions",
         )
-    model.optimize()
+    # lets Python see Ctrl-C, which then ends the solve with the best solution so far
+    model.optimizeNogil()
     values = None
     if model.getNSols() > 0:
         best = model.getBestSol()

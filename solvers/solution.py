@@ -34,7 +34,8 @@ class Solution:
     Attributes:
         layers: the names of the layers whose neurons are scored.
         scores: for each of them an array in [0, 1], [neurons].
-        status: "optimal" (to the gap asked for), "time limit" or "interrupted".
+        status: "optimal" (to the gap asked for), "time limit", "memory limit", "interrupted" or
+            "precision limit" (the solver's tolerances allow no smaller gap).
         objective: of the scores.
         bound: no solution has a smaller objective than this, within ``bound_scope``.
         bound_scope: what the bound is about, a key of ``SCOPES``: "paper-restriction", "all-masks"
