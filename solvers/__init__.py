@@ -1,5 +1,5 @@
 """Mixed-integer programs about networks, on NumPy arrays: imports neither jax nor prunejax.
 
-The programs themselves (bounds, formulation, critical neurons) come with their own issue; this
-package exists so that the import contracts already hold it.
+``critical_neurons.solve(critical_neurons.Problem(layers, inputs, labels))`` scores the neurons of a
+network described by ``layers``.
 """
