@@ -5,9 +5,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import polars as pl
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from experiments import filter_figures, report, results
 from experiments.filter_runs import BATCHES, OURS, Job, Selection
@@ -225,7 +223,7 @@ def write(
         part = of_study(table, jobs)
         header, body = lines(study, part, latency)
         caption = f"{ABOUT[study]} Dense: {dense} %."
-        _print(console, caption, header, body)
+        report.print_table(console, caption, header, body)
         text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
         files.append(folder / f"{study}.csv")
         write_atomically(files[-1], part.write_csv().encode())
@@ -235,7 +233,7 @@ def write(
     layers = layer_rows(selection, plan, tau)
     header, body = layer_lines(layers)
     caption = f"Layers at tau {tau}, seed 0.{_accuracies(pruned, tau)}{_times(latency.get(tau))}"
-    _print(console, caption, header, body)
+    report.print_table(console, caption, header, body)
     text += [
         f"\n{caption}\n\n",
         report.markdown_table(header, body),
@@ -294,13 +292,3 @@ def _legend(records: Sequence[results.Record], settings: str) -> str:
         "--round-to.\n\n"
         f"{settings} {versions}. {devices}, {dates[0]} to {dates[-1]}.\n"
     )
-
-
-def _print(console: Console, title: str, header: list[str], body: list[list[str]]) -> None:
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for position, name in enumerate(header):
-        shown.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
-    for line in body:
-        shown.add_row(*line)
-    console.print(title, highlight=False)
-    console.print(shown)

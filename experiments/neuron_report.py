@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from experiments import report, results
 from experiments.neuron_runs import RIVALS, Setting
@@ -73,7 +71,7 @@ def write(
         header, body = TABLES[study](frame)
         reference = frame["reference"].unique()
         caption = f"{ABOUT[study]} Whole network: {_spread(reference)} %. {_certified(frame)}"
-        _print(console, caption, header, body)
+        report.print_table(console, caption, header, body)
         text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
         files.append(folder / f"{study}.csv")
         write_atomically(files[-1], frame.write_csv().encode())
@@ -219,16 +217,6 @@ def _sweep(_: Any, records: Sequence[results.Record], path: Path, title: str) ->
         axes.set_xlabel("lambda")
     report.save_figure(drawn, path, title)
     return True
-
-
-def _print(console: Console, title: str, header: list[str], body: list[list[str]]) -> None:
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for position, name in enumerate(header):
-        shown.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
-    for line in body:
-        shown.add_row(*line)
-    console.print(title, highlight=False)
-    console.print(shown)
 
 
 TABLES = {"table": _rivals, "batches": _rivals, "loss_weight": _weights}

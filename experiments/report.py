@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -153,6 +154,19 @@ def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A header and rows of text in Markdown."""
     cells = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+
+
+def print_table(
+    console: Console, caption: str, header: Sequence[str], body: Sequence[Sequence[str]]
+) -> None:
+    """Prints a caption and a table without lines, its first column to the left."""
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for position, name in enumerate(header):
+        shown.add_column(name, justify="left" if position == 0 else "right", no_wrap=True)
+    for line in body:
+        shown.add_row(*line)
+    console.print(caption, highlight=False)
+    console.print(shown)
 
 
 def canvas(panels: int, *, height: float = 4.5) -> tuple[Any, Any]:

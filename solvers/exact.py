@@ -8,7 +8,6 @@ import numpy as np
 from solvers import kelley, local_search, mask_program, reduced
 from solvers.local_search import Mask
 from solvers.problem import Problem
-from solvers.reduced import Row
 from solvers.settings import Settings
 from solvers.solution import Solution
 
@@ -201,17 +200,7 @@ class _Search:
 
     def _tangents(self, columns: np.ndarray) -> float:
         """Adds the tangents at a point; the mean loss there."""
-        values, slopes = self._objective.losses(columns)
-        rows = []
-        for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
-            indices = np.flatnonzero(np.abs(slope) > 1e-12)
-            rows.append(
-                Row(
-                    np.append(indices, self._width + sample),
-                    np.append(-slope[indices], 1.0),
-                    float(value - slope[indices] @ columns[indices]),
-                )
-            )
+        values, rows = self._objective.tangents(columns, self._width)
         self._rows += rows
         self._lp.add(rows)
         return float(values.mean())

@@ -95,6 +95,29 @@ class Objective:
         slopes[each, self._labels] -= 1
         return values, np.einsum("bk,bkn->bn", slopes, self._matrices)
 
+    def tangents(self, columns: np.ndarray, first: int) -> tuple[np.ndarray, list[Row]]:
+        """The losses at a point, [batch], and rows that bound each from below around it.
+
+        Args:
+            columns: the point.
+            first: the column that stands for the first sample's loss; the others follow it.
+
+        Returns:
+            The losses and the rows.
+        """
+        values, slopes = self.losses(columns)
+        rows = []
+        for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
+            indices = np.flatnonzero(np.abs(slope) > 1e-12)
+            rows.append(
+                Row(
+                    np.append(indices, first + sample),
+                    np.append(-slope[indices], 1.0),
+                    float(value - slope[indices] @ columns[indices]),
+                )
+            )
+        return values, rows
+
     def penalty(self, columns: np.ndarray) -> float:
         """P: the sum of the largest importances."""
         each = self._weights @ columns[: self._weights.shape[1]] + self._offsets
@@ -247,17 +270,7 @@ class _State:
 
     def _consider(self, columns: np.ndarray) -> None:
         """Adds the losses' tangents at a point, and takes it if it is better and feasible."""
-        values, slopes = self._objective.losses(columns)
-        rows = []
-        for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
-            indices = np.flatnonzero(np.abs(slope) > 1e-12)
-            rows.append(
-                Row(
-                    np.append(indices, self._width + sample),
-                    np.append(-slope[indices], 1.0),
-                    float(value - slope[indices] @ columns[indices]),
-                )
-            )
+        values, rows = self._objective.tangents(columns, self._width)
         self._add(rows)
         if self.violation(columns) <= TOLERANCE:
             value = self._objective.loss_weight * float(values.mean())
