@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 from rich.console import Console
 
-from experiments import filter_runs, neuron_report, neuron_runs, results, shell
+from experiments import neuron_report, neuron_runs, results, shell
+from experiments.dense import Dense, initial, keys, obtain
 from experiments.neuron_runs import RIVALS, Setting
+from experiments.protocol import recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, models
 from prunejax.criteria.critical_neurons import describe
@@ -126,7 +128,7 @@ def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:
         "kind": "dense",
         "dataset": config.dataset,
         "model": config.model,
-        "protocol": _settings(dense),
+        "protocol": recorded(dense),
         "seed": seed,
     }
 
@@ -140,13 +142,8 @@ def solved_run(config: CriticalNeurons, seed: int, setting: Setting) -> dict[str
         **setting._asdict(),
         "time_limit": config.time_limit,
         "gap": config.gap,
-        "fine_tuning": _settings(tuning),
+        "fine_tuning": recorded(tuning),
     }
-
-
-def _settings(protocol: Any) -> dict[str, Any]:
-    ignored = ("checkpoint_epochs", "score_examples")
-    return {name: value for name, value in asdict(protocol).items() if name not in ignored}
 
 
 class Runner:
@@ -164,34 +161,14 @@ class Runner:
         self._config, self._bench, self._show = config, bench, show
         self._tuning = neuron_runs.protocols(config.dataset, config.model, quick=config.quick)[1]
         self._tools = bench.tools_for(bench.model, self._tuning)
-        self._dense: dict[int, filter_runs.Dense] = {}
+        self._dense: dict[int, Dense] = {}
 
-    def dense(self, seed: int) -> filter_runs.Dense:
+    def dense(self, seed: int) -> Dense:
         """The trained network of a seed: kept, or trained now."""
         if seed not in self._dense:
             run = dense_run(self._config, seed)
             path = results.path_of(self._config.results, EXPERIMENT, run)
-            folder = path.with_suffix(".variables")
-            kept = None
-            if results.load(path, run) is not None:
-                kept = filter_runs.load_dense(folder, self._bench)
-            if kept is None:
-                title = f"dense, seed {seed}: training"
-                kept, history, seconds = filter_runs.train(
-                    self._bench,
-                    seed,
-                    on_epoch=lambda now: self._show(title, now.epoch, now.epochs),
-                    checkpoints=None,
-                )
-                filter_runs.save_dense(folder, kept)
-                results.save(
-                    path,
-                    config=run,
-                    metrics={"accuracy": kept.accuracy},
-                    history=history,
-                    seconds={"training": seconds},
-                )
-            self._dense[seed] = kept
+            self._dense[seed] = obtain(self._bench, seed, run, path, self._show)
         return self._dense[seed]
 
     def solve(self, seed: int, setting: Setting, path: Path) -> results.Record:
@@ -216,7 +193,7 @@ class Runner:
         )
         if found.solution.status == "interrupted":
             raise KeyboardInterrupt
-        draw = filter_runs.keys(seed).method
+        draw = keys(seed).method
         rivals = {}
         for done, name in enumerate(RIVALS):
             self._show(f"{title}: {name}", done, len(RIVALS))
@@ -259,7 +236,7 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
     shell.refuse_unwritable(config.results / EXPERIMENT)
     dense, _ = neuron_runs.protocols(config.dataset, config.model, quick=config.quick)
     bench = workbench(config.dataset, config.model, dense)
-    describe(bench.traced, filter_runs.initial(bench, 0))  # refuses what is no chain
+    describe(bench.traced, initial(bench, 0))  # refuses what is no chain
     with shell.progress(console) as bars:
         overall = bars.add_task("programs", total=len(found), completed=len(found) - missing)
         current = bars.add_task("", total=1)

@@ -19,8 +19,9 @@ import tyro
 from rich.console import Console
 
 from experiments import filter_report, filter_runs, results, shell
+from experiments.dense import Dense, obtain
 from experiments.filter_runs import OURS, Job
-from experiments.protocol import Protocol
+from experiments.protocol import Protocol, recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, filter_pruning, models, network
 from prunejax.filter_pruning import GroupSource
@@ -203,7 +204,7 @@ def dense_run(config: EntropyKCore, seed: int) -> dict[str, Any]:
         "model": config.model,
         "model_options": config.model_options(),
         "dtype": config.dtype,
-        "protocol": _settings(config.protocols()[0]),
+        "protocol": recorded(config.protocols()[0]),
         "seed": seed,
     }
 
@@ -220,15 +221,9 @@ def pruned_run(config: EntropyKCore, job: Job, seed: int, kind: str = "pruned") 
         "group_source": config.group_source,
         "delta": config.delta,
         "round_to": config.round_to,
-        "fine_tuning": _settings(tuning),
+        "fine_tuning": recorded(tuning),
         "curve": job.curve,
     }
-
-
-def _settings(protocol: Protocol) -> dict[str, Any]:
-    """What changes a run: not how often it is saved, nor what scores its weights."""
-    ignored = ("checkpoint_epochs", "score_examples")
-    return {name: value for name, value in asdict(protocol).items() if name not in ignored}
 
 
 class Runner:
@@ -244,37 +239,16 @@ class Runner:
         self, config: EntropyKCore, bench: Workbench, show: Callable[[str, int, int], None]
     ) -> None:
         self._config, self._bench, self._show = config, bench, show
-        self._dense: dict[int, filter_runs.Dense] = {}
+        self._dense: dict[int, Dense] = {}
         self._selections: dict[tuple[int, int], filter_runs.Selection] = {}
 
-    def dense(self, seed: int) -> filter_runs.Dense:
+    def dense(self, seed: int) -> Dense:
         """The trained network of a seed: kept, or trained now."""
         if seed not in self._dense:
             run = dense_run(self._config, seed)
             path = results.path_of(self._config.results, EXPERIMENT, run)
-            folder = path.with_suffix(".variables")
-            recorded = results.load(path, run) is not None
-            kept = filter_runs.load_dense(folder, self._bench) if recorded else None
-            self._dense[seed] = self._train(run, path, folder, seed) if kept is None else kept
+            self._dense[seed] = obtain(self._bench, seed, run, path, self._show)
         return self._dense[seed]
-
-    def _train(self, run: dict[str, Any], path: Path, folder: Path, seed: int) -> filter_runs.Dense:
-        saves = self._bench.protocol.checkpoint_epochs > 0
-        dense, history, seconds = filter_runs.train(
-            self._bench,
-            seed,
-            on_epoch=lambda now: self._show(f"dense, seed {seed}: training", now.epoch, now.epochs),
-            checkpoints=path.with_suffix(".checkpoints") if saves else None,
-        )
-        filter_runs.save_dense(folder, dense)
-        results.save(
-            path,
-            config=run,
-            metrics={"accuracy": dense.accuracy},
-            history=history,
-            seconds={"training": seconds},
-        )
-        return dense
 
     def selection(self, seed: int, images: int) -> filter_runs.Selection:
         """What a seed's network shows on so many images."""
@@ -465,7 +439,7 @@ def _described(config: EntropyKCore) -> str:
     """What all runs share, in words."""
     dense, tuning = config.protocols()
     parts = [
-        f"{what}: " + ", ".join(f"{name} {value}" for name, value in _settings(protocol).items())
+        f"{what}: " + ", ".join(f"{name} {value}" for name, value in recorded(protocol).items())
         for what, protocol in (("Training", dense), ("Fine-tuning", tuning))
     ]
     parts.append(

@@ -4,16 +4,16 @@ import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.dense import Dense, accuracy, keys
 from experiments.protocol import Protocol
 from experiments.workbench import Workbench
-from prunejax import checkpoint, data, filter_pruning, models, network, training
+from prunejax import filter_pruning, models, network, training
 from prunejax.filters import FILTER_CRITERIA
 from prunejax.filters.entropy_kcore import Representative
 
@@ -96,33 +96,6 @@ class Job(NamedTuple):
     curve: bool = False
 
 
-class Keys(NamedTuple):
-    """What a seed stands for, one key a purpose."""
-
-    weights: Any
-    training: Any
-    images: Any
-    method: Any
-    tuning: Any
-
-
-def keys(seed: int) -> Keys:
-    """The keys of a seed."""
-    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
-
-
-class Dense(NamedTuple):
-    """A trained network.
-
-    Attributes:
-      variables: ``params`` and running statistics.
-      accuracy: on the test images, in [0, 1].
-    """
-
-    variables: dict[str, Any]
-    accuracy: float
-
-
 class Pruned(NamedTuple):
     """What pruning and fine-tuning gave.
 
@@ -139,81 +112,6 @@ class Pruned(NamedTuple):
     metrics: dict[str, Any]
     history: training.History
     seconds: dict[str, float]
-
-
-def initial(bench: Workbench, seed: int) -> dict[str, Any]:
-    """A network at initialisation."""
-    inputs = jax.ShapeDtypeStruct((1, *bench.train.images.shape[1:]), jnp.float32)
-    params, batch_stats = training.init_variables(bench.model, keys(seed).weights, inputs)
-    return {"params": params, **training.stats_collection(batch_stats)}
-
-
-def train(
-    bench: Workbench,
-    seed: int,
-    *,
-    on_epoch: Callable[[training.Progress], None],
-    checkpoints: Path | None,
-) -> tuple[Dense, training.History, float]:
-    """Trains the dense network of a seed.
-
-    Args:
-      bench: the workbench.
-      seed: determines initial weights and the order of the data.
-      on_epoch: told after each epoch.
-      checkpoints: a folder to save to and go on from, or None.
-
-    Returns:
-      The network, its history and the seconds it took.
-
-    Raises:
-      ValueError: it diverged: parameters are NaN or infinite.
-    """
-    variables = initial(bench, seed)
-    per_epoch = data.batches_per_epoch(len(bench.train.labels), bench.protocol.batch_size)
-    started = time.perf_counter()
-    state, history = training.fit(
-        training.init_state(
-            variables["params"],
-            variables.get("batch_stats", {}),
-            bench.tools.tx,
-            key=keys(seed).training,
-        ),
-        bench.tools.train_step,
-        bench.train,
-        epochs=bench.protocol.epochs,
-        batch_size=bench.protocol.batch_size,
-        placement=bench.placement,
-        on_epoch=on_epoch,
-        checkpoints=checkpoints,
-        checkpoint_every=max(bench.protocol.checkpoint_epochs, 1) * per_epoch,
-    )
-    seconds = time.perf_counter() - started
-    trained = {"params": state.params, **training.stats_collection(state.batch_stats)}
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(trained)):
-        raise ValueError(
-            f"the dense network of seed {seed} diverged: its variables are NaN or infinite; lower "
-            f"the learning rate ({bench.protocol.learning_rate})"
-        )
-    return Dense(trained, _accuracy(bench.tools, trained, bench)), history, seconds
-
-
-def save_dense(folder: Path, dense: Dense) -> None:
-    """Keeps a trained network, for all that are pruned from it."""
-    checkpoint.save(folder, 0, dense.variables, extra={"accuracy": dense.accuracy})
-
-
-def load_dense(folder: Path, bench: Workbench) -> Dense | None:
-    """A network that ``save_dense`` kept, or None."""
-    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bench.traced.variables)
-    try:
-        found = checkpoint.restore(folder, template)
-    except ValueError as error:
-        raise ValueError(
-            f"the trained network in {folder} cannot be read; remove that folder, and it is "
-            f"trained again ({error})"
-        ) from error
-    return None if found is None else Dense(found.tree, found.extra["accuracy"])
 
 
 def check_images(bench: Workbench, images: int) -> None:
@@ -333,7 +231,7 @@ def fine_tune(
     model = models.resized(bench.model, plan.kept())
     tools = bench.tools_for(model, protocol)
     variables = plan.slice(dense.variables)
-    before = _accuracy(tools, variables, bench)
+    before = accuracy(tools, variables, bench)
 
     def test(state: training.TrainState) -> dict[str, float]:
         return training.evaluate(tools.eval_step, state.params, state.batch_stats, bench.test)
@@ -363,7 +261,7 @@ def fine_tune(
         {
             "accuracy_dense": dense.accuracy,
             "accuracy_pruned": before,
-            "accuracy": _accuracy(tools, tuned, bench),
+            "accuracy": accuracy(tools, tuned, bench),
             "flops_reduction": filter_pruning.flops_reduction(plan),
             "parameter_reduction": filter_pruning.parameter_reduction(plan),
             "multiply_adds": cost.multiply_adds,
@@ -409,9 +307,3 @@ def latency(
                     seconds[name].append(time.perf_counter() - started)
         found |= {f"{name}_{batch}": 1e3 * float(np.median(of)) for name, of in seconds.items()}
     return found
-
-
-def _accuracy(tools: Any, variables: dict[str, Any], bench: Workbench) -> float:
-    return training.evaluate(
-        tools.eval_step, variables["params"], variables.get("batch_stats", {}), bench.test
-    )["accuracy"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.filter_runs import Dense, keys
+from experiments.dense import Dense, keys
 from experiments.protocol import Protocol, protocol_for
 from experiments.workbench import Tools, Workbench
 from prunejax import masks, training

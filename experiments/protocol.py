@@ -1,6 +1,6 @@
 """How a network is trained: settings, and each data set's and model's own."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 DENSE = "dense"
@@ -89,3 +89,9 @@ def protocol_for(dataset: str, model: str, *, quick: bool, **given: Any) -> Prot
             protocol, epochs=3, limit=None if dataset == "digits" else 2000, score_examples=256
         )
     return replace(protocol, **{name: value for name, value in given.items() if value is not None})
+
+
+def recorded(protocol: Protocol) -> dict[str, Any]:
+    """What of a protocol changes a trained network: not how often it is saved, nor its scoring."""
+    ignored = ("checkpoint_epochs", "score_examples")
+    return {name: value for name, value in asdict(protocol).items() if name not in ignored}

@@ -1,0 +1,165 @@
+"""Trained dense networks, one a seed, for experiments to prune: kept, or trained when needed."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import results
+from experiments.workbench import Workbench
+from prunejax import checkpoint, data, training
+
+
+class Keys(NamedTuple):
+    """What a seed stands for, one key a purpose."""
+
+    weights: Any
+    training: Any
+    images: Any
+    method: Any
+    tuning: Any
+
+
+def keys(seed: int) -> Keys:
+    """The keys of a seed."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+class Dense(NamedTuple):
+    """A trained network.
+
+    Attributes:
+      variables: ``params`` and running statistics.
+      accuracy: on the test images, in [0, 1].
+    """
+
+    variables: dict[str, Any]
+    accuracy: float
+
+
+def obtain(
+    bench: Workbench,
+    seed: int,
+    run: dict[str, Any],
+    path: Path,
+    show: Callable[[str, int, int], None],
+) -> Dense:
+    """The trained network of a seed: kept beside its record, or trained now and recorded.
+
+    Args:
+      bench: the workbench.
+      seed: determines initial weights and the order of the data.
+      run: the configuration of its record.
+      path: of its record.
+      show: told (what goes on, done, of).
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: what was kept cannot be read, or training diverged.
+    """
+    folder = path.with_suffix(".variables")
+    kept = _load(folder, bench) if results.load(path, run) is not None else None
+    if kept is not None:
+        return kept
+    dense, history, seconds = _train(
+        bench,
+        seed,
+        on_epoch=lambda now: show(f"dense, seed {seed}: training", now.epoch, now.epochs),
+        checkpoints=path.with_suffix(".checkpoints") if bench.protocol.checkpoint_epochs else None,
+    )
+    _save(folder, dense)
+    results.save(
+        path,
+        config=run,
+        metrics={"accuracy": dense.accuracy},
+        history=history,
+        seconds={"training": seconds},
+    )
+    return dense
+
+
+def initial(bench: Workbench, seed: int) -> dict[str, Any]:
+    """A network at initialisation."""
+    inputs = jax.ShapeDtypeStruct((1, *bench.train.images.shape[1:]), jnp.float32)
+    params, batch_stats = training.init_variables(bench.model, keys(seed).weights, inputs)
+    return {"params": params, **training.stats_collection(batch_stats)}
+
+
+def _train(
+    bench: Workbench,
+    seed: int,
+    *,
+    on_epoch: Callable[[training.Progress], None],
+    checkpoints: Path | None,
+) -> tuple[Dense, training.History, float]:
+    """Trains the dense network of a seed.
+
+    Args:
+      bench: the workbench.
+      seed: determines initial weights and the order of the data.
+      on_epoch: told after each epoch.
+      checkpoints: a folder to save to and go on from, or None.
+
+    Returns:
+      The network, its history and the seconds it took.
+
+    Raises:
+      ValueError: it diverged: parameters are NaN or infinite.
+    """
+    variables = initial(bench, seed)
+    per_epoch = data.batches_per_epoch(len(bench.train.labels), bench.protocol.batch_size)
+    started = time.perf_counter()
+    state, history = training.fit(
+        training.init_state(
+            variables["params"],
+            variables.get("batch_stats", {}),
+            bench.tools.tx,
+            key=keys(seed).training,
+        ),
+        bench.tools.train_step,
+        bench.train,
+        epochs=bench.protocol.epochs,
+        batch_size=bench.protocol.batch_size,
+        placement=bench.placement,
+        on_epoch=on_epoch,
+        checkpoints=checkpoints,
+        checkpoint_every=max(bench.protocol.checkpoint_epochs, 1) * per_epoch,
+    )
+    seconds = time.perf_counter() - started
+    trained = {"params": state.params, **training.stats_collection(state.batch_stats)}
+    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(trained)):
+        raise ValueError(
+            f"the dense network of seed {seed} diverged: its variables are NaN or infinite; lower "
+            f"the learning rate ({bench.protocol.learning_rate})"
+        )
+    return Dense(trained, accuracy(bench.tools, trained, bench)), history, seconds
+
+
+def _save(folder: Path, dense: Dense) -> None:
+    checkpoint.save(folder, 0, dense.variables, extra={"accuracy": dense.accuracy})
+
+
+def _load(folder: Path, bench: Workbench) -> Dense | None:
+    """A network that ``_save`` kept, or None."""
+    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bench.traced.variables)
+    try:
+        found = checkpoint.restore(folder, template)
+    except ValueError as error:
+        raise ValueError(
+            f"the trained network in {folder} cannot be read; remove that folder, and it is "
+            f"trained again ({error})"
+        ) from error
+    return None if found is None else Dense(found.tree, found.extra["accuracy"])
+
+
+def accuracy(tools: Any, variables: dict[str, Any], bench: Workbench) -> float:
+    """On the test images, in [0, 1]."""
+    return training.evaluate(
+        tools.eval_step, variables["params"], variables.get("batch_stats", {}), bench.test
+    )["accuracy"]
