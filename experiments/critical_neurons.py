@@ -3,7 +3,9 @@
     python -m experiments.critical_neurons          an MLP on digits, under 2 minutes
     python -m experiments.critical_neurons --quick  less of it, to see that everything works
     python -m experiments.critical_neurons --dataset mnist --model lenet_300_100
-    python -m experiments.critical_neurons --study batches loss_weight
+    python -m experiments.critical_neurons --study lambda per-class balance initialisation
+    python -m experiments.critical_neurons --dataset mnist --model lenet5 --study transfer
+    python -m experiments.critical_neurons --dataset cifar10 --model conv6 --mode decoupled
 
 Each trained network is kept, each solved program is one JSON record, and none is done twice: stop
 with Ctrl-C, start again with the same command, and it goes on.
@@ -15,13 +17,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 
-from experiments import neuron_report, neuron_runs, results, shell
+from experiments import (
+    neuron_report,
+    neuron_retraining,
+    neuron_runs,
+    neuron_studies,
+    results,
+    shell,
+)
 from experiments.dense import Dense, initial, keys, obtain
 from experiments.neuron_runs import RIVALS, Setting
-from experiments.protocol import recorded
+from experiments.neuron_studies import Retraining, Run, Solving, Study
+from experiments.protocol import Protocol, recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, models
 from prunejax.criteria.critical_neurons import describe
@@ -39,10 +50,7 @@ else:
     ModeName = tyro.extras.literal_type_from_choices(MODES)
 
 EXPERIMENT = "critical_neurons"
-Study = Literal["table", "batches", "loss_weight"]
-WEIGHTS = (1.0, 2.0, 5.0, 8.0, 12.0, 16.0, 20.0, 24.0)
-BATCHES = 25
-NEEDS = ("reference", "rivals", "certificate")
+NEEDS = {"solved": ("reference", "rivals", "certificate"), "retrained": ("accuracy", "parameters")}
 
 
 @dataclass(frozen=True)
@@ -51,18 +59,29 @@ class CriticalNeurons:
 
     Attributes:
       dataset: the data; "digits" needs no download, the others are read from TFDS_DATA_DIR.
-      model: the network, a chain of dense layers, convolutions, ReLUs and pools.
-      study: "table": the rivals, over seeds and batches; "batches": 25 batches of one network;
-        "loss_weight": lambda from 1 to 24.
-      mode: how the program is solved, see ``solvers.critical_neurons``.
+      model: the network, a chain of dense layers, convolutions, ReLUs and pools; any in mode
+        "decoupled".
+      study: "table": the rivals, over seeds and batches; "batch-robustness": 25 batches of one
+        network; "lambda": the loss's weight from 1 to 24; "per-class": a program a class against
+        one of all classes; "balance": batches of any classes against balanced ones; "transfer":
+        the sub-network trained from the beginning on other data; "initialisation": the same on its
+        own data, from other initial weights and from its own.
+      mode: how the program is solved, see ``solvers.critical_neurons``; "decoupled" for networks
+        that one program cannot hold.
+      target: the data of "transfer"; by default Fashion-MNIST for MNIST and the other way round,
+        and its own data for others.
       seeds: how many seeds: 0, 1, ...
       batches: how many batches of each seed's network.
       per_class: images of each class in a batch.
-      loss_weight: lambda.
-      threshold: neurons whose score is below it are pruned; by default the paper's for the model.
+      loss_weight: lambda; it must grow with the batch.
+      threshold: neurons whose score is below it are pruned, or "mean", each layer's own; by default
+        the paper's for the model.
       time_limit: seconds a program may take; None: as long as it needs.
       gap: the relative gap that counts as solved.
-      quick: three epochs of training, one seed, one batch.
+      workers: processes for programs that are independent of each other ("per_class", "decoupled").
+      epochs: of training; None: the data set's own number.
+      limit: train on so many images only.
+      quick: three epochs of training, one seed, one batch, three batches for their robustness.
       results: where records, tables and figures go.
     """
 
@@ -70,13 +89,17 @@ class CriticalNeurons:
     model: ModelName = "mlp"
     study: tuple[Study, ...] = ("table",)
     mode: ModeName = "paper"
+    target: DatasetName | None = None
     seeds: int = 3
     batches: int = 3
     per_class: int = 1
     loss_weight: float = 5.0
-    threshold: float | None = None
+    threshold: float | Literal["mean"] | None = None
     time_limit: float | None = None
     gap: float = 1e-4
+    workers: int = 1
+    epochs: int | None = None
+    limit: int | None = None
     quick: bool = False
     results: Path = Path("results")
 
@@ -84,8 +107,30 @@ class CriticalNeurons:
         """The program of the first batch."""
         threshold = self.threshold
         if threshold is None:
-            threshold = neuron_runs.THRESHOLDS.get(self.model, 0.1)
+            threshold = neuron_runs.THRESHOLDS.get(self.model, 0.3)
         return Setting(0, self.per_class, self.loss_weight, self.mode, threshold)
+
+    def protocols(self, dataset: str | None = None) -> tuple[Protocol, Protocol]:
+        """The protocols of training and of fine-tuning, on this data set or another."""
+        return neuron_runs.protocols(
+            self.dataset if dataset is None else dataset,
+            self.model,
+            quick=self.quick,
+            epochs=self.epochs,
+            limit=self.limit,
+        )
+
+    def runs(self) -> dict[Study, list[Run]]:
+        """The runs of the studies asked for."""
+        of_all = neuron_studies.runs(
+            self.dataset,
+            self.target,
+            self.setting(),
+            seeds=self.seeds,
+            batches=self.batches,
+            many=3 if self.quick else neuron_studies.BATCHES,
+        )
+        return {study: of_all[study] for study in self.study}
 
 
 def check(config: CriticalNeurons) -> None:
@@ -94,9 +139,10 @@ def check(config: CriticalNeurons) -> None:
     Raises:
       ValueError: which setting is wrong, what was given and what is allowed.
     """
-    for name in ("seeds", "batches", "per_class"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    for name in ("seeds", "batches", "per_class", "workers", "epochs", "limit"):
+        given = getattr(config, name)
+        if given is not None and given < 1:
+            raise ValueError(f"{name} must be at least 1, got {given}")
     if not config.study:
         raise ValueError("name at least one study")
     for name in ("loss_weight", "gap"):
@@ -106,44 +152,46 @@ def check(config: CriticalNeurons) -> None:
         raise ValueError(f"time_limit must not be negative, got {config.time_limit}")
 
 
-def programs(config: CriticalNeurons) -> dict[Study, list[tuple[int, Setting]]]:
-    """What each study solves: pairs of a seed and a program."""
-    one = config.setting()
-    return {
-        "table": [
-            (seed, one._replace(batch=batch))
-            for seed in range(config.seeds)
-            for batch in range(config.batches)
-        ],
-        "batches": [(0, one._replace(batch=batch)) for batch in range(BATCHES)],
-        "loss_weight": [(0, one._replace(loss_weight=weight)) for weight in WEIGHTS],
-    }
-
-
 def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:
     """The configuration of a seed's dense network."""
-    dense, _ = neuron_runs.protocols(config.dataset, config.model, quick=config.quick)
     return {
         "version": neuron_runs.VERSION,
         "kind": "dense",
         "dataset": config.dataset,
         "model": config.model,
-        "protocol": recorded(dense),
+        "protocol": recorded(config.protocols()[0]),
         "seed": seed,
     }
 
 
-def solved_run(config: CriticalNeurons, seed: int, setting: Setting) -> dict[str, Any]:
+def solved_run(config: CriticalNeurons, run: Solving) -> dict[str, Any]:
     """The configuration of a solved program."""
-    _, tuning = neuron_runs.protocols(config.dataset, config.model, quick=config.quick)
     return {
-        **dense_run(config, seed),
+        **dense_run(config, run.seed),
         "kind": "solved",
-        **setting._asdict(),
+        **run.setting._asdict(),
         "time_limit": config.time_limit,
         "gap": config.gap,
-        "fine_tuning": recorded(tuning),
+        "fine_tuning": recorded(config.protocols()[1]),
     }
+
+
+def retrained_run(config: CriticalNeurons, run: Retraining) -> dict[str, Any]:
+    """The configuration of a sub-network that is trained again."""
+    target = config.protocols(run.target)[0]
+    return {
+        **solved_run(config, run.solved),
+        "kind": "retrained",
+        "target": run.target,
+        "target_protocol": recorded(target) | {"score_examples": target.score_examples},
+        "subnetwork": run.subnetwork,
+        "start": run.start,
+    }
+
+
+def record_of(config: CriticalNeurons, run: Run) -> dict[str, Any]:
+    """The configuration of any run."""
+    return retrained_run(config, run) if isinstance(run, Retraining) else solved_run(config, run)
 
 
 class Runner:
@@ -159,9 +207,10 @@ class Runner:
         self, config: CriticalNeurons, bench: Workbench, show: Callable[[str, int, int], None]
     ) -> None:
         self._config, self._bench, self._show = config, bench, show
-        self._tuning = neuron_runs.protocols(config.dataset, config.model, quick=config.quick)[1]
+        self._tuning = config.protocols()[1]
         self._tools = bench.tools_for(bench.model, self._tuning)
         self._dense: dict[int, Dense] = {}
+        self._targets = {config.dataset: bench}
 
     def dense(self, seed: int) -> Dense:
         """The trained network of a seed: kept, or trained now."""
@@ -171,11 +220,45 @@ class Runner:
             self._dense[seed] = obtain(self._bench, seed, run, path, self._show)
         return self._dense[seed]
 
-    def solve(self, seed: int, setting: Setting, path: Path) -> results.Record:
+    def do(self, run: Run, path: Path) -> results.Record:
+        """Does a run and records it."""
+        return self.retrain(run, path) if isinstance(run, Retraining) else self.solve(run, path)
+
+    def retrain(self, run: Retraining, path: Path) -> results.Record:
+        """Trains a sub-network of a solved program from the beginning, and records it."""
+        config = solved_run(self._config, run.solved)
+        solved = results.load(results.path_of(self._config.results, EXPERIMENT, config), config)
+        if solved is None:
+            raise ValueError("the record of the solved program is gone; the same command solves it")
+        scores = {
+            group: np.array(each)
+            for group, each in solved["metrics"]["certificate"]["scores"].items()
+        }
+        if run.target not in self._targets:
+            protocol = self._config.protocols(run.target)[0]
+            self._targets[run.target] = workbench(run.target, self._config.model, protocol)
+        title = f"{run.target}, seed {run.solved.seed}: {run.subnetwork} from a {run.start} start"
+        started = time.perf_counter()
+        found = neuron_retraining.retrain(
+            self._targets[run.target],
+            run,
+            scores,
+            lambda now: self._show(title, now.epoch, now.epochs),
+        )
+        return results.save(
+            path,
+            config=retrained_run(self._config, run),
+            metrics=found._asdict(),
+            history=[],
+            seconds={"training": time.perf_counter() - started},
+        )
+
+    def solve(self, run: Solving, path: Path) -> results.Record:
         """Solves a program, prunes by it and by its rivals, and records it."""
+        seed, setting = run
         title = f"seed {seed}, batch {setting.batch}, lambda {setting.loss_weight:g}"
         dense = self.dense(seed)
-        batch = neuron_runs.balanced_batch(self._bench, seed, setting)
+        batch = neuron_runs.draw(self._bench, seed, setting)
 
         def told(seconds: float, objective: float, bound: float) -> None:
             del seconds
@@ -189,6 +272,7 @@ class Runner:
             seed,
             gap=self._config.gap,
             time_limit=self._config.time_limit,
+            workers=self._config.workers,
             on_incumbent=told,
         )
         if found.solution.status == "interrupted":
@@ -211,7 +295,7 @@ class Runner:
             metrics["curve"] = neuron_runs.curve(self._bench, found, dense, draw)
         return results.save(
             path,
-            config=solved_run(self._config, seed, setting),
+            config=solved_run(self._config, run),
             metrics=metrics,
             history=[],
             seconds={"scoring": seconds},
@@ -222,23 +306,27 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
     """Does the runs that are not recorded yet.
 
     Returns:
-      The records of all programs, in the order of the studies.
+      The records of all runs, in the order of the studies, the programs first.
     """
-    wanted = dict.fromkeys(run for study in config.study for run in programs(config)[study])
-    configs = [solved_run(config, *run) for run in wanted]
+    asked = [run for runs in config.runs().values() for run in runs]
+    wanted = list(dict.fromkeys([*neuron_studies.solvings(asked), *asked]))
+    configs = [record_of(config, run) for run in wanted]
     paths = [results.path_of(config.results, EXPERIMENT, one) for one in configs]
-    found = [results.load(path, one, needs=NEEDS) for path, one in zip(paths, configs, strict=True)]
+    found = [
+        results.load(path, one, needs=NEEDS[one["kind"]])
+        for path, one in zip(paths, configs, strict=True)
+    ]
     missing = sum(record is None for record in found)
     if missing < len(found):
         console.print(f"{len(found) - missing} of {len(found)} runs are recorded already")
     if not missing:
         return [record for record in found if record is not None]
     shell.refuse_unwritable(config.results / EXPERIMENT)
-    dense, _ = neuron_runs.protocols(config.dataset, config.model, quick=config.quick)
-    bench = workbench(config.dataset, config.model, dense)
-    describe(bench.traced, initial(bench, 0))  # refuses what is no chain
+    bench = workbench(config.dataset, config.model, config.protocols()[0])
+    if config.mode != "decoupled":
+        describe(bench.traced, initial(bench, 0))  # refuses what is no chain
     with shell.progress(console) as bars:
-        overall = bars.add_task("programs", total=len(found), completed=len(found) - missing)
+        overall = bars.add_task("runs", total=len(found), completed=len(found) - missing)
         current = bars.add_task("", total=1)
         runner = Runner(
             config,
@@ -247,7 +335,7 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
         )
         for index, (run, path) in enumerate(zip(wanted, paths, strict=True)):
             if found[index] is None:
-                found[index] = runner.solve(*run, path)
+                found[index] = runner.do(run, path)
                 bars.advance(overall)
     return [record for record in found if record is not None]
 
@@ -260,7 +348,7 @@ def main(config: CriticalNeurons, console: Console | None = None) -> int:
     return shell.guarded(
         console,
         lambda: _experiment(config, console),
-        stopped="Every solved program is recorded; the same command goes on from there.",
+        stopped="Every finished run is recorded; the same command goes on from there.",
     )
 
 
@@ -268,18 +356,18 @@ def _experiment(config: CriticalNeurons, console: Console) -> int:
     started = time.perf_counter()
     check(config)
     records = execute(config, console)
-    asked = {k: v for k, v in asdict(config).items() if k not in ("results", "quick")}
-    shared = {"asked": asked, "run": solved_run(config, 0, config.setting())}
+    asked = {k: v for k, v in asdict(config).items() if k not in ("results", "quick", "workers")}
+    shared = {"asked": asked, "run": solved_run(config, Solving(0, config.setting()))}
     name = f"{config.dataset}-{config.model}-{results.config_hash(shared)[:6]}"
     console.print()
     files = neuron_report.write(
         records,
-        {study: programs(config)[study] for study in config.study},
+        {study: [record_of(config, run) for run in runs] for study, runs in config.runs().items()},
         folder=config.results / EXPERIMENT / name,
         title=f"{config.model} on {config.dataset}, mode {config.mode}",
         console=console,
     )
-    console.print(f"{len(records)} programs, {shell.seconds_since(started)}. Written:")
+    console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
     return 0

@@ -11,8 +11,7 @@ from experiments import filter_figures, report, results
 from experiments.filter_runs import BATCHES, OURS, Job, Selection
 from prunejax import filters
 from prunejax.files import write_atomically
-from prunejax.filter_pruning import KERNELS
-from prunejax.network import Plan
+from prunejax.network import KERNELS, Plan
 
 COLUMNS: dict[str, str] = {
     "drop": "Acc ↓",

@@ -1,23 +1,48 @@
-"""From solved programs to the table of rivals, the certificates, and figures."""
+"""From solved programs and sub-networks trained again to tables; figures beside them."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from rich.console import Console
 
-from experiments import report, results
-from experiments.neuron_runs import RIVALS, Setting
+from experiments import neuron_figures, report, results
+from experiments.neuron_figures import NAMES, SUBNETWORK_NAMES
+from experiments.neuron_runs import RIVALS
+from experiments.neuron_studies import STARTS, SUBNETWORKS, Study
+from prunejax.criteria.critical_neurons import keep_above
 from prunejax.files import write_atomically
 
-NAMES = {
-    "method": "method: lowest scores",
-    "random": "random",
-    "critical": "critical: highest scores",
-    "inactive": "inactive on the batch",
+PUBLISHED: dict[tuple[str, str], dict[str, str]] = {
+    ("mnist", "lenet_300_100"): {
+        "whole": "98.1",
+        "method": "95.9, fine-tuned 97.8, pruned 44.5",
+        "random": "83.6",
+        "critical": "44.5",
+    },
+    ("mnist", "lenet5"): {
+        "whole": "98.9",
+        "method": "98.7, fine-tuned 98.9, pruned 17.2",
+        "random": "56.9",
+        "critical": "38.6",
+    },
+    ("fashion_mnist", "lenet_300_100"): {
+        "whole": "87.7",
+        "method": "80, fine-tuned 88.1, pruned 68",
+        "random": "35.3",
+        "critical": "11.7",
+    },
+    ("fashion_mnist", "lenet5"): {
+        "whole": "89.7",
+        "method": "87.7, fine-tuned 89.8, pruned 17.8",
+        "random": "33",
+        "critical": "28.6",
+    },
 }
+"""ElAraby et al. (2023), Table 1, from memory: approximate."""
 
 
 def rows(records: Sequence[results.Record]) -> pl.DataFrame:
@@ -25,16 +50,17 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {
-                "seed": record["config"]["seed"],
-                "batch": record["config"]["batch"],
+                **{name: record["config"][name] for name in ("seed", "batch", "mode")},
+                "balanced": "as many of each class" if record["config"]["balanced"] else "any",
                 "loss_weight": float(record["config"]["loss_weight"]),
                 "rival": name,
                 "reference": 100 * record["metrics"]["reference"],
                 **{key: 100 * value for key, value in record["metrics"]["rivals"][name].items()},
-                "status": record["metrics"]["certificate"]["status"],
-                "gap": record["metrics"]["certificate"]["gap"],
-                "violation": record["metrics"]["certificate"]["violation"],
-                "seconds": sum(record["metrics"]["certificate"]["seconds"].values()),
+                **{
+                    key: record["metrics"]["certificate"][key]
+                    for key in ("status", "gap", "violation")
+                },
+                "seconds": record["seconds"]["scoring"],
             }
             for record in records
             for name in RIVALS
@@ -42,9 +68,24 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
     )
 
 
+def retrained_rows(records: Sequence[results.Record]) -> pl.DataFrame:
+    """One row a sub-network: accuracy and shares in %."""
+    return pl.DataFrame(
+        [
+            {
+                **{name: record["config"][name] for name in ("seed", "target", "subnetwork")},
+                "start": record["config"]["start"],
+                **{key: 100 * value for key, value in record["metrics"].items()},
+                "seconds": record["seconds"]["training"],
+            }
+            for record in records
+        ]
+    )
+
+
 def write(
     records: Sequence[results.Record],
-    studies: Mapping[str, Sequence[tuple[int, Setting]]],
+    studies: Mapping[Study, Sequence[Mapping[str, Any]]],
     *,
     folder: Path,
     title: str,
@@ -53,8 +94,8 @@ def write(
     """Prints a table of each study, and writes tables (CSV, Markdown) and figures.
 
     Args:
-      records: of all programs.
-      studies: study -> the seeds and programs it asked for.
+      records: of all runs.
+      studies: study -> the configurations of its runs.
       folder: where to.
       title: of tables and figures.
       console: where to print.
@@ -64,20 +105,21 @@ def write(
     """
     text, files = [f"# {title}\n"], []
     console.print(f"[bold]{title}[/]: test accuracy and shares in %, mean±standard deviation")
-    for study, wanted in studies.items():
-        keys = set(wanted)
-        part = [record for record in records if _key(record) in keys]
-        frame = rows(part)
-        header, body = TABLES[study](frame)
-        reference = frame["reference"].unique()
-        caption = f"{ABOUT[study]} Whole network: {_spread(reference)} %. {_certified(frame)}"
+    by_name = {results.config_hash(record["config"]): record for record in records}
+    for study, configs in studies.items():
+        part = [by_name[results.config_hash(config)] for config in configs]
+        frame, caption, header, body = TABLES[study](part)
         report.print_table(console, caption, header, body)
         text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
         files.append(folder / f"{study}.csv")
         write_atomically(files[-1], frame.write_csv().encode())
-    first = next((record for record in records if "curve" in record["metrics"]), records[0])
-    for name, draw in FIGURES.items():
-        if draw(first, records, folder / f"{name}.png", title):
+        if study in neuron_figures.OF_STUDY:
+            files.append(folder / f"{study}.png")
+            neuron_figures.OF_STUDY[study](frame, files[-1], title)
+    solved = [record for record in records if record["config"]["kind"] == "solved"]
+    first = next((record for record in solved if "curve" in record["metrics"]), solved[0])
+    for name, draw in neuron_figures.OF_PROGRAM.items():
+        if draw(first, folder / f"{name}.png", title):
             files.append(folder / f"{name}.png")
     config = first["config"]
     versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
@@ -92,138 +134,167 @@ def write(
     return files
 
 
-def _key(record: results.Record) -> tuple[int, Setting]:
-    config = record["config"]
-    return config["seed"], Setting(*(config[name] for name in Setting._fields))
+class Table(NamedTuple):
+    """A study's table.
+
+    Attributes:
+      frame: all numbers.
+      caption: what the table shows.
+      header: its columns.
+      body: its rows.
+    """
+
+    frame: pl.DataFrame
+    caption: str
+    header: list[str]
+    body: list[list[str]]
 
 
-def _rivals(frame: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+def _rivals(records: Sequence[results.Record]) -> Table:
+    frame, config = rows(records), records[0]["config"]
+    published = PUBLISHED.get((config["dataset"], config["model"]), {})
     header = ["pruned", "accuracy", "fine-tuned", "neurons", "parameters"]
     body = []
     for name in RIVALS:
         part = frame.filter(pl.col("rival") == name)
         columns = ("accuracy", "fine_tuned", "neurons", "parameters")
         body.append([NAMES[name], *(_spread(part[column]) for column in columns)])
-    return header, body
+        if published:
+            body[-1].append(published.get(name, "-"))
+    caption = "Rivals: what is pruned, as many neurons of each layer but for the last row."
+    if published:
+        header.append("published")
+        caption += f" Published, approximately: whole network {published['whole']} %."
+    return Table(frame, f"{caption} {_whole(frame)} {_certified(frame)}", header, body)
 
 
-def _weights(frame: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
-    header = ["lambda", "neurons", "accuracy", "fine-tuned", "random", "critical"]
-    body = []
-    for weight in frame["loss_weight"].unique().sort():
-        part = {
-            name: frame.filter((pl.col("loss_weight") == weight) & (pl.col("rival") == name))
-            for name in RIVALS
-        }
-        ours = part["method"]
-        body.append(
-            [
-                f"{weight:g}",
-                *(_spread(ours[column]) for column in ("neurons", "accuracy", "fine_tuned")),
-                *(_spread(part[name]["accuracy"]) for name in ("random", "critical")),
-            ]
+def _batches(records: Sequence[results.Record]) -> Table:
+    frame, caption, header, body = _rivals(records)
+    caption = (
+        f"{len(records)} batches of one network. {_whole(frame)} Of the neurons that either of two "
+        f"batches prunes, {100 * _agreement(records):.1f} % are pruned by both (mean over pairs). "
+        f"{_certified(frame)}"
+    )
+    return Table(frame, caption, header, body)
+
+
+def _agreement(records: Sequence[results.Record]) -> float:
+    """The mean over pairs of programs of |both prune| / |either prunes|."""
+    pruned = []
+    for record in records:
+        scores = record["metrics"]["certificate"]["scores"]
+        kept = keep_above(
+            {group: np.array(each) for group, each in scores.items()}, record["config"]["threshold"]
         )
-    return header, body
+        pruned.append(~np.concatenate(list(kept.values())))
+    shares = [
+        (one & other).sum() / max((one | other).sum(), 1)
+        for one, other in itertools.combinations(pruned, 2)
+    ]
+    return float(np.mean(shares)) if shares else 1.0
 
 
-def _spread(values: pl.Series) -> str:
+def _by(column: str, label: str, about: str) -> Callable[[Sequence[results.Record]], Table]:
+    """A table with a row for each value of a setting."""
+
+    def table(records: Sequence[results.Record]) -> Table:
+        frame = rows(records)
+        header = [label, "neurons", "accuracy", "fine-tuned", "random", "critical", "seconds"]
+        body = []
+        for value in frame[column].unique(maintain_order=True):
+            part = {
+                name: frame.filter((pl.col(column) == value) & (pl.col("rival") == name))
+                for name in RIVALS
+            }
+            ours = part["method"]
+            body.append(
+                [
+                    value if isinstance(value, str) else f"{value:g}",
+                    *(_spread(ours[one]) for one in ("neurons", "accuracy", "fine_tuned")),
+                    *(_spread(part[name]["accuracy"]) for name in ("random", "critical")),
+                    _spread(ours["seconds"]),
+                ]
+            )
+        return Table(frame, f"{about} {_whole(frame)} {_certified(frame)}", header, body)
+
+    return table
+
+
+def _transfer(records: Sequence[results.Record]) -> Table:
+    frame, config = retrained_rows(records), records[0]["config"]
+    header = ["trained from the beginning", "accuracy", "against whole", "neurons", "parameters"]
+    body = [
+        [SUBNETWORK_NAMES[name], *_against(frame.filter(pl.col("start") == "new"), name)]
+        for name in SUBNETWORKS
+    ]
+    caption = (
+        f"Transfer: neurons chosen on {config['dataset']}, trained on {config['target']} from "
+        f"other initial weights, {config['target_protocol']['epochs']} epochs; as many neurons of "
+        "each layer, or as many weights."
+    )
+    return Table(frame, caption, header, body)
+
+
+def _initialisation(records: Sequence[results.Record]) -> Table:
+    frame, config = retrained_rows(records), records[0]["config"]
+    header = ["network", "initial weights", "accuracy", "against whole", "neurons", "parameters"]
+    words = {"new": "others", "same": "its own"}
+    body = [
+        [
+            SUBNETWORK_NAMES[name],
+            words[start],
+            *_against(frame.filter(pl.col("start") == start), name),
+        ]
+        for name in SUBNETWORKS[:3]
+        for start in STARTS
+    ]
+    caption = (
+        f"Initialisation: sub-networks trained on {config['target']} from the beginning, "
+        f"{config['target_protocol']['epochs']} epochs."
+    )
+    return Table(frame, caption, header, body)
+
+
+def _against(frame: pl.DataFrame, name: str) -> list[str]:
+    """Accuracy, its difference to the whole network of the same seed, and shares."""
+    part = frame.filter(pl.col("subnetwork") == name).sort("seed")
+    whole = frame.filter(pl.col("subnetwork") == "whole").sort("seed")
+    return [
+        _spread(part["accuracy"]),
+        _spread(part["accuracy"] - whole["accuracy"], sign=True),
+        *(_spread(part[column]) for column in ("neurons", "parameters")),
+    ]
+
+
+def _spread(values: pl.Series, *, sign: bool = False) -> str:
     numbers = values.to_numpy()
+    plus = "+" if sign else ""
     if len(numbers) == 1:
-        return f"{numbers[0]:.2f}"
-    return f"{numbers.mean():.1f}±{numbers.std(ddof=1):.1f}"
+        return f"{numbers[0]:{plus}.2f}"
+    return f"{numbers.mean():{plus}.1f}±{numbers.std(ddof=1):.1f}"
+
+
+def _whole(frame: pl.DataFrame) -> str:
+    return f"Whole network: {_spread(frame.unique('seed')['reference'])} %."
 
 
 def _certified(frame: pl.DataFrame) -> str:
     one = frame.filter(pl.col("rival") == RIVALS[0])
-    statuses = ", ".join(f"{count} {word}" for word, count in one["status"].value_counts().rows())
+    statuses = ", ".join(
+        f"{count} {word}" for word, count in one["status"].value_counts().sort("status").rows()
+    )
     return (
         f"Programs: {statuses}, largest gap {one['gap'].max():.2g}, largest violation "
         f"{one['violation'].max():.2g}, {one['seconds'].median():.2f} s each (median)."
     )
 
 
-def _scores(first: results.Record, _: Any, path: Path, title: str) -> bool:
-    """Draws each layer's scores in falling order."""
-    drawn, (axes,) = report.canvas(1)
-    for group, scores in first["metrics"]["certificate"]["scores"].items():
-        ordered = np.sort(np.array(scores))[::-1]
-        axes.plot(np.linspace(0, 1, len(ordered)), ordered, label=f"{group} ({len(ordered)})")
-    axes.axhline(first["config"]["threshold"], color="black", linestyle="--", label="threshold")
-    axes.set_xlabel("neurons of the layer, best first (fraction)")
-    axes.set_ylabel("score")
-    axes.legend(fontsize="small")
-    report.save_figure(drawn, path, title)
-    return True
-
-
-def _curve(first: results.Record, _: Any, path: Path, title: str) -> bool:
-    """Draws accuracy against the pruned share of each layer."""
-    curve = first["metrics"].get("curve")
-    if curve is None:
-        return False
-    drawn, (axes,) = report.canvas(1)
-    for name in ("method", "random", "critical"):
-        axes.plot(curve["share"], 100 * np.array(curve[name]), marker="o", label=NAMES[name])
-    axes.set_xlabel("share of each layer's neurons pruned")
-    axes.set_ylabel("test accuracy, not fine-tuned (%)")
-    axes.legend()
-    report.save_figure(drawn, path, title)
-    return True
-
-
-def _trajectory(first: results.Record, _: Any, path: Path, title: str) -> bool:
-    """Draws incumbent and bound over time."""
-    moved = np.array(
-        [
-            [np.nan if value is None else value for value in row]
-            for row in first["metrics"]["certificate"]["trajectory"]
-        ]
-    )
-    drawn, (axes,) = report.canvas(1)
-    for column, label in ((1, "objective"), (2, "bound")):
-        axes.step(moved[:, 0], moved[:, column], where="post", label=label)
-    axes.set_xlabel("seconds")
-    axes.set_ylabel("objective")
-    finite = moved[:, 1][np.isfinite(moved[:, 1])]
-    if len(finite):
-        spread = max(float(np.ptp(finite)), 0.1)
-        axes.set_ylim(finite.min() - 2 * spread, finite.max() + 0.2 * spread)
-    axes.legend()
-    report.save_figure(drawn, path, title)
-    return True
-
-
-def _sweep(_: Any, records: Sequence[results.Record], path: Path, title: str) -> bool:
-    """Draws what is pruned, and accuracy, against lambda; where several were solved."""
-    frame = rows(records).filter((pl.col("seed") == 0) & (pl.col("batch") == 0))
-    frame = frame.sort("loss_weight")
-    if frame["loss_weight"].n_unique() < 2:
-        return False
-    drawn, (left, right) = report.canvas(2)
-    ours = frame.filter(pl.col("rival") == "method")
-    left.plot(ours["loss_weight"].to_numpy(), ours["neurons"].to_numpy(), marker="o")
-    left.set_ylabel("neurons pruned (%)")
-    for name in RIVALS[:3]:
-        part = frame.filter(pl.col("rival") == name)
-        right.plot(
-            part["loss_weight"].to_numpy(),
-            part["accuracy"].to_numpy(),
-            marker="o",
-            label=NAMES[name],
-        )
-    right.set_ylabel("test accuracy, not fine-tuned (%)")
-    right.legend(fontsize="small")
-    for axes in (left, right):
-        axes.set_xlabel("lambda")
-    report.save_figure(drawn, path, title)
-    return True
-
-
-TABLES = {"table": _rivals, "batches": _rivals, "loss_weight": _weights}
-ABOUT = {
-    "table": "Rivals: what is pruned, as many neurons of each layer but for the last row.",
-    "batches": "Batches: one network, 25 batches.",
-    "loss_weight": "Lambda: the loss's weight in the program.",
+TABLES: dict[Study, Callable[[Sequence[results.Record]], Table]] = {
+    "table": _rivals,
+    "batch-robustness": _batches,
+    "lambda": _by("loss_weight", "lambda", "Lambda: the loss's weight in the program."),
+    "per-class": _by("mode", "mode", "One program of all classes, or one a class and the mean."),
+    "balance": _by("balanced", "images of a batch", "Balanced batches, or as many of any class."),
+    "transfer": _transfer,
+    "initialisation": _initialisation,
 }
-FIGURES = {"scores": _scores, "curve": _curve, "trajectory": _trajectory, "lambda": _sweep}
-"""Name of a file -> a figure; False where there is nothing to draw."""

@@ -1,11 +1,11 @@
 """Runs of critical neurons: solve the program on a batch, prune by its scores and by rivals."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.dense import Dense, keys
@@ -13,17 +13,21 @@ from experiments.protocol import Protocol, protocol_for
 from experiments.workbench import Tools, Workbench
 from prunejax import masks, training
 from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
+from prunejax.criteria.decoupling import representations
 from prunejax.network import Plan
 
-VERSION = 1
+VERSION = 2
 """Part of every run's configuration; raised when what a run does changes."""
 
 RIVALS = ("method", "random", "critical", "inactive")
 """What is pruned: the neurons of low score; as many of each layer at random; as many of the highest
 scores; those that are 0 on the whole batch."""
 
-THRESHOLDS = {"lenet5": 0.2}
-"""The paper's thresholds on scores; 0.1 for all other networks."""
+THRESHOLDS = {"mlp": 0.1, "lenet_300_100": 0.1, "mlp_1000x3": 0.1, "lenet5": 0.2}
+"""The paper's thresholds on scores; 0.3 for all other networks."""
+
+EXAMPLES = 1000
+"""To how many training images probes are fitted."""
 
 FINE_TUNING: dict[str, dict[str, Any]] = {"digits": {"epochs": 5}, "mnist": {"epochs": 2}}
 """How long pruned networks are trained on; two epochs unless told."""
@@ -32,9 +36,9 @@ SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(10))
 """The pruned shares of the curve."""
 
 
-def protocols(dataset: str, model: str, *, quick: bool) -> tuple[Protocol, Protocol]:
+def protocols(dataset: str, model: str, *, quick: bool, **given: Any) -> tuple[Protocol, Protocol]:
     """The protocols of training and of fine-tuning."""
-    dense = protocol_for(dataset, model, quick=quick)
+    dense = protocol_for(dataset, model, quick=quick, **given)
     tuning = {"learning_rate": 0.01, "epochs": 2, **FINE_TUNING.get(dataset, {})}
     return dense, replace(dense, **(tuning | ({"epochs": 1} if quick else {})))
 
@@ -47,14 +51,16 @@ class Setting(NamedTuple):
       per_class: images of each class.
       loss_weight: lambda.
       mode: see ``solvers.critical_neurons.solve``.
-      threshold: on the scores.
+      threshold: on the scores, or "mean".
+      balanced: whether a batch has as many images of each class; otherwise as many in all.
     """
 
     batch: int
     per_class: int
     loss_weight: float
     mode: str
-    threshold: float
+    threshold: float | str
+    balanced: bool = True
 
 
 class Pruned(NamedTuple):
@@ -73,8 +79,8 @@ class Pruned(NamedTuple):
     parameters: float
 
 
-def balanced_batch(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, np.ndarray]:
-    """So many training images of each class.
+def draw(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, np.ndarray]:
+    """A batch of training images: so many of each class, or as many of any.
 
     Raises:
       ValueError: a class has too few.
@@ -82,14 +88,25 @@ def balanced_batch(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, 
     key = jax.random.fold_in(keys(seed).images, setting.batch)
     labels = np.asarray(bench.train.labels)
     order = np.asarray(jax.random.permutation(key, len(labels)))
+    classes = np.unique(labels)
+    if not setting.balanced:
+        indices = np.sort(order[: setting.per_class * len(classes)])
+        return bench.prepare(bench.train.images[indices]), labels[indices]
     chosen = []
-    for label in np.unique(labels):
+    for label in classes:
         of_class = order[labels[order] == label][: setting.per_class]
         if len(of_class) < setting.per_class:
             raise ValueError(f"class {label} has {len(of_class)} images, not {setting.per_class}")
         chosen.append(of_class)
     indices = np.sort(np.concatenate(chosen))
     return bench.prepare(bench.train.images[indices]), labels[indices]
+
+
+def sample(bench: Workbench, seed: int, count: int) -> tuple[Any, np.ndarray]:
+    """So many training images of any class, or all there are."""
+    order = jax.random.permutation(keys(seed).images, len(bench.train.labels))[:count]
+    indices = np.sort(np.asarray(order))
+    return bench.prepare(bench.train.images[indices]), np.asarray(bench.train.labels)[indices]
 
 
 def score(
@@ -100,16 +117,41 @@ def score(
     seed: int,
     **settings: Any,
 ) -> CriticalNeurons:
-    """Solves the program; see ``prunejax.criteria.critical_neurons``."""
+    """Solves the program; see ``prunejax.criteria.critical_neurons``.
+
+    In mode "decoupled" probes are fitted to ``EXAMPLES`` training images.
+    """
+    examples = sample(bench, seed, EXAMPLES) if setting.mode == "decoupled" else None
     return critical_neurons(
         bench.traced,
         dense.variables,
         *batch,
         loss_weight=setting.loss_weight,
         mode=setting.mode,  # pyright: ignore[reportArgumentType]
+        examples=examples,
         seed=seed,
         **settings,
     )
+
+
+def best_of_each(
+    kept: Mapping[str, np.ndarray], worth: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """As many neurons of each group as another selection keeps, those of the highest worth."""
+    chosen = {}
+    for group, stays in kept.items():
+        order = np.argsort(-np.asarray(worth[group]), kind="stable")
+        chosen[group] = np.zeros(len(stays), bool)
+        chosen[group][order[: int(stays.sum())]] = True
+    return chosen
+
+
+def at_random(kept: Mapping[str, np.ndarray], key: Any) -> dict[str, np.ndarray]:
+    """A random number for each neuron."""
+    return {
+        group: np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (len(stays),)))
+        for index, (group, stays) in enumerate(kept.items())
+    }
 
 
 def rival(
@@ -121,39 +163,18 @@ def rival(
         return kept
     if name == "inactive":
         return _active(found, batch, dense)
-    chosen = {}
-    for index, (group, stays) in enumerate(kept.items()):
-        if name == "random":
-            worth = jax.random.uniform(jax.random.fold_in(key, index), (len(stays),))
-        else:
-            worth = -found.scores[group]
-        order = np.argsort(-np.asarray(worth), kind="stable")
-        chosen[group] = np.zeros(len(stays), bool)
-        chosen[group][order[: int(stays.sum())]] = True
-    return chosen
+    if name == "random":
+        return best_of_each(kept, at_random(kept, key))
+    return best_of_each(kept, {group: -scores for group, scores in found.scores.items()})
 
 
 def _active(found: CriticalNeurons, batch: Any, dense: Dense) -> dict[str, np.ndarray]:
     """The neurons that are not 0 on every image; one at least stays in every layer."""
-    network = found.network
-    behind = {}
-    for group in found.scores:
-        layer = network.groups[group].layers[0]
-        reached = [layer]
-        for name, other in network.layers.items():
-            if other.inputs == (reached[-1],):
-                reached.append(name)
-                if other.kind == "activation":
-                    break
-        behind[group] = reached[-1]
-    outputs = network.record(
-        dense.variables, jnp.asarray(batch), list(dict.fromkeys(behind.values()))
-    )
+    # no mean of what a ReLU puts out is 0 unless all of it is
+    outputs = representations(found.network, dense.variables, batch, positions=1)
     kept = {}
-    for group, layer in behind.items():
-        place = network.place(group, layer)
-        values = np.moveaxis(np.asarray(outputs[layer]), place.axis, -1)[..., place.indices]
-        kept[group] = (values != 0).any(axis=tuple(range(values.ndim - 1)))
+    for group in found.scores:
+        kept[group] = (outputs[group] != 0).any(axis=(0, 1))
         if not kept[group].any():
             kept[group][0] = True
     return kept
@@ -193,24 +214,20 @@ def curve(
 ) -> dict[str, list[float]]:
     """Test accuracy, not fine-tuned, as a share of each layer goes in one of three orders."""
     stats = dense.variables.get("batch_stats", {})
-    drawn = {
-        group: np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (len(scores),)))
-        for index, (group, scores) in enumerate(found.scores.items())
-    }
     orders = {
         "method": found.scores,
-        "random": drawn,
+        "random": at_random(found.scores, key),
         "critical": {group: -scores for group, scores in found.scores.items()},
     }
     result: dict[str, list[float]] = {"share": list(SHARES)}
     for name, worth in orders.items():
         result[name] = []
         for share in SHARES:
-            keep = {}
-            for group, values in worth.items():
-                count = max(1, len(values) - round(share * len(values)))
-                keep[group] = np.zeros(len(values), bool)
-                keep[group][np.argsort(-values, kind="stable")[:count]] = True
+            counts = {
+                group: np.arange(len(values)) < max(1, len(values) - round(share * len(values)))
+                for group, values in worth.items()
+            }
+            keep = best_of_each(counts, worth)
             made = found.network.plan(keep).masks(dense.variables["params"])
             params = masks.apply(dense.variables["params"], made)
             tested = training.evaluate(bench.tools.eval_step, params, stats, bench.test)
@@ -218,7 +235,7 @@ def curve(
     return result
 
 
-def certificate(found: CriticalNeurons, threshold: float) -> dict[str, Any]:
+def certificate(found: CriticalNeurons, threshold: float | str) -> dict[str, Any]:
     """What the solver says of its answer, as plain data."""
     solution = found.solution
     return {

@@ -52,9 +52,9 @@ def solve(
         time_limit: seconds, or None; at a limit, and on Ctrl-C, the best solution so far is
             returned, the whole network at worst.
         gap: the relative gap between objective and bound that counts as solved.
-        memory_mb: a limit for the solver, or None.
+        memory_mb: a limit for the solver, or None; HiGHS has none for mixed-integer programs.
         seed: for what the solver draws.
-        max_prune: the largest share of a layer's neurons that may be pruned, or None.
+        max_prune: for "exact": the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
         backend: the solver, "scip" or "highs".
         on_incumbent: told (seconds, objective, bound) as they move.
@@ -63,11 +63,13 @@ def solve(
         The solution.
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument out of range, or that means nothing to the mode.
         ImportError: the solver is not installed.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if max_prune is not None and mode != "exact":
+        raise ValueError(f"max_prune is for mode 'exact', whose scores are masks, not {mode!r}")
     settings = Settings(
         time_limit=time_limit,
         gap=gap,

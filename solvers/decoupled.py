@@ -11,7 +11,7 @@ larger ``loss_weight``, some 20 to 50 for 100 samples.
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,15 +47,46 @@ class Decoupled(NamedTuple):
     seconds: tuple[float, float]
 
 
-class _Layer(NamedTuple):
+class Representation(NamedTuple):
+    """A layer on a batch.
+
+    Attributes:
+        name: of the layer.
+        activations: behind its ReLU, [batch, positions, neurons].
+        size: N_l.
+        probe: reads the layer.
+    """
+
+    name: str
+    activations: np.ndarray
+    size: int
+    probe: Probe
+
+
+class Pruned(Protocol):
+    """A network and a batch."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """[batch]."""
+        ...
+
+    @property
+    def loss_weight(self) -> float:
+        """Lambda."""
+        ...
+
+    def loss(self, kept: np.ndarray | None = None) -> float:
+        """The mean cross-entropy, nats, with some of all layers' neurons masked."""
+        ...
+
+
+class _Task(NamedTuple):
     """The arguments of ``decouple``."""
 
-    activations: np.ndarray
+    layer: Representation
     labels: np.ndarray
-    probe: Probe
-    size: int
     loss_weight: float
-    name: str
 
 
 def decouple(
@@ -107,6 +138,7 @@ def decouple(
         settings.solver(),
         gap=settings.gap,
         time_limit=settings.time_limit,
+        memory_mb=settings.memory_mb,
         seed=settings.seed,
         on_progress=lambda progress, _: settings.tell(*progress),
     )
@@ -159,19 +191,47 @@ def solve(
     if len(probes) != len(gates):
         raise ValueError(f"there must be {len(gates)} probes, one a layer, got {len(probes)}")
     layers = [
-        _Layer(values, labels, probe, gate.size, problem.loss_weight, gate.name)
+        Representation(gate.name, values, gate.size, probe)
         for values, probe, gate in zip(
             representations(problem, problem.inputs), probes, gates, strict=True
         )
     ]
-    built = time.perf_counter()
-    found = independent.solve_each(_solve_layer, layers, settings)
-    solved = time.perf_counter()
-    objective, bound = sum(each.objective for each in found), sum(each.bound for each in found)
-    settings.tell(solved - started, objective, bound)
+    return solve_layers(layers, problem, settings, time.perf_counter() - started)
+
+
+def solve_layers(
+    layers: Sequence[Representation], problem: Pruned, settings: Settings, prepared: float = 0.0
+) -> Solution:
+    """Scores every layer by a program of its own, whatever the network around it.
+
+    ``settings.on_incumbent`` is told the sums over the layers that are solved, as they are.
+
+    Args:
+        layers: with what they put out and what reads it.
+        problem: what they are layers of.
+        settings: limits, which the layers share, the solver, and how many processes.
+        prepared: the seconds it took to make the layers.
+
+    Returns:
+        The solution. Objective and bound are sums over the layers, the loss is the probes' mean.
+
+    Raises:
+        ValueError: a probe does not fit its layer.
+    """
+    started = time.perf_counter()
+    labels = np.asarray(problem.labels)
+    tasks = [_Task(layer, labels, problem.loss_weight) for layer in layers]
+    found = independent.solve_each(
+        _solve_layer,
+        tasks,
+        settings,
+        lambda solved: settings.tell(time.perf_counter() - started, *_sums(solved)),
+    )
+    objective, bound = _sums(found)
+    seconds = time.perf_counter() - started
     scores = [each.scores for each in found]
     return Solution(
-        layers=tuple(gate.name for gate in gates),
+        layers=tuple(layer.name for layer in layers),
         scores=tuple(scores),
         status=independent.worst_status(found),
         objective=objective,
@@ -180,22 +240,27 @@ def solve(
         loss=float(np.mean([each.loss for each in found])),
         problem=problem,
         violation=max(float(np.maximum(-each, each - 1).max()) for each in scores),
-        seconds={"probes": built - started, "solve": solved - built},
+        seconds={"probes": prepared, "solve": seconds},
         rows=sum(each.rows for each in found),
         columns=sum(each.columns for each in found),
         binaries=0,
         open=0,
-        trajectory=((solved - started, objective, bound),),
+        trajectory=((seconds, objective, bound),),
     )
 
 
-def _solve_layer(layer: _Layer, settings: Settings) -> Decoupled:
+def _sums(solved: Sequence[Decoupled]) -> tuple[float, float]:
+    return sum(each.objective for each in solved), sum(each.bound for each in solved)
+
+
+def _solve_layer(task: _Task, settings: Settings) -> Decoupled:
+    layer = task.layer
     return decouple(
         layer.activations,
-        layer.labels,
+        task.labels,
         layer.probe,
         layer.size,
-        layer.loss_weight,
+        task.loss_weight,
         settings,
         layer.name,
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, Protocol, TypeVar
 
 from solvers.settings import Settings
@@ -26,7 +26,10 @@ WORST_FIRST = ("interrupted", "memory limit", "time limit", "precision limit", "
 
 
 def solve_each(
-    solve: Callable[[Task, Settings], Result], tasks: Sequence[Task], settings: Settings
+    solve: Callable[[Task, Settings], Result],
+    tasks: Sequence[Task],
+    settings: Settings,
+    on_solved: Callable[[Sequence[Result]], None] | None = None,
 ) -> list[Result]:
     """Solves programs that know nothing of each other.
 
@@ -38,6 +41,7 @@ def solve_each(
         solve: solves one; a function of a module.
         tasks: the programs.
         settings: of all; each gets its share of the time.
+        on_solved: told the answers so far, whenever there is one more.
 
     Returns:
         The answers, in the same order.
@@ -56,11 +60,17 @@ def solve_each(
         for task in tasks:
             stopped = any(result.status == "interrupted" for result in results)
             results.append(solve(task, at_once if stopped else alone))
+            if on_solved is not None:
+                on_solved(results)
         return results
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures: list[Any] = [pool.submit(solve, task, alone) for task in tasks]
         try:
-            wait(futures)
+            solved: list[Result] = []
+            for future in as_completed(futures):
+                solved.append(future.result())
+                if on_solved is not None:
+                    on_solved(solved)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             return [

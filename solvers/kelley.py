@@ -16,6 +16,10 @@ BATCH = 300
 """How many lazy rows are added at once, the most violated first."""
 
 
+ENTRY = 16
+"""Bytes of a row's entry: its column and its coefficient."""
+
+
 class Progress(NamedTuple):
     """An incumbent.
 
@@ -37,8 +41,8 @@ class Found(NamedTuple):
         columns: of the best solution.
         objective: its value.
         bound: on the objective, from below.
-        status: "optimal", "time limit", "interrupted", or "precision limit" where the gap asked for
-            is finer than the solver's own accuracy.
+        status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" where
+            the gap asked for is finer than the solver's own accuracy.
         rounds: linear programs solved.
         rows: how many rows the last one had.
         trajectory: each time the objective or the bound moved.
@@ -147,6 +151,7 @@ def minimise(
     *,
     gap: float,
     time_limit: float | None,
+    memory_mb: float | None,
     seed: int,
     on_progress: Callable[[Progress, np.ndarray], None] | None = None,
 ) -> Found:
@@ -163,6 +168,8 @@ def minimise(
         backend: a module with ``LinearProgram`` and ``solve_mip``.
         gap: the relative gap to reach.
         time_limit: seconds, or None.
+        memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
+            or None.
         seed: for mixed-integer programs.
         on_progress: told of each move, with the columns of the best solution.
 
@@ -178,9 +185,13 @@ def minimise(
                 if time_limit is not None and state.seconds() >= time_limit:
                     status = "time limit"
                     break
+                if memory_mb is not None and state.megabytes() >= memory_mb:
+                    status = "memory limit"
+                    break
                 left = None if time_limit is None else time_limit - state.seconds()
-                if state.round(binaries, left, seed, gap):
-                    status = "precision limit"
+                ended = state.round(binaries, left, memory_mb, seed, gap)
+                if ended:
+                    status = ended
                     break
     except KeyboardInterrupt:
         status = "interrupted"
@@ -220,13 +231,28 @@ class _State:
     def seconds(self) -> float:
         return time.perf_counter() - self._started
 
+    def megabytes(self) -> float:
+        """What the matrices and rows take, and as much again with the solver."""
+        held = self._reduced.lazy[0].nbytes + sum(
+            vector.matrix.nbytes for vector in self._reduced.logits
+        )
+        return (held + 2 * ENTRY * sum(len(row.indices) for row in self._rows)) / 1e6
+
     def closed(self, gap: float, binaries: bool) -> bool:
         value = self._value if binaries or not self._reduced.columns.binary else self._relaxed
         return bool(np.isfinite(value)) and value - self._bound <= gap * max(1.0, abs(value))
 
-    def round(self, binaries: bool, left: float | None, seed: int, gap: float) -> bool:
-        """Solves once, and adds what the solution violates; whether that changed nothing."""
+    def round(
+        self,
+        binaries: bool,
+        left: float | None,
+        memory_mb: float | None,
+        seed: int,
+        gap: float,
+    ) -> str:
+        """Solves once, and adds what the solution violates; why no further round helps, or ""."""
         self._rounds += 1
+        ended = ""
         if binaries:
             result = self._backend.solve_mip(
                 self._costs,
@@ -235,12 +261,15 @@ class _State:
                 self._reduced.columns.binary,
                 self._rows,
                 time_limit=left,
+                memory_mb=memory_mb,
                 gap=gap / 4,
                 seed=seed,
                 start=None,
             )
+            if result.status == "memlimit":
+                ended = "memory limit"
             if result.values is None:
-                return result.status != "timelimit"
+                return "" if result.status == "timelimit" else ended or "precision limit"
             columns, bound = result.values[: self._width], result.bound
         else:
             solved = self._program.solve()
@@ -253,7 +282,7 @@ class _State:
         self._bound, self._last = max(self._bound, bound), columns
         self._add(violated)
         self._consider(columns)
-        return stuck
+        return "precision limit" if stuck else ended
 
     def _violated(self, columns: np.ndarray) -> list[Row]:
         matrix, bound = self._reduced.lazy

@@ -38,6 +38,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         settings.solver(),
         gap=settings.gap,
         time_limit=settings.time_limit,
+        memory_mb=settings.memory_mb,
         seed=settings.seed,
         on_progress=lambda progress, _: settings.tell(*progress),
     )

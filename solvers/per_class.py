@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,11 +29,14 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         dataclasses.replace(problem, inputs=inputs[labels == label], labels=labels[labels == label])
         for label in np.unique(labels)
     ]
-    found = independent.solve_each(_solve_class, classes, settings)
-    objective = float(np.mean([each.objective for each in found]))
-    bound = float(np.mean([each.bound for each in found]))
+    found = independent.solve_each(
+        _solve_class,
+        classes,
+        settings,
+        lambda solved: settings.tell(time.perf_counter() - started, *_means(solved)),
+    )
+    objective, bound = _means(found)
     seconds = time.perf_counter() - started
-    settings.tell(seconds, objective, bound)
     return Solution(
         layers=found[0].layers,
         scores=tuple(
@@ -56,6 +60,11 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         open=sum(each.open for each in found),
         trajectory=((seconds, objective, bound),),
     )
+
+
+def _means(solved: Sequence[Solution]) -> tuple[float, float]:
+    objectives, bounds = zip(*((each.objective, each.bound) for each in solved), strict=True)
+    return float(np.mean(objectives)), float(np.mean(bounds))
 
 
 def _solve_class(problem: Problem, settings: Settings) -> Solution:

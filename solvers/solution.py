@@ -84,8 +84,7 @@ class Solution:
         Raises:
             ValueError: another word.
         """
-        if isinstance(threshold, str) and threshold != "mean":
-            raise ValueError(f"threshold must be a number or 'mean', got {threshold!r}")
+        check_threshold(threshold)
         return tuple(
             scores >= (scores.mean() if isinstance(threshold, str) else threshold)
             for scores in self.scores
@@ -112,3 +111,16 @@ class Solution:
             + ", ".join(f"{what} {seconds:.2f} s" for what, seconds in self.seconds.items()),
         ]
         return "\n".join(lines)
+
+
+def check_threshold(threshold: float | str) -> None:
+    """Refuses what is no threshold on scores.
+
+    Args:
+        threshold: a number, or "mean".
+
+    Raises:
+        ValueError: another word, or NaN.
+    """
+    if threshold != "mean" and (isinstance(threshold, str) or threshold != threshold):
+        raise ValueError(f"threshold must be a number or 'mean', got {threshold!r}")

@@ -1,6 +1,8 @@
 """Critical neurons: a mixed-integer program scores every neuron of a traced network."""
 
 import dataclasses
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -8,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from prunejax.criteria import decoupling
 from prunejax.masks import name
 from prunejax.network import Layer, Network, Plan
 from prunejax.network.recording import evaluate
 from solvers import critical_neurons as solver
 from solvers import layers as solvers_layers
+from solvers.settings import Settings
+from solvers.solution import check_threshold
 
 TOLERANCE = 1e-4
 """How far the program's logits may be from the network's, relative to the largest."""
@@ -42,14 +47,11 @@ class CriticalNeurons:
 
         Returns:
             For each group a bool array, [width].
+
+        Raises:
+            ValueError: another word, or `min_neurons` is negative.
         """
-        kept = {}
-        for group, scores in self.scores.items():
-            limit = scores.mean() if isinstance(threshold, str) else threshold
-            kept[group] = scores >= limit
-            best = np.argsort(-scores, kind="stable")[:min_neurons]
-            kept[group][best] = True
-        return kept
+        return keep_above(self.scores, threshold, min_neurons=min_neurons)
 
     def plan(self, threshold: float | str, *, min_neurons: int = 1) -> Plan:
         """The plan that cuts the other neurons out, bias and all; see `keep`."""
@@ -58,6 +60,34 @@ class CriticalNeurons:
     def masks(self, params: PyTree, threshold: float | str, *, min_neurons: int = 1) -> PyTree:
         """Masks of parameters, a neuron's bias among them; see `keep`."""
         return self.plan(threshold, min_neurons=min_neurons).masks(params)
+
+
+def keep_above(
+    scores: Mapping[str, np.ndarray], threshold: float | str, *, min_neurons: int = 1
+) -> dict[str, np.ndarray]:
+    """Which neurons stay, by their scores alone; the arguments are those of `CriticalNeurons.keep`.
+
+    Args:
+        scores: for each group one score a neuron.
+        threshold: a number, or "mean".
+        min_neurons: how many of a group stay at least.
+
+    Returns:
+        For each group a bool array, [width].
+
+    Raises:
+        ValueError: another word, or `min_neurons` is negative.
+    """
+    check_threshold(threshold)
+    if min_neurons < 0:
+        raise ValueError(f"min_neurons must not be negative, got {min_neurons}")
+    kept = {}
+    for group, worth in scores.items():
+        limit = worth.mean() if isinstance(threshold, str) else threshold
+        kept[group] = worth >= limit
+        best = np.argsort(-worth, kind="stable")[:min_neurons]
+        kept[group][best] = True
+    return kept
 
 
 def critical_neurons(
@@ -70,6 +100,7 @@ def critical_neurons(
     epsilon: float = 1e-5,
     aggregate: solver.Aggregate = "sum_largest",
     mode: solver.Mode = "paper",
+    examples: tuple[Any, Any] | None = None,
     **settings: Any,
 ) -> CriticalNeurons:
     """Scores neurons by what pruning them together does to the loss on a small batch.
@@ -79,14 +110,16 @@ def critical_neurons(
 
     Args:
         network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
-            in evaluation mode.
+            in evaluation mode; in mode "decoupled" any network.
         variables: its variables.
         inputs: a batch, [batch, ...], one image a class in the paper.
         labels: [batch], integers.
         loss_weight: lambda; it must grow with the batch.
-        epsilon: by how much an input may move when bounds are computed.
-        aggregate: see `solvers.critical_neurons.Problem`.
+        epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
+        aggregate: see `solvers.critical_neurons.Problem`; "decoupled" has no sum over layers.
         mode: see `solvers.critical_neurons.solve`.
+        examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
+            default the batch.
         **settings: of `solvers.critical_neurons.solve`: time_limit, gap, seed, ...
 
     Returns:
@@ -95,7 +128,17 @@ def critical_neurons(
     Raises:
         ValueError: the network is no such chain (the layer is named), or its arrays are laid out
             otherwise than Flax's.
+
+    Warns:
+        UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
     """
+    if mode == "decoupled":
+        subject = decoupling.Subject(network, variables, inputs, np.asarray(labels), loss_weight)
+        solution = decoupling.solve(subject, examples, Settings(**settings))
+        scores = dict(zip(solution.layers, solution.scores, strict=True))
+        return CriticalNeurons(network, scores, solution)
+    if examples is not None:
+        raise ValueError(f"examples are for mode 'decoupled', not {mode!r}")
     chain = describe(network, variables)
     problem = solver.Problem(
         [layer for _, layer in chain],
@@ -235,6 +278,12 @@ def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarr
         for layer in group.layers:
             if layer in by_layer:
                 place = network.place(group.name, layer)
-                found[group.name] = by_layer[layer][place.indices]
+                found[group.name] = by_layer.pop(layer)[place.indices]
                 break
+    if by_layer:
+        warnings.warn(
+            f"neurons of {', '.join(by_layer)} cannot be cut out: their scores are left out (they "
+            "are in solution.scores)",
+            stacklevel=3,
+        )
     return found

@@ -9,7 +9,7 @@ of ``filters.FILTER_CRITERIA`` and keeps the best of each group.
 from prunejax.filter_pruning.collecting import CONVOLUTIONS, sources
 from prunejax.filter_pruning.rankings import Ranking, rank
 from prunejax.filter_pruning.redundancies import Measured, Redundancies, measure
-from prunejax.filter_pruning.sources import KERNELS, GroupSource, source
+from prunejax.filter_pruning.sources import GroupSource, source
 from prunejax.filter_pruning.targets import (
     Reduction,
     flops_reduction,
@@ -18,7 +18,6 @@ from prunejax.filter_pruning.targets import (
 
 __all__ = [
     "CONVOLUTIONS",
-    "KERNELS",
     "GroupSource",
     "Measured",
     "Ranking",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from prunejax.filter_pruning.sources import KERNELS, GroupSource, source
+from prunejax.filter_pruning.sources import GroupSource, source
 from prunejax.filters import ChannelFeatures
 from prunejax.masks import name
 from prunejax.network import Layer, Network
@@ -139,7 +139,7 @@ def _chunks(
         if "maps" in members:
             readings["maps"] = layer.name
         if "activations" in members:
-            readings["activations"] = _following(network, layer, "activation").name
+            readings["activations"] = network.following(layer.name, "activation").name
         size = sum(
             4 * images * math.prod(network.layers[reading].output_shape[1:])
             for reading in readings.values()
@@ -210,7 +210,7 @@ def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | Non
 
 def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
     """The factors of the next normalisation: the first of two vectors, or one that is so named."""
-    norm = _following(network, layer, "norm")
+    norm = network.following(layer.name, "norm")
     vectors = [path for path in norm.parameters if path in network.trainable]
     if len(vectors) == 1 and vectors[0].split("/")[-1] not in ("scale", "weight", "gamma", "w"):
         vectors = []
@@ -218,18 +218,6 @@ def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -
         if vectors and member.path == vectors[0]:
             return jnp.asarray(leaves[member.path])[member.indices[:, 0]]
     raise ValueError(f"the normalisation {norm.name!r} after {layer.name!r} has no scale")
-
-
-def _following(network: Network, layer: Layer, kind: str) -> Layer:
-    """The next layer of a kind that reads a layer's channels before another kernel does."""
-    reached = {layer.name}
-    for name_, other in network.layers.items():
-        if reached.intersection(other.inputs):
-            if other.kind == kind:
-                return other
-            if other.kind not in KERNELS:
-                reached.add(name_)
-    raise ValueError(f"no {kind} follows {layer.name!r}")
 
 
 def warn_of_dead(layer: str, dead: np.ndarray) -> None:

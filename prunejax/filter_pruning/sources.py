@@ -2,12 +2,9 @@
 
 from typing import Literal
 
-from prunejax.network import Layer, Network
+from prunejax.network import KERNELS, Layer, Network
 
 GroupSource = Literal["shortcut", "main"]
-
-KERNELS = ("conv", "conv_transpose", "dense")
-"""The kinds of layer that make channels."""
 
 
 def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:

@@ -33,6 +33,9 @@ ACTIVATIONS = frozenset(
 BARE_ACTIVATIONS = {"tanh": "tanh", "logistic": "sigmoid", "erf": "gelu", "exp": "softmax"}
 """Primitives that stand for an activation whose call was inlined when it was traced."""
 
+KERNELS = ("conv", "conv_transpose", "dense")
+"""The kinds of layer that make channels."""
+
 POOLS = {
     "reduce_window_sum": "avg_pool",
     "reduce_window_max": "max_pool",

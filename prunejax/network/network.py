@@ -13,7 +13,7 @@ from prunejax.network.costs import Convention, Cost, GlobalPool, measure
 from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Flows
 from prunejax.network.groups import Group
-from prunejax.network.layers import Layer
+from prunejax.network.layers import KERNELS, Layer
 from prunejax.network.places import Place, find
 from prunejax.network.plan import Plan, complete
 from prunejax.network.recording import record
@@ -136,6 +136,28 @@ class Network:
             ValueError: if the group's channels do not pass through the layer.
         """
         return find(self, group, layer)
+
+    def following(self, layer: str, kind: str) -> Layer:
+        """The next layer of a kind that reads a layer's channels before another kernel does.
+
+        Args:
+            layer: the name of a layer.
+            kind: see `Layer`, for example "activation" or "norm".
+
+        Returns:
+            The layer.
+
+        Raises:
+            ValueError: if none does.
+        """
+        reached = {layer}
+        for name, other in self.layers.items():
+            if reached.intersection(other.inputs):
+                if other.kind == kind:
+                    return other
+                if other.kind not in KERNELS:
+                    reached.add(name)
+        raise ValueError(f"no {kind} follows {layer!r}")
 
     @functools.cached_property
     def flows(self) -> Flows:
