@@ -111,24 +111,21 @@ class Chain:
         That is the first ReLU after the layer; pools before it pass a channel on as it is.
         """
         found: dict[int, tuple[int, np.ndarray]] = {}
-        waiting: tuple[int, np.ndarray] | None = None
+        waiting: int | None = None  # a gate whose ReLU has not come yet
+        size = self.inputs
         for index, step in enumerate(self.steps):
             match step:
-                case Rectify(gate) if gate is not None:
-                    found[gate] = (index, self.gates[gate].units)
-                case Rectify() if waiting is not None:
-                    found[waiting[0]] = (index, waiting[1])
-                    waiting = None
-                case Linear(matrix, _, gate):
+                case Linear(_, offset, gate):
+                    size = len(offset)
+                    waiting = waiting if gate is None else gate
+                case Maximum(windows):
+                    size = len(windows)
+                case Rectify(gate):
+                    gate = waiting if gate is None else gate
                     if gate is not None:
-                        waiting = (gate, self.gates[gate].units)
-                    elif waiting is not None:
-                        first = np.asarray(abs(matrix).argmax(axis=1)).ravel()
-                        waiting = (waiting[0], waiting[1][first])
-                case Maximum(windows) if waiting is not None:
-                    waiting = (waiting[0], waiting[1][windows[:, 0]])
-                case _:
-                    pass
+                        # channels come last in what a layer puts out, and pools leave them there
+                        found[gate] = (index, np.arange(size) % self.gates[gate].neurons)
+                    waiting = None
         return found
 
 

@@ -211,6 +211,28 @@ def test_bounds_contain_every_activation(seed, which, epsilon, gated):
             assert np.all(values <= bound.upper[0] + 1e-9)
 
 
+@pytest.mark.parametrize("pool", [AveragePool((2, 2)), MaxPool((2, 2))])
+def test_a_channel_scaled_to_nothing_is_masked_as_itself(pool):
+    random = np.random.default_rng(1)
+    scale, shift = np.array([1.0, 0.0, 0.5]), np.array([0.1, 2.0, 0.3])
+    network = [
+        Conv(random.normal(size=(3, 3, 1, 3)), name="first"),
+        pool,
+        Affine(scale, shift),
+        Relu(),
+        Dense(random.normal(size=(12, 2))),
+    ]
+    problem = Problem(network, random.uniform(size=(4, 6, 6, 1)), np.arange(4) % 2)
+    for channel in range(3):
+        kept = np.ones(3)
+        kept[channel] = 0
+        # by hand: without the channel's rows of the last kernel
+        kernel = network[-1].kernel.reshape(2, 2, 3, 2) * kept[:, None]
+        cut = [*network[:-1], Dense(kernel.reshape(12, 2))]
+        expected = chain.build(cut, (6, 6, 1)).logits(problem.flat)
+        np.testing.assert_allclose(problem.chain.logits(problem.flat, kept), expected, atol=1e-12)
+
+
 def test_bounds_of_a_dense_layer_are_reached():
     kernel, bias = np.array([[1.0, -2.0], [3.0, 0.5]]), np.array([0.25, -1.0])
     built = chain.build([Dense(kernel, bias), Relu(), Dense(np.eye(2))], (2,))

@@ -1,0 +1,209 @@
+"""Mode "decoupled" on traced networks, against the solvers' own chain and NumPy."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from flax import linen as nn
+
+from prunejax import masks, models
+from prunejax.criteria import decoupling
+from prunejax.criteria.critical_neurons import critical_neurons, describe, keep_above
+from prunejax.network import trace
+from solvers import decoupled, probes
+from solvers.problem import Problem
+from solvers.settings import Settings
+
+NETWORKS = {
+    "mlp": ({"hidden_widths": (12, 9)}, (4, 4, 1)),
+    "lenet5": ({"conv_widths": (3, 4), "hidden_widths": (8, 6)}, (12, 12, 1)),
+    "conv6": ({"conv_widths": (3, 3, 4, 4, 5, 5), "hidden_widths": (7, 6)}, (8, 8, 2)),
+    "resnet8": ({"stem_width": 4, "stage_widths": (4, 6, 8)}, (8, 8, 1)),
+}
+LABELS = np.arange(8) % 4
+
+
+@functools.cache
+def made(name):
+    overrides, image = NETWORKS[name]
+    model = models.build(name, num_classes=4, **overrides)
+    x = jax.random.uniform(jax.random.key(0), (8, *image))
+    variables = model.init(jax.random.key(1), x)
+    if "batch_stats" in variables:  # statistics that are not 0 and 1
+        _, state = model.apply(variables, 2 * x + 1, train=True, mutable=["batch_stats"])
+        variables = {**variables, **state}
+    return model, variables, x, trace(model.apply, variables, x[:1])
+
+
+def problem(name):
+    _, variables, x, network = made(name)
+    layers = [layer for _, layer in describe(network, variables)]
+    return Problem(layers, np.asarray(x, np.float64), LABELS, loss_weight=20.0)
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "conv6"])
+def test_representations_are_those_of_the_chain(name):
+    _, variables, x, network = made(name)
+    found = decoupling.representations(network, variables, x, positions=100)
+    expected = probes.representations(problem(name), np.asarray(x, np.float64))
+    for values, other in zip(found.values(), expected, strict=True):
+        np.testing.assert_allclose(values, other, rtol=2e-4, atol=2e-5)
+
+
+def test_many_inputs_are_read_in_parts(monkeypatch):
+    _, variables, x, network = made("mlp")
+    at_once = decoupling.representations(network, variables, x)
+    monkeypatch.setattr(decoupling, "CHUNK", 3)
+    for group, values in decoupling.representations(network, variables, x).items():
+        np.testing.assert_allclose(values, at_once[group], rtol=1e-5, atol=1e-6)
+
+
+def test_a_grid_holds_the_means_of_its_cells():
+    _, variables, x, network = made("lenet5")
+    whole = decoupling.representations(network, variables, x, positions=100)["conv1"]
+    coarse = decoupling.representations(network, variables, x, positions=5)["conv1"]
+    maps = whole.reshape(8, 12, 12, 3)
+    for row in range(5):
+        for column in range(5):
+            # cells of 12 pixels in 5 parts share a pixel where 12 / 5 is not whole
+            part = maps[
+                :,
+                row * 12 // 5 : int(np.ceil((row + 1) * 12 / 5)),
+                column * 12 // 5 : int(np.ceil((column + 1) * 12 / 5)),
+            ]
+            got = coarse[:, row * 5 + column]
+            np.testing.assert_allclose(got, part.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_dense_network_has_the_scores_of_the_solvers_own_mode():
+    _, variables, x, network = made("mlp")
+    found = critical_neurons(network, variables, x, LABELS, loss_weight=20.0, mode="decoupled")
+    expected = decoupled.solve(problem("mlp"), Settings())
+    assert found.solution.status == expected.status == "optimal"
+    assert found.solution.bound_scope == "probe"
+    assert found.solution.objective == pytest.approx(expected.objective, rel=3e-4)
+    assert found.solution.problem.loss() == pytest.approx(expected.problem.loss(), abs=1e-5)
+    for scores, other in zip(found.scores.values(), expected.scores, strict=True):
+        assert np.mean(np.abs(scores - other)) < 0.05
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet5", "conv6"])
+def test_sizes_are_the_published_ones(name):
+    network = made(name)[3]
+    sizes = [decoupling._size(network, group) for group in network.groups]
+    assert sizes == [gate.size for gate in problem(name).chain.gates]
+
+
+def test_sizes_do_not_depend_on_the_layout():
+    module = eqx.nn.Sequential(
+        [
+            eqx.nn.Conv2d(6, 8, (3, 2), key=jax.random.key(0)),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.Conv2d(8, 2, 1, key=jax.random.key(1)),
+        ]
+    )
+    arrays, static = eqx.partition(module, eqx.is_inexact_array)
+    network = trace(
+        lambda variables, x: jax.vmap(eqx.combine(variables, static))(x).mean(axis=(2, 3)),
+        arrays,
+        jnp.ones((1, 6, 5, 5)),
+    )
+    (group,) = network.groups
+    assert decoupling._size(network, group) == 8 * 3 * 2
+
+
+def test_a_residual_network_is_scored_and_pruned():
+    model, variables, x, network = made("resnet8")
+    found = critical_neurons(network, variables, x, LABELS, loss_weight=20.0, mode="decoupled")
+    assert list(found.scores) == list(network.groups)
+    assert found.solution.status == "optimal"
+    plan = found.plan("mean")
+    made_masks = plan.masks(variables["params"])
+    masked = model.apply({**variables, "params": masks.apply(variables["params"], made_masks)}, x)
+    losses = scipy.special.logsumexp(np.asarray(masked, np.float64), axis=1)
+    losses -= np.asarray(masked)[np.arange(8), LABELS]
+    assert found.solution.masked_loss("mean") == pytest.approx(losses.mean(), abs=1e-4)
+    assert not all(stays.all() for stays in found.keep("mean").values())
+    assert "its probe" in found.solution.explain()
+
+
+def test_an_emptied_group_keeps_its_first_neuron():
+    _, variables, x, network = made("mlp")
+    subject = decoupling.Subject(network, variables, x, LABELS, 5.0)
+    first = np.zeros(21)
+    first[[0, 12]] = 1
+    assert subject.loss(np.zeros(21)) == subject.loss(first)
+    assert subject.loss(first) != subject.loss()
+
+
+def test_probes_are_fitted_to_examples():
+    """With examples of one class only, probes say that class, and no neuron is needed for it."""
+    _, variables, x, network = made("lenet5")
+    found = critical_neurons(
+        network, variables, x[:2], np.array([2, 2]), mode="decoupled", examples=(x, np.full(8, 2))
+    )
+    assert all(scores.max() < 0.05 for group, scores in list(found.scores.items())[:-1])
+    # the network's own classifier reads the last layer, whatever the examples
+    own = critical_neurons(network, variables, x[:2], np.array([2, 2]), mode="decoupled")
+    np.testing.assert_allclose(found.scores["hidden2"], own.scores["hidden2"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"labels": np.arange(8)}, "labels of the batch must be from 0 to 3, got 0 to 7"),
+        ({"labels": np.arange(7) % 4}, "the batch must have as many integer labels as inputs"),
+        ({"labels": np.ones(8)}, "the batch must have as many integer labels"),
+        ({"inputs": np.full((8, 4, 4, 1), np.nan)}, "inputs of the batch have values that are NaN"),
+        ({"examples": (np.ones((3, 4, 4, 1)), np.arange(2))}, "the examples must have as many"),
+        ({"mode": "paper", "examples": (1, 2)}, "examples are for mode 'decoupled', not 'paper'"),
+        ({"gap": -1.0}, "gap must not be negative"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    _, variables, x, network = made("mlp")
+    settings = {"inputs": x, "labels": LABELS, "mode": "decoupled"} | change
+    inputs, labels = settings.pop("inputs"), settings.pop("labels")
+    with pytest.raises(ValueError, match=message):
+        critical_neurons(network, variables, inputs, labels, **settings)
+
+
+def test_weights_that_are_nan_are_named():
+    _, variables, x, network = made("lenet5")
+    broken = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), variables)
+    with pytest.raises(ValueError, match="puts out has values that are NaN or infinite"):
+        critical_neurons(network, broken, x, LABELS, mode="decoupled")
+
+
+def test_a_network_without_neurons_is_refused():
+    module = nn.Dense(4)
+    variables = module.init(jax.random.key(0), jnp.ones((1, 3)))
+    network = trace(module.apply, variables, jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match="no neurons that can be cut out"):
+        critical_neurons(network, variables, jnp.ones((2, 3)), np.arange(2), mode="decoupled")
+
+
+def test_neurons_that_cannot_be_cut_out_are_told_of():
+    _, variables, x, network = made("mlp")
+    groups = {"hidden2": network.groups["hidden2"]}
+    fixed = dataclasses.replace(network, groups=groups)
+    with pytest.warns(UserWarning, match="neurons of hidden1 cannot be cut out"):
+        found = critical_neurons(fixed, variables, x, LABELS, gap=1e-2)
+    assert list(found.scores) == ["hidden2"]
+    assert len(found.solution.scores) == 2
+
+
+def test_thresholds_that_are_none_are_refused():
+    scores = {"a": np.array([0.0, 0.5, 1.0])}
+    np.testing.assert_array_equal(keep_above(scores, "mean")["a"], [False, True, True])
+    np.testing.assert_array_equal(keep_above(scores, 2.0)["a"], [False, False, True])
+    np.testing.assert_array_equal(keep_above(scores, 2.0, min_neurons=0)["a"], [False] * 3)
+    with pytest.raises(ValueError, match="threshold must be a number or 'mean', got 'median'"):
+        keep_above(scores, "median")
+    with pytest.raises(ValueError, match="min_neurons must not be negative, got -1"):
+        keep_above(scores, 0.1, min_neurons=-1)
