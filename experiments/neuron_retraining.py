@@ -99,7 +99,8 @@ def _masks(
     if run.subnetwork == "random":
         drawn = at_random(kept, keys(run.solved.seed).method)
         return bench.traced.plan(best_of_each(kept, drawn)).masks(params)
-    batch = sample(bench, run.solved.seed, bench.protocol.score_examples)
+    images, labels = sample(bench, run.solved.seed, bench.protocol.score_examples)
+    batch = images, jnp.asarray(labels)
     loss, prunable = bench.losses["training_loss"], masks_lib.make(params)
     if run.subnetwork == "snip_neurons":
         worth = neuron_worth(bench, kept, snip(params, prunable, batch, loss_fn=loss, key=None))

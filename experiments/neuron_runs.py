@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.dense import Dense, keys
@@ -106,7 +107,8 @@ def sample(bench: Workbench, seed: int, count: int) -> tuple[Any, np.ndarray]:
     """So many training images of any class, or all there are."""
     order = jax.random.permutation(keys(seed).images, len(bench.train.labels))[:count]
     indices = np.sort(np.asarray(order))
-    return bench.prepare(bench.train.images[indices]), np.asarray(bench.train.labels)[indices]
+    images = bench.prepare(jnp.asarray(bench.train.images[indices]))
+    return images, np.asarray(bench.train.labels)[indices]
 
 
 def score(
