@@ -14,7 +14,17 @@ from typing import Any
 
 import jax
 
-from benchmarks import compilation, filters, imports, latency, scoring, selection, steps, tracing
+from benchmarks import (
+    compilation,
+    filters,
+    imports,
+    latency,
+    programs,
+    scoring,
+    selection,
+    steps,
+    tracing,
+)
 
 BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "steps": steps.run,
@@ -25,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "compilation": compilation.run,
     "tracing": tracing.run,
     "latency": latency.run,
+    "programs": programs.run,
 }
 
 
