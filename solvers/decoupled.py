@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import scipy.sparse
 
 from solvers import independent, kelley
 from solvers.probes import Probe, fit_probe, linear_rest, representations
@@ -125,7 +126,7 @@ def decouple(
     program = Reduced(
         [Vector(np.asarray(probe.bias, np.float64), matrix) for matrix in matrices],
         Columns([0.0] * neurons, [1.0] * neurons, [1.0] * neurons),
-        (np.zeros((0, neurons)), np.zeros(0)),
+        (scipy.sparse.csr_array((0, neurons)), np.zeros(0)),
         0,
     )
     importance = np.full((1, neurons), 1 / size), np.array([-2 * neurons / size])

@@ -222,7 +222,7 @@ class _State:
         self._rows = [*reduced.columns.rows, *objective.penalty_rows(self._width + batch)]
         self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
         self._program.add(self._rows)
-        self._lazy = np.zeros(len(reduced.lazy[0]), bool)
+        self._lazy = np.zeros(len(reduced.lazy[1]), bool)
         self._best, self._value, self._bound = start, np.inf, -np.inf
         self._rounds, self._relaxed, self._last = 0, np.inf, np.empty(0)
         self._trajectory: list[Progress] = []
@@ -233,10 +233,9 @@ class _State:
 
     def megabytes(self) -> float:
         """What the matrices and rows take, and as much again with the solver."""
-        held = self._reduced.lazy[0].nbytes + sum(
-            vector.matrix.nbytes for vector in self._reduced.logits
-        )
-        return (held + 2 * ENTRY * sum(len(row.indices) for row in self._rows)) / 1e6
+        held = sum(vector.matrix.nbytes for vector in self._reduced.logits)
+        entries = self._reduced.lazy[0].nnz + 2 * sum(len(row.indices) for row in self._rows)
+        return (held + ENTRY * entries) / 1e6
 
     def closed(self, gap: float, binaries: bool) -> bool:
         value = self._value if binaries or not self._reduced.columns.binary else self._relaxed
@@ -293,8 +292,8 @@ class _State:
         self._lazy[worst] = True
         rows = []
         for row in worst:
-            indices = np.flatnonzero(matrix[row])
-            rows.append(Row(indices, matrix[row, indices], float(bound[row])))
+            entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
+            rows.append(Row(matrix.indices[entries], matrix.data[entries], float(bound[row])))
         return rows
 
     def _consider(self, columns: np.ndarray) -> None:

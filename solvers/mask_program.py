@@ -70,7 +70,7 @@ def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> MaskProgram:
         Vector(each.constant, each.matrix.toarray()).widened(width)  # narrower: columns came later
         for each in logits
     ]
-    nothing = np.zeros((0, width)), np.zeros(0)
+    nothing = scipy.sparse.csr_array((0, width)), np.zeros(0)
     return MaskProgram(Reduced(vectors, columns, nothing, builder.open), builder.steps)
 
 

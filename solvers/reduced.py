@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
@@ -76,13 +77,14 @@ class Reduced:
     Attributes:
         logits: for each sample, affine in the columns.
         columns: the scores, one a neuron, and what stands beside them.
-        lazy: rows ``matrix x >= bound``, most of which never bind: [rows, columns] and [rows].
+        lazy: rows ``matrix x >= bound``, most of which never bind: [rows, columns], sparse, and
+            [rows].
         open: how many units and maxima the bounds leave open.
     """
 
     logits: list[Vector]
     columns: Columns
-    lazy: tuple[np.ndarray, np.ndarray]
+    lazy: tuple[scipy.sparse.csr_array, np.ndarray]
     open: int
 
 
@@ -97,23 +99,24 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
     Returns:
         The program.
     """
-    bounds = interval(chain, inputs, epsilon, gated=False)
+    intervals = interval(chain, inputs, epsilon, gated=False)
     columns = Columns([0.0] * chain.neurons, [1.0] * chain.neurons, [1.0] * chain.neurons)
     elimination = _Elimination(chain, columns)
     logits = [
         elimination.sample(
             np.asarray(values, np.float64),
-            [Interval(bound.lower[index], bound.upper[index]) for bound in bounds],
+            [Interval(bound.lower[index], bound.upper[index]) for bound in intervals],
         )
         for index, values in enumerate(inputs)
     ]
     width = len(columns.lower)
-    parts = [part.widened(width) for part in elimination.lazy]
-    matrix = np.concatenate([part.matrix for part in parts] or [np.zeros((0, width))])
-    bound = np.concatenate([-part.constant for part in parts] or [np.zeros(0)])
-    return Reduced(
-        [vector.widened(width) for vector in logits], columns, (matrix, bound), elimination.open
-    )
+    rows = [scipy.sparse.csr_array((0, width))]
+    for matrix, constants in elimination.lazy:
+        matrix.resize((len(constants), width))
+        rows.append(matrix)
+    bounds = np.concatenate([np.zeros(0), *(-constants for _, constants in elimination.lazy)])
+    lazy = scipy.sparse.csr_array(scipy.sparse.vstack(rows)), bounds
+    return Reduced([vector.widened(width) for vector in logits], columns, lazy, elimination.open)
 
 
 class _Elimination:
@@ -126,7 +129,8 @@ class _Elimination:
 
     def __init__(self, chain: Chain, columns: Columns) -> None:
         self._chain, self._columns, self._slices = chain, columns, chain.slices()
-        self.lazy: list[Vector] = []  # entries that must not be negative
+        # entries that must not be negative: coefficients and constants
+        self.lazy: list[tuple[scipy.sparse.csr_array, np.ndarray]] = []
         self.open = 0
 
     def sample(self, values: np.ndarray, bounds: list[Interval]) -> Vector:
@@ -174,7 +178,7 @@ class _Elimination:
     def _never_negative(self, entries: Vector, where: np.ndarray) -> None:
         """Rows for entries that must not be negative, but for those that do not vary."""
         where = where & (entries.matrix != 0).any(axis=1)
-        self.lazy.append(Vector(entries.constant[where], entries.matrix[where]))
+        self.lazy.append((scipy.sparse.csr_array(entries.matrix[where]), entries.constant[where]))
 
     def _unit(
         self, result: Vector, gated: Vector, entry: int, before: Interval, positive: np.ndarray
@@ -202,20 +206,42 @@ class _Elimination:
         each, others = np.arange(len(windows)), largest_other(upper)
         best = (lower - others).argmax(axis=1)
         decided = lower[each, best] >= others[each, best]
+        for output in np.flatnonzero(~decided):
+            largest = self._dominant(now, windows[output])
+            if largest is not None:
+                decided[output], best[output] = True, largest
         # entries that are 0 whatever the scores are compete with nobody
         chosen = windows[each, best]
         result = Vector(now.constant[chosen], now.matrix[chosen])
         for place in range(windows.shape[1]):
             rival = windows[:, place]
             ahead = Vector(result.constant - now.constant[rival], result.matrix - now.matrix[rival])
-            binding = decided & (rival != chosen) & (ahead.matrix != 0).any(axis=1)
-            self.lazy.append(Vector(ahead.constant[binding], ahead.matrix[binding]))
+            binding = decided & (rival != chosen)
+            self._never_negative(ahead, binding)
             # the rival's own row, zeta = 0: the maximum may exceed it by so much and no more
             within = others[:, place] - lower[:, place] - ahead.constant
-            self.lazy.append(Vector(within[binding], -ahead.matrix[binding]))
+            self._never_negative(Vector(within, -ahead.matrix), binding)
         for output in np.flatnonzero(~decided):
             result = self._open_maximum(result, now, int(output), windows[output], before)
         return result
+
+    def _dominant(self, now: Vector, window: np.ndarray) -> int | None:
+        """The place of an entry that no other exceeds, whatever the columns' values are.
+
+        Equal pixels make equal entries, whose intervals overlap without leaving anything open.
+        """
+        width = now.matrix.shape[1]
+        lower, upper = np.array(self._columns.lower), np.array(self._columns.upper)
+        for place in np.argsort(-now.constant[window], kind="stable"):
+            ahead = now.matrix[window[place]] - now.matrix[window]
+            worst = np.where(ahead > 0, lower[:width], upper[:width])
+            # a column without bounds counts only where it is read
+            least = np.multiply(ahead, worst, where=ahead != 0, out=np.zeros_like(ahead)).sum(
+                axis=1
+            )
+            if (now.constant[window[place]] - now.constant[window] + least >= 0).all():
+                return int(place)
+        return None
 
     def _open_maximum(
         self, result: Vector, now: Vector, output: int, window: np.ndarray, before: Interval
