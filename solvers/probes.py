@@ -9,7 +9,7 @@ import scipy.special
 from solvers.chain import Linear, Maximum, Rectify
 from solvers.problem import Problem
 
-DECAY = 1e-3
+DECAY = 1e-4
 """Of a fitted probe's kernel, where samples have norm 1 on average."""
 
 
@@ -39,21 +39,26 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
     features = np.asarray(activations, np.float64).reshape(len(activations), -1)
     scale = np.sqrt(np.square(features).sum(axis=1).mean()) or 1.0
     features = features / scale
+    # a kernel of least norm lies in the span of the samples: their coordinates there say as much
+    squares, axes = np.linalg.eigh(features @ features.T)
+    spanned = squares > squares[-1] * 1e-12
+    roots, axes = np.sqrt(squares[spanned]), axes[:, spanned]
+    coordinates = axes * roots
     right = np.eye(classes)[np.asarray(labels)]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         parameters = flat.reshape(-1, classes)
-        logits = features @ parameters[:-1] + parameters[-1]
+        logits = coordinates @ parameters[:-1] + parameters[-1]
         chances = scipy.special.log_softmax(logits, axis=1)
         errors = (np.exp(chances) - right) / len(features)
-        slope = np.concatenate([features.T @ errors, errors.sum(axis=0, keepdims=True)])
+        slope = np.concatenate([coordinates.T @ errors, errors.sum(axis=0, keepdims=True)])
         slope[:-1] += DECAY * parameters[:-1]
         value = -(chances * right).sum() / len(features)
         return value + DECAY / 2 * np.square(parameters[:-1]).sum(), slope.ravel()
 
-    start = np.zeros((features.shape[1] + 1) * classes)
+    start = np.zeros((coordinates.shape[1] + 1) * classes)
     best = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(-1, classes)
-    return Probe(best[:-1] / scale, best[-1])
+    return Probe(features.T @ ((axes / roots) @ best[:-1]) / scale, best[-1])
 
 
 def representations(problem: Problem, inputs: np.ndarray) -> list[np.ndarray]:

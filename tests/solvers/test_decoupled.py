@@ -174,6 +174,15 @@ def test_a_fitted_probe_reads_its_layer():
     # no other kernel or bias is better, up to the decay
     chances = scipy.special.softmax(logits, axis=1) - np.eye(4)[labels]
     np.testing.assert_allclose(chances.mean(axis=0), 0, atol=1e-4)
+    scale = np.sqrt(np.square(activations).sum(axis=(1, 2)).mean())
+    slope = (activations.reshape(200, -1) / scale).T @ chances / 200
+    np.testing.assert_allclose(slope + probes.DECAY * probe.kernel * scale, 0, atol=1e-4)
+
+
+def test_a_layer_that_puts_out_nothing_has_a_probe():
+    probe = probes.fit_probe(np.zeros((6, 2, 3)), np.arange(6) % 2, 2)
+    np.testing.assert_array_equal(probe.kernel, np.zeros((6, 2)))
+    np.testing.assert_allclose(probe.bias[0], probe.bias[1], atol=1e-6)
 
 
 def test_two_processes_find_what_one_finds():
