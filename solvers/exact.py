@@ -49,9 +49,9 @@ class _Search:
         chain, batch = problem.chain, len(problem.labels)
         most = most_pruned(problem, settings.max_prune)
         self._program = mask_program.build(chain, problem.flat, most)
-        columns = self._program.reduced.columns
+        columns = self._program.columns
         self._objective = kelley.Objective(
-            self._program.reduced,
+            self._program,
             np.asarray(problem.labels),
             problem.loss_weight,
             reduced.penalty_rows(chain.gates),
@@ -155,7 +155,7 @@ class _Search:
             self._costs,
             self._lower,
             self._upper,
-            self._program.reduced.columns.binary,
+            self._program.columns.binary,
             self._rows,
             time_limit=left,
             gap=max(self._settings.gap, PRECISION) / 2,
@@ -193,8 +193,8 @@ class _Search:
             seconds={"build": self._built - self._started, "solve": solved - self._built},
             rows=len(self._rows),
             columns=len(self._costs),
-            binaries=len(program.reduced.columns.binary),
-            open=program.reduced.open,
+            binaries=len(program.columns.binary),
+            open=program.open,
             trajectory=tuple(self._trajectory),
         )
 
@@ -207,7 +207,7 @@ class _Search:
 
     def _violation(self, columns: np.ndarray) -> float:
         """By how much the columns break a row or a bound, at most."""
-        known = self._program.reduced.columns
+        known = self._program.columns
         broken = [row.bound - float(row.coefficients @ columns[row.indices]) for row in known.rows]
         outside = np.maximum(np.array(known.lower) - columns, columns - np.array(known.upper))
         return max(0.0, float(outside.max()), *broken)

@@ -16,6 +16,9 @@ BATCH = 300
 """How many lazy rows are added at once, the most violated first."""
 
 
+FIXED_ROUNDS = 100
+"""How many linear programs with fixed binaries are solved, at most."""
+
 ENTRY = 16
 """Bytes of a row's entry: its column and its coefficient."""
 
@@ -86,6 +89,11 @@ class Objective:
     def batch(self) -> int:
         """How many samples there are."""
         return len(self._labels)
+
+    @property
+    def neurons(self) -> int:
+        """How many scores there are."""
+        return self._weights.shape[1]
 
     def losses(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cross-entropy of each sample, [batch], and its gradient, [batch, columns]."""
@@ -158,8 +166,9 @@ def minimise(
     """Adds tangents and violated rows until the relative gap is closed.
 
     The columns of the linear program are the reduced program's, a bound on each sample's loss and
-    one on the penalty. Where there are binaries, the relaxation is closed first, and mixed-integer
-    programs with its rows follow.
+    one on the penalty. Where there are binaries, the relaxation is closed first; then the binaries
+    that its scores imply are fixed, which seldom leaves a gap; else mixed-integer programs with its
+    rows follow.
 
     Args:
         reduced: the program.
@@ -180,6 +189,8 @@ def minimise(
     status = "optimal"
     try:
         for binaries in (False, True) if reduced.columns.binary else (False,):
+            if binaries and status in ("optimal", "precision limit"):
+                state.fix(gap, time_limit)
             status = "optimal"
             while not state.closed(gap, binaries):
                 if time_limit is not None and state.seconds() >= time_limit:
@@ -220,8 +231,7 @@ class _State:
         self._lower = np.concatenate([reduced.columns.lower, np.zeros(batch), [-np.inf]])
         self._upper = np.concatenate([reduced.columns.upper, np.full(batch + 1, np.inf)])
         self._rows = [*reduced.columns.rows, *objective.penalty_rows(self._width + batch)]
-        self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
-        self._program.add(self._rows)
+        self._programs = [self._relaxation(self._lower, self._upper)]
         self._lazy = np.zeros(len(reduced.lazy[1]), bool)
         self._best, self._value, self._bound = start, np.inf, -np.inf
         self._rounds, self._relaxed, self._last = 0, np.inf, np.empty(0)
@@ -263,7 +273,7 @@ class _State:
                 memory_mb=memory_mb,
                 gap=gap / 4,
                 seed=seed,
-                start=None,
+                start=self._start(),
             )
             if result.status == "memlimit":
                 ended = "memory limit"
@@ -271,7 +281,7 @@ class _State:
                 return "" if result.status == "timelimit" else ended or "precision limit"
             columns, bound = result.values[: self._width], result.bound
         else:
-            solved = self._program.solve()
+            solved = self._programs[0].solve()
             if solved is None:
                 raise ValueError("the linear program has no solution, although the start is one")
             columns, bound = solved[0][: self._width], solved[1]
@@ -282,6 +292,36 @@ class _State:
         self._add(violated)
         self._consider(columns)
         return "precision limit" if stuck else ended
+
+    def fix(self, gap: float, time_limit: float | None) -> None:
+        """Looks for a solution with the binaries that the relaxation's scores imply."""
+        columns = self._reduced.complete(self._last[: self._objective.neurons])
+        binary = self._reduced.columns.binary
+        lower, upper = self._lower.copy(), self._upper.copy()
+        lower[binary] = upper[binary] = columns[binary]
+        program = self._relaxation(lower, upper)
+        self._programs.append(program)
+        self._consider(columns)
+        for _ in range(FIXED_ROUNDS):
+            late = time_limit is not None and self.seconds() >= time_limit
+            solved = None if late or self.closed(gap, True) else program.solve()
+            if solved is None:
+                break
+            columns = np.clip(solved[0][: self._width], lower[: self._width], upper[: self._width])
+            self._add(self._violated(columns))
+            if self._consider(columns) - solved[1] <= gap / 10 * max(1.0, abs(solved[1])):
+                break
+        self._programs.remove(program)
+
+    def _start(self) -> np.ndarray:
+        """The best solution with its losses and penalty."""
+        losses, _ = self._objective.losses(self._best)
+        return np.concatenate([self._best, losses, [self._objective.penalty(self._best)]])
+
+    def _relaxation(self, lower: np.ndarray, upper: np.ndarray) -> Any:
+        program = self._backend.LinearProgram(self._costs, lower, upper)
+        program.add(self._rows)
+        return program
 
     def _violated(self, columns: np.ndarray) -> list[Row]:
         matrix, bound = self._reduced.lazy
@@ -296,10 +336,14 @@ class _State:
             rows.append(Row(matrix.indices[entries], matrix.data[entries], float(bound[row])))
         return rows
 
-    def _consider(self, columns: np.ndarray) -> None:
-        """Adds the losses' tangents at a point, and takes it if it is better and feasible."""
+    def _consider(self, columns: np.ndarray) -> float:
+        """Adds the losses' tangents at a point, and takes it if it is better and feasible.
+
+        Its objective is returned, infinity where it breaks a row.
+        """
         values, rows = self._objective.tangents(columns, self._width)
         self._add(rows)
+        value = np.inf
         if self.violation(columns) <= TOLERANCE:
             value = self._objective.loss_weight * float(values.mean())
             value += self._objective.penalty(columns)
@@ -312,6 +356,7 @@ class _State:
             self._trajectory.append(moved)
             if self._told is not None:
                 self._told(moved, self._best)
+        return value
 
     def violation(self, columns: np.ndarray) -> float:
         """By how much a point violates the rows, at most."""
@@ -323,7 +368,8 @@ class _State:
 
     def _add(self, rows: list[Row]) -> None:
         self._rows += rows
-        self._program.add(rows)
+        for program in self._programs:
+            program.add(rows)
 
     def found(self, status: str) -> Found:
         return Found(

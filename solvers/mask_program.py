@@ -22,35 +22,7 @@ TOLERANCE = 1e-9
 """Units whose bounds are this near to 0 count as never above, or never below it."""
 
 
-@dataclass(frozen=True, eq=False)
-class MaskProgram:
-    """The program without its loss.
-
-    Attributes:
-        reduced: the logits, affine in the columns; the columns, scores first, and their rows.
-        steps: how the other columns follow from the scores.
-    """
-
-    reduced: Reduced
-    steps: list[Units | Largest]
-
-    def complete(self, kept: np.ndarray) -> np.ndarray:
-        """All columns of a mask.
-
-        Args:
-            kept: for each neuron 1 or 0.
-
-        Returns:
-            [columns].
-        """
-        columns = np.zeros(len(self.reduced.columns.lower))
-        columns[: len(kept)] = kept
-        for step in self.steps:
-            step.complete(columns)
-        return columns
-
-
-def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> MaskProgram:
+def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> Reduced:
     """The program of a network and a batch.
 
     Args:
@@ -71,7 +43,7 @@ def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> MaskProgram:
         for each in logits
     ]
     nothing = scipy.sparse.csr_array((0, width)), np.zeros(0)
-    return MaskProgram(Reduced(vectors, columns, nothing, builder.open), builder.steps)
+    return Reduced(vectors, columns, nothing, builder.open, builder.steps)
 
 
 @dataclass

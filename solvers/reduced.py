@@ -7,14 +7,19 @@ and the rows that keep units active is all that is left. A unit or a maximum tha
 open keeps its variables: it is a column beside the scores, with its binaries.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
 from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
+from solvers.entries import Entries, Largest, Units, placed
+
+EQUAL = 1e-10
+"""Entries that never differ by more than this are one and the same."""
 
 
 class Row(NamedTuple):
@@ -64,11 +69,6 @@ class Vector(NamedTuple):
         missing = columns - self.matrix.shape[1]
         return self._replace(matrix=np.pad(self.matrix, ((0, 0), (0, missing))))
 
-    def row(self, entry: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """An entry's columns, coefficients and constant."""
-        indices = np.flatnonzero(self.matrix[entry])
-        return indices, self.matrix[entry, indices], float(self.constant[entry])
-
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
@@ -80,12 +80,25 @@ class Reduced:
         lazy: rows ``matrix x >= bound``, most of which never bind: [rows, columns], sparse, and
             [rows].
         open: how many units and maxima the bounds leave open.
+        steps: how their columns follow from the scores.
     """
 
     logits: list[Vector]
     columns: Columns
     lazy: tuple[scipy.sparse.csr_array, np.ndarray]
     open: int
+    steps: Sequence[Units | Largest] = ()
+
+    def complete(self, scores: np.ndarray) -> np.ndarray:
+        """All columns, [columns], where the network is evaluated with these scores.
+
+        They fulfil every row where the scores are 1, and need not elsewhere.
+        """
+        columns = np.zeros(len(self.columns.lower))
+        columns[: len(scores)] = scores
+        for step in self.steps:
+            step.complete(columns)
+        return columns
 
 
 def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
@@ -111,12 +124,17 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
     ]
     width = len(columns.lower)
     rows = [scipy.sparse.csr_array((0, width))]
-    for matrix, constants in elimination.lazy:
-        matrix.resize((len(constants), width))
-        rows.append(matrix)
-    bounds = np.concatenate([np.zeros(0), *(-constants for _, constants in elimination.lazy)])
-    lazy = scipy.sparse.csr_array(scipy.sparse.vstack(rows)), bounds
-    return Reduced([vector.widened(width) for vector in logits], columns, lazy, elimination.open)
+    for entries in elimination.lazy:
+        entries.matrix.resize((len(entries.constant), width))
+        rows.append(entries.matrix)
+    bounds = np.concatenate([np.zeros(0), *(-entries.constant for entries in elimination.lazy)])
+    return Reduced(
+        [Vector(each.constant, each.matrix.toarray()).widened(width) for each in logits],
+        columns,
+        (scipy.sparse.csr_array(scipy.sparse.vstack(rows)), bounds),
+        elimination.open,
+        elimination.steps,
+    )
 
 
 class _Elimination:
@@ -129,18 +147,18 @@ class _Elimination:
 
     def __init__(self, chain: Chain, columns: Columns) -> None:
         self._chain, self._columns, self._slices = chain, columns, chain.slices()
-        # entries that must not be negative: coefficients and constants
-        self.lazy: list[tuple[scipy.sparse.csr_array, np.ndarray]] = []
+        self.lazy: list[Entries] = []  # what must not be negative
+        self.steps: list[Units | Largest] = []
         self.open = 0
 
-    def sample(self, values: np.ndarray, bounds: list[Interval]) -> Vector:
+    def sample(self, values: np.ndarray, bounds: list[Interval]) -> Entries:
         """The logits of one sample."""
-        now = Vector(values, np.zeros((len(values), len(self._columns.lower))))
+        now = _constants(values, len(self._columns.lower))
         before = Interval(values, values)
         for step, bound in zip(self._chain.steps, bounds, strict=True):
             match step:
                 case Linear(matrix, offset, gate):
-                    now = Vector(matrix @ now.constant + offset, matrix @ now.matrix)
+                    now = Entries(matrix @ now.constant + offset, _csr(matrix @ now.matrix))
                     if gate is not None:
                         now = self._gated(now, gate, bound.upper)
                 case Rectify(gate):
@@ -150,142 +168,173 @@ class _Elimination:
             before = bound
         return now
 
-    def _gated(self, now: Vector, gate: int, upper: np.ndarray) -> Vector:
+    def _gated(self, now: Entries, gate: int, upper: np.ndarray) -> Entries:
         """``z - (1 - s) U``."""
         units = self._slices[gate].start + self._chain.gates[gate].units
-        matrix = now.matrix.copy()
-        matrix[np.arange(len(units)), units] += upper
-        return Vector(now.constant - upper, matrix)
+        rise = _csr((upper, (np.arange(len(units)), units)), shape=now.matrix.shape)
+        return Entries(now.constant - upper, _csr(now.matrix + rise))
 
-    def _rectified(self, now: Vector, gate: int | None, before: Interval) -> Vector:
+    def _rectified(self, now: Entries, gate: int | None, before: Interval) -> Entries:
         positive = np.maximum(before.upper, 0)
         gated = now if gate is None else self._gated(now, gate, positive)
-        active = before.lower >= 0
-        undecided = ~active & (before.upper > 0)
-        result = Vector(
-            np.where(active, gated.constant, 0), np.where(active[:, None], gated.matrix, 0)
-        )
+        active, inactive = before.lower >= 0, before.upper <= 0
         # the published rows box every unit: 0 <= h <= U where it is active, L <= z <= 0 where not
-        self._never_negative(result, active)
-        self._never_negative(Vector(positive - result.constant, -result.matrix), active)
-        inactive = before.upper <= 0
-        self._never_negative(Vector(-gated.constant, -gated.matrix), inactive)
-        self._never_negative(Vector(gated.constant - before.lower, gated.matrix), inactive)
-        for entry in np.flatnonzero(undecided):
-            result = self._unit(result, gated, int(entry), before, positive)
-        return result
+        self._boxed(gated, np.zeros(len(active)), positive, active & ~inactive)
+        self._boxed(gated, before.lower, np.zeros(len(active)), inactive)
+        open_ = np.flatnonzero(~active & ~inactive)
+        start = gated.value(np.array(self._columns.start))
+        units = [
+            self._unit(gated.row(entry), start[entry], before.lower[entry], positive[entry])
+            for entry in open_.tolist()
+        ]
+        outputs, on = np.array(units, np.int64).reshape(-1, 2).T
+        self.steps.append(Units(gated.at(open_), outputs, on, np.full(len(open_), -1)))
+        return self._joined(gated, np.flatnonzero(active & ~inactive), open_, outputs)
 
-    def _never_negative(self, entries: Vector, where: np.ndarray) -> None:
+    def _boxed(
+        self, entries: Entries, lower: np.ndarray, upper: np.ndarray, where: np.ndarray
+    ) -> None:
+        rows = np.flatnonzero(where)
+        constant, matrix = entries.at(rows)
+        self._never_negative(Entries(constant - lower[rows], matrix))
+        self._never_negative(Entries(upper[rows] - constant, -matrix))
+
+    def _never_negative(self, entries: Entries) -> None:
         """Rows for entries that must not be negative, but for those that do not vary."""
-        where = where & (entries.matrix != 0).any(axis=1)
-        self.lazy.append((scipy.sparse.csr_array(entries.matrix[where]), entries.constant[where]))
+        self.lazy.append(entries.at(np.flatnonzero(np.diff(entries.matrix.indptr))))
 
     def _unit(
-        self, result: Vector, gated: Vector, entry: int, before: Interval, positive: np.ndarray
-    ) -> Vector:
-        """``0 <= h <= v U``, ``h >= z - (1-s) U``, ``h <= z - (1-v) L - (1-s) U``."""
-        columns, lower = self._columns, float(before.lower[entry])
+        self,
+        gated: tuple[np.ndarray, np.ndarray, float],
+        value: float,
+        lower: float,
+        positive: float,
+    ) -> tuple[int, int]:
+        """``0 <= h <= v U``, ``h >= z - (1-s) U``, ``h <= z - (1-v) L - (1-s) U``: h and v."""
+        columns = self._columns
         self.open += 1
-        indices, coefficients, constant = gated.row(entry)
-        value = self._at_start(gated, entry)
-        output = columns.add(0.0, float(positive[entry]), max(value, 0.0))
+        indices, coefficients, constant = gated
+        output = columns.add(0.0, float(positive), max(float(value), 0.0))
         on = columns.add(0.0, 1.0, float(value > 0), binary=True)
         columns.rows += [
-            Row(np.array([on, output]), np.array([positive[entry], -1.0]), 0.0),
+            Row(np.array([on, output]), np.array([positive, -1.0]), 0.0),
             Row(np.append(indices, output), np.append(-coefficients, 1.0), constant),
             Row(
                 np.concatenate([indices, [output, on]]),
                 np.concatenate([coefficients, [-1.0, lower]]),
-                lower - constant,
+                float(lower) - constant,
             ),
         ]
-        return self._with_column(result, entry, output)
+        return output, on
 
-    def _maximum(self, now: Vector, windows: np.ndarray, before: Interval) -> Vector:
+    def _maximum(self, now: Entries, windows: np.ndarray, before: Interval) -> Entries:
         lower, upper = before.lower[windows], before.upper[windows]
         each, others = np.arange(len(windows)), largest_other(upper)
         best = (lower - others).argmax(axis=1)
         decided = lower[each, best] >= others[each, best]
-        for output in np.flatnonzero(~decided):
-            largest = self._dominant(now, windows[output])
-            if largest is not None:
-                decided[output], best[output] = True, largest
-        # entries that are 0 whatever the scores are compete with nobody
-        chosen = windows[each, best]
-        result = Vector(now.constant[chosen], now.matrix[chosen])
+        left = np.flatnonzero(~decided)
+        largest = self._dominant(now, windows[left])
+        best[left] = np.where(largest >= 0, largest, best[left])
+        decided[left] = largest >= 0
+        sure, open_ = np.flatnonzero(decided), np.flatnonzero(~decided)
+        result = now.at(windows[each, best])
         for place in range(windows.shape[1]):
-            rival = windows[:, place]
-            ahead = Vector(result.constant - now.constant[rival], result.matrix - now.matrix[rival])
-            binding = decided & (rival != chosen)
-            self._never_negative(ahead, binding)
+            # entries that are 0 whatever the scores are compete with nobody
+            rows = sure[best[sure] != place]
+            ahead = _difference(result.at(rows), now.at(windows[rows, place]))
+            self._never_negative(ahead)
             # the rival's own row, zeta = 0: the maximum may exceed it by so much and no more
-            within = others[:, place] - lower[:, place] - ahead.constant
-            self._never_negative(Vector(within, -ahead.matrix), binding)
-        for output in np.flatnonzero(~decided):
-            result = self._open_maximum(result, now, int(output), windows[output], before)
-        return result
+            within = (others - lower)[rows, place] - ahead.constant
+            self._never_negative(Entries(within, -ahead.matrix))
+        columns = [
+            self._open_maximum(now.at(windows[output]), lower[output], upper[output])
+            for output in open_.tolist()
+        ]
+        return self._joined(result, sure, open_, np.array(columns, np.int64))
 
-    def _dominant(self, now: Vector, window: np.ndarray) -> int | None:
-        """The place of an entry that no other exceeds, whatever the columns' values are.
+    def _dominant(self, now: Entries, windows: np.ndarray) -> np.ndarray:
+        """The place in each window that no other exceeds, whatever the columns are; -1 without any.
 
         Equal pixels make equal entries, whose intervals overlap without leaving anything open.
         """
-        width = now.matrix.shape[1]
-        lower, upper = np.array(self._columns.lower), np.array(self._columns.upper)
-        for place in np.argsort(-now.constant[window], kind="stable"):
-            ahead = now.matrix[window[place]] - now.matrix[window]
-            worst = np.where(ahead > 0, lower[:width], upper[:width])
-            # a column without bounds counts only where it is read
-            least = np.multiply(ahead, worst, where=ahead != 0, out=np.zeros_like(ahead)).sum(
-                axis=1
-            )
-            if (now.constant[window[place]] - now.constant[window] + least >= 0).all():
-                return int(place)
-        return None
+        places = range(windows.shape[1])
+        found = np.full(len(windows), -1)
+        for place in places:
+            rows = np.flatnonzero(found < 0)
+            entries, never = now.at(windows[rows, place]), np.ones(len(rows), bool)
+            for other in places:
+                ahead = _difference(entries, now.at(windows[rows, other]))
+                never &= self._range(ahead).lower >= -EQUAL
+            found[rows[never]] = place
+        return found
 
-    def _open_maximum(
-        self, result: Vector, now: Vector, output: int, window: np.ndarray, before: Interval
-    ) -> Vector:
-        """``m >= x_i``, ``m <= x_i + (1 - zeta_i) (max other U - L_i)``, ``sum zeta = 1``."""
+    def _range(self, entries: Entries) -> Interval:
+        """The least and the largest values of entries, whatever the columns are."""
+        matrix = entries.matrix
+        sides = [
+            np.array(side)[matrix.indices] for side in (self._columns.lower, self._columns.upper)
+        ]
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        ends = np.sort([side * matrix.data for side in sides], axis=0)
+        sums = [np.bincount(rows, each, minlength=matrix.shape[0]) for each in ends]
+        return Interval(entries.constant + sums[0], entries.constant + sums[1])
+
+    def _open_maximum(self, inputs: Entries, lower: np.ndarray, upper: np.ndarray) -> int:
+        """``m >= x_i``, ``m <= x_i + (1 - zeta_i) (max other U - L_i)``, ``sum zeta = 1``: m."""
         columns = self._columns
         self.open += 1
-        lower, upper = before.lower[window], before.upper[window]
-        values = [self._at_start(now, int(entry)) for entry in window]
+        values = inputs.value(np.array(columns.start))
         first = int(np.argmax(values))
-        # no box: a gated layer's entries leave the bounds of the whole network
-        top = columns.add(-np.inf, np.inf, values[first])
+        # the published bounds would not do: a gated layer's entries leave them
+        least, most = self._range(inputs)
+        top = columns.add(float(least.max()), float(most.max()), float(values[first]))
         chosen = [
-            columns.add(0.0, 1.0, float(place == first), binary=True)
-            for place in range(len(window))
+            columns.add(0.0, 1.0, float(place == first), binary=True) for place in range(len(lower))
         ]
-        ones = np.ones(len(window))
+        ones = np.ones(len(lower))
         columns.rows += [
             Row(np.array(chosen), ones, 1.0),
             Row(np.array(chosen), -ones, -1.0),
         ]
-        for place, entry in enumerate(window):
-            indices, coefficients, constant = now.row(int(entry))
+        for place, choice in enumerate(chosen):
+            indices, coefficients, constant = inputs.row(place)
             spread = float(np.delete(upper, place).max() - lower[place])
             columns.rows += [
                 Row(np.append(indices, top), np.append(-coefficients, 1.0), constant),
                 Row(
-                    np.concatenate([indices, [top, chosen[place]]]),
+                    np.concatenate([indices, [top, choice]]),
                     np.concatenate([coefficients, [-1.0, -spread]]),
                     -spread - constant,
                 ),
             ]
-        return self._with_column(result, output, top)
+        self.steps.append(Largest(inputs, top, np.array(chosen)))
+        return top
 
-    def _at_start(self, now: Vector, entry: int) -> float:
-        indices, coefficients, constant = now.row(entry)
-        return constant + float(coefficients @ np.array(self._columns.start)[indices])
+    def _joined(
+        self, entries: Entries, rows: np.ndarray, open_: np.ndarray, columns: np.ndarray
+    ) -> Entries:
+        """Some entries as they are, columns in the place of others, 0 elsewhere."""
+        constant = np.zeros(len(entries.constant))
+        constant[rows] = entries.constant[rows]
+        parts = [placed(entries, rows), (open_, columns, np.ones(len(open_)))]
+        at, of, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+        shape = (len(constant), len(self._columns.lower))
+        return Entries(constant, _csr((values, (at, of)), shape=shape))
 
-    def _with_column(self, result: Vector, entry: int, column: int) -> Vector:
-        result = result.widened(len(self._columns.lower))
-        result.constant[entry] = 0
-        result.matrix[entry] = 0
-        result.matrix[entry, column] = 1
-        return result
+
+def _csr(*arguments: Any, **settings: Any) -> scipy.sparse.csr_array:
+    """A sparse matrix without entries that are 0."""
+    made = scipy.sparse.csr_array(*arguments, **settings)
+    made.eliminate_zeros()
+    return made
+
+
+def _constants(values: np.ndarray, columns: int) -> Entries:
+    return Entries(values, scipy.sparse.csr_array((len(values), columns)))
+
+
+def _difference(one: Entries, other: Entries) -> Entries:
+    return Entries(one.constant - other.constant, _csr(one.matrix - other.matrix))
 
 
 def penalty_rows(gates: tuple[Gate, ...]) -> tuple[np.ndarray, np.ndarray]:

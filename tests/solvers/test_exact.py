@@ -164,7 +164,7 @@ def test_every_mask_fulfils_the_rows_and_no_other_outputs_do(kind):
     instance = problem(kind, 7, batch=2)
     gates = instance.chain.gates
     program = mask_program.build(instance.chain, instance.flat, [gate.neurons for gate in gates])
-    columns, neurons = program.reduced.columns, instance.chain.neurons
+    columns, neurons = program.columns, instance.chain.neurons
     rows = np.zeros((len(columns.rows), len(columns.lower)))
     for row, (indices, coefficients, _) in zip(rows, columns.rows, strict=True):
         np.add.at(row, indices, coefficients)
@@ -175,14 +175,14 @@ def test_every_mask_fulfils_the_rows_and_no_other_outputs_do(kind):
         assert np.all(rows @ values >= bounds - 1e-9)
         assert np.all(values >= np.array(columns.lower) - 1e-9)
         assert np.all(values <= np.array(columns.upper) + 1e-9)
-        logits = np.array([each.constant + each.matrix @ values for each in program.reduced.logits])
+        logits = np.array([each.constant + each.matrix @ values for each in program.logits])
         np.testing.assert_allclose(logits, instance.chain.logits(instance.flat, kept), atol=1e-9)
         fixed = [*zip(columns.lower, columns.upper, strict=True)]
         fixed[:neurons] = [(value, value) for value in kept]
         whole = np.zeros(len(fixed))
         whole[columns.binary] = 1
         for sign in (1, -1):
-            vector = program.reduced.logits[0].matrix[0] * sign
+            vector = program.logits[0].matrix[0] * sign
             found = scipy.optimize.milp(
                 vector,
                 integrality=whole,
@@ -198,7 +198,7 @@ def test_bounds_contain_what_units_take_in(kind, share):
     instance = problem(kind, 9, batch=2)
     most = exact.most_pruned(instance, share)
     program = mask_program.build(instance.chain, instance.flat, most)
-    columns = program.reduced.columns
+    columns = program.columns
     random = np.random.default_rng(1)
     masks = np.ones((60, instance.chain.neurons))
     for mask in masks:
@@ -211,7 +211,7 @@ def test_bounds_contain_what_units_take_in(kind, share):
         assert np.all(values <= np.array(columns.upper) + 1e-9)
         broken = [row.bound - row.coefficients @ values[row.indices] for row in columns.rows]
         assert max([*broken, 0.0]) <= 1e-8
-        logits = [each.constant + each.matrix @ values for each in program.reduced.logits]
+        logits = [each.constant + each.matrix @ values for each in program.logits]
         np.testing.assert_allclose(logits, instance.chain.logits(instance.flat, mask), atol=1e-9)
 
 
@@ -221,7 +221,7 @@ def test_a_cap_makes_bounds_closer():
         mask_program.build(instance.chain, instance.flat, exact.most_pruned(instance, share))
         for share in (1.0, 0.2)
     ]
-    assert counts[1].reduced.open < counts[0].reduced.open
+    assert counts[1].open < counts[0].open
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
