@@ -66,8 +66,9 @@ class CriticalNeurons:
         one of all classes; "balance": batches of any classes against balanced ones; "transfer":
         the sub-network trained from the beginning on other data; "initialisation": the same on its
         own data, from other initial weights and from its own.
-      mode: how the program is solved, see ``solvers.critical_neurons``; "decoupled" for networks
-        that one program cannot hold.
+      mode: how the program is solved: "paper" in seconds; "full" the same with all variables, for
+        small networks; "per_class"; "exact" all masks, with --time-limit beyond some 64 neurons;
+        "decoupled" a program a layer, for networks that one program cannot hold.
       target: the data of "transfer"; by default Fashion-MNIST for MNIST and the other way round,
         and its own data for others.
       seeds: how many seeds: 0, 1, ...
@@ -76,7 +77,9 @@ class CriticalNeurons:
       loss_weight: lambda; it must grow with the batch.
       threshold: neurons whose score is below it are pruned, or "mean", each layer's own; by default
         the paper's for the model.
-      time_limit: seconds a program may take; None: as long as it needs.
+      time_limit: seconds a program may take, after which its best answer counts; None: as long as
+        it needs.
+      max_prune: for "exact": the largest share of a layer's neurons that may be pruned.
       gap: the relative gap that counts as solved.
       workers: processes for programs that are independent of each other ("per_class", "decoupled").
       epochs: of training; None: the data set's own number.
@@ -96,6 +99,7 @@ class CriticalNeurons:
     loss_weight: float = 5.0
     threshold: float | Literal["mean"] | None = None
     time_limit: float | None = None
+    max_prune: float | None = None
     gap: float = 1e-4
     workers: int = 1
     epochs: int | None = None
@@ -150,6 +154,7 @@ def check(config: CriticalNeurons) -> None:
             raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
     if config.time_limit is not None and config.time_limit < 0:
         raise ValueError(f"time_limit must not be negative, got {config.time_limit}")
+    Settings(max_prune=config.max_prune)
 
 
 def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:
@@ -166,10 +171,12 @@ def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:
 
 def solved_run(config: CriticalNeurons, run: Solving) -> dict[str, Any]:
     """The configuration of a solved program."""
+    cap = {} if config.max_prune is None else {"max_prune": config.max_prune}
     return {
         **dense_run(config, run.seed),
         "kind": "solved",
         **run.setting._asdict(),
+        **cap,
         "time_limit": config.time_limit,
         "gap": config.gap,
         "fine_tuning": recorded(config.protocols()[1]),
@@ -272,6 +279,7 @@ class Runner:
             seed,
             gap=self._config.gap,
             time_limit=self._config.time_limit,
+            max_prune=self._config.max_prune,
             workers=self._config.workers,
             on_incumbent=told,
         )

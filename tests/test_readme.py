@@ -1,4 +1,4 @@
-"""The README's programs on channels, run as they stand; test_any_pytree.py runs the first one."""
+"""The README's programs, run as they stand; test_any_pytree.py runs the first one."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ def run(program, folder):
 
 
 def test_the_programs_are_here():
-    assert len(PROGRAMS) == 3
+    assert len(PROGRAMS) == 5
 
 
 def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
@@ -31,3 +31,17 @@ def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
     given = "import numpy as np\nx = np.ones((3, 8, 8, 1), np.float32)\n"
     checked = "import sys\nprint(logits.shape, 'prunejax' in sys.modules, 'flax' in sys.modules)\n"
     assert run(given + PROGRAMS[2] + checked, tmp_path).strip() == "(3, 10) False False"
+
+
+def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
+    said = run(
+        PROGRAMS[3] + "print(plan.cost().parameters, made['hidden1']['bias'].sum())", tmp_path
+    )
+    assert said.startswith("optimal: objective")
+    parameters, biases = map(int, said.splitlines()[-1].split())
+    assert 10 < parameters < 64 * 32 + 32 * 16 + 16 * 10
+    assert 1 <= biases <= 32
+    said = run(PROGRAMS[4], tmp_path)
+    assert "optimal: objective" in said
+    assert "No mask of these neurons" in said
+    assert (tmp_path / "net.mps").stat().st_size > 1000
