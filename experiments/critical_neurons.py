@@ -37,6 +37,7 @@ from experiments.workbench import Workbench, workbench
 from prunejax import data, models
 from prunejax.criteria.critical_neurons import describe
 from solvers.critical_neurons import MODES
+from solvers.settings import Settings
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -154,7 +155,9 @@ def check(config: CriticalNeurons) -> None:
             raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
     if config.time_limit is not None and config.time_limit < 0:
         raise ValueError(f"time_limit must not be negative, got {config.time_limit}")
-    Settings(max_prune=config.max_prune)
+    if config.max_prune is not None and config.mode != "exact":
+        raise ValueError(f"max_prune is for mode 'exact', not {config.mode!r}")
+    Settings(max_prune=config.max_prune)  # refuses what is out of range
 
 
 def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:

@@ -221,6 +221,8 @@ def test_snip_of_neurons_is_the_sum_over_their_weights():
         ({"loss_weight": -1.0}, "loss_weight must be positive, got -1.0"),
         ({"time_limit": -1.0}, "time_limit must not be negative, got -1.0"),
         ({"study": ()}, "name at least one study"),
+        ({"max_prune": 0.5}, "max_prune is for mode 'exact', not 'paper'"),
+        ({"max_prune": 1.5, "mode": "exact"}, "max_prune must be in [0, 1], got 1.5"),
         ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"model": "resnet8"}, "the program holds chains of layers only"),
