@@ -283,7 +283,7 @@ class _State:
         else:
             solved = self._programs[0].solve()
             if solved is None:
-                raise ValueError("the linear program has no solution, although the start is one")
+                return "precision limit"  # the start is a solution: its numerics are too hard
             columns, bound = solved[0][: self._width], solved[1]
         columns = np.clip(columns, self._reduced.columns.lower, self._reduced.columns.upper)
         violated = self._violated(columns)

@@ -46,21 +46,13 @@ class LinearProgram:
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
-        module = package()
-        self._lp = module.LP(sense="minimize")
-        # SoPlex's own 1e-6 would leave solutions that the check of the rows refuses for ever
-        for tolerance in (module.SCIP_LPPARAM.FEASTOL, module.SCIP_LPPARAM.DUALFEASTOL):
-            self._lp.setRealParam(tolerance, LP_FEASIBILITY)
-        infinity = self._lp.infinity()
-        self._lp.addCols(
-            [[] for _ in costs],
-            objs=costs.tolist(),
-            lbs=np.clip(lower, -infinity, infinity).tolist(),
-            ubs=np.clip(upper, -infinity, infinity).tolist(),
-        )
+        self._columns = costs, lower, upper
+        self._rows: list[Row] = []
+        self._lp = self._made()
 
     def add(self, rows: Sequence[Row]) -> None:
         """Adds rows."""
+        self._rows += rows
         if rows:
             self._lp.addRows(
                 [
@@ -72,11 +64,39 @@ class LinearProgram:
             )
 
     def solve(self) -> tuple[np.ndarray, float] | None:
-        """The solution and its objective; None if there is none."""
-        self._lp.solve()
-        if not self._lp.isOptimal():
-            return None
+        """The solution and its objective; None if there is none, or SoPlex finds none."""
+        if not self._solved():
+            # many rows on an old basis can be too much for its numerics: without one, once more
+            rows, self._rows, self._lp = self._rows, [], self._made()
+            self.add(rows)
+            if not self._solved():
+                return None
         return np.asarray(self._lp.getPrimal()), float(self._lp.getObjVal())
+
+    def _solved(self) -> bool:
+        try:
+            self._lp.solve()
+        except Exception as error:  # pyscipopt has no class of its own for it
+            if "LP solver" not in str(error):
+                raise
+            return False
+        return bool(self._lp.isOptimal())
+
+    def _made(self) -> Any:
+        costs, lower, upper = self._columns
+        module = package()
+        made = module.LP(sense="minimize")
+        # SoPlex's own 1e-6 would leave solutions that the check of the rows refuses for ever
+        for tolerance in (module.SCIP_LPPARAM.FEASTOL, module.SCIP_LPPARAM.DUALFEASTOL):
+            made.setRealParam(tolerance, LP_FEASIBILITY)
+        infinity = made.infinity()
+        made.addCols(
+            [[] for _ in costs],
+            objs=costs.tolist(),
+            lbs=np.clip(lower, -infinity, infinity).tolist(),
+            ubs=np.clip(upper, -infinity, infinity).tolist(),
+        )
+        return made
 
 
 def solve_mip(
