@@ -133,7 +133,8 @@ class _Search:
         while (left := self._left()) is None or left > 0:
             solved = relaxation.solve()
             if solved is None:
-                self._check("infeasible")
+                if self.best is None:  # else the numerics are too hard
+                    self._check("infeasible")
                 break
             self._consider(None, solved[1])
             lowest = min(lowest, self._form.objective(solved[0]))
