@@ -213,6 +213,25 @@ def test_backends_have_the_same_calls():
         Settings(backend="cplex")
 
 
+def test_a_linear_program_that_soplex_gives_up_is_loaded_anew(monkeypatch):
+    rows = [Row(np.array([0, 1]), np.array([1.0, 2.0]), 3.0), Row(np.array([1]), np.ones(1), 0.5)]
+    program = scip.LinearProgram(np.array([1.0, 3.0]), np.zeros(2), np.full(2, np.inf))
+    program.add(rows[:1])
+    assert program.solve()[1] == pytest.approx(3.0)
+    program.add(rows[1:])
+    solved, failures = scip.LinearProgram._solved, iter([False])
+    monkeypatch.setattr(
+        scip.LinearProgram, "_solved", lambda self: next(failures, None) is None and solved(self)
+    )
+    values, objective = program.solve()
+    np.testing.assert_allclose(values, [2.0, 0.5])
+    assert objective == pytest.approx(3.5)
+    program.add([Row(np.array([0]), np.ones(1), 2.5)])
+    assert program.solve()[1] == pytest.approx(4.0)
+    monkeypatch.setattr(scip.LinearProgram, "_solved", lambda self: False)
+    assert program.solve() is None
+
+
 @pytest.mark.parametrize("backend, package", [("highs", "highspy"), ("scip", "pyscipopt")])
 def test_a_solver_that_is_not_installed_is_named(monkeypatch, backend, package):
     monkeypatch.setitem(sys.modules, package, None)

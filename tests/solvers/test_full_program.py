@@ -14,7 +14,7 @@ from solvers import critical_neurons, export, full
 from solvers.critical_neurons import Problem
 from solvers.formulation import formulate
 from solvers.layers import Dense, MaxPool, Relu
-from solvers.reduced import Row
+from solvers.reduced import Row, reduce
 from solvers.settings import Settings
 from solvers.verification import largest_violation
 
@@ -125,6 +125,40 @@ def test_full_and_reduced_agree(name, epsilon):
     assert short.open <= found.open
     if "maximum" not in name:
         assert short.open == found.open
+
+
+@pytest.mark.parametrize("name", ["three dense", "ReLU, then adaptive average"])
+def test_binaries_that_the_scores_imply_close_the_gap(monkeypatch, name):
+    whole = problem(name, epsilon=1e-2)
+    branched = full.solve(whole, FINE)
+
+    def never(*_, **__):
+        raise AssertionError("a mixed-integer program was solved")
+
+    monkeypatch.setattr("solvers.scip.solve_mip", never)
+    found = critical_neurons.solve(whole, gap=1e-4)
+    assert found.open > 0
+    assert found.status == "optimal"
+    assert found.violation < 1e-6
+    assert found.objective == pytest.approx(branched.objective, abs=2e-4)
+    assert found.bound <= branched.objective + 1e-5
+
+
+@pytest.mark.parametrize("name", ["three dense", "ReLU, then maximum", "maximum first"])
+def test_columns_complete_to_the_whole_network(name):
+    """With all scores at 1 every row holds, and the logits are the network's."""
+    whole = problem(name, epsilon=0.05)
+    program = reduce(whole.chain, whole.flat, whole.epsilon)
+    columns = program.complete(np.ones(whole.chain.neurons))
+    np.testing.assert_allclose(columns, program.columns.start, atol=1e-12)
+    assert (columns >= np.array(program.columns.lower) - 1e-12).all()
+    assert (columns <= np.array(program.columns.upper) + 1e-12).all()
+    matrix, bound = program.lazy
+    assert (matrix @ columns - bound).min(initial=0.0) >= -1e-12
+    for row in program.columns.rows:
+        assert row.coefficients @ columns[row.indices] >= row.bound - 1e-12
+    logits = [each.constant + each.matrix @ columns for each in program.logits]
+    np.testing.assert_allclose(logits, whole.chain.logits(whole.flat), atol=1e-10)
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-2])
