@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import scipy.sparse
@@ -150,12 +150,12 @@ def build(layers: Sequence[Layer], shape: Shape) -> Chain:
     gates: list[Gate] = []
     open_gate: int | None = None  # a layer whose ReLU has not come yet
     inputs = prod(shape)
+    _check_kinds(layers)
     kinds = [isinstance(layer, Dense | Conv) for layer in layers]
     if not any(kinds) or not isinstance(layers[-1], Dense):
         raise ValueError("the last layer must be a Dense that gives the logits")
     for index, layer in enumerate(layers):
         name = getattr(layer, "name", "") or f"layer {index}"
-        _check_finite(layer, name)
         if isinstance(layer, Relu):
             before = steps[-1] if steps else None
             gate = before.gate if isinstance(before, Linear) else None
@@ -193,7 +193,8 @@ def build(layers: Sequence[Layer], shape: Shape) -> Chain:
     return Chain(tuple(steps), tuple(gates), inputs, prod(shape))
 
 
-def _check_finite(layer: Layer, name: str) -> None:
-    for field, value in vars(layer).items():
-        if isinstance(value, np.ndarray) and not np.isfinite(value).all():
-            raise ValueError(f"the {field} of {name} has values that are NaN or infinite")
+def _check_kinds(layers: Sequence[Any]) -> None:
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, get_args(Layer)):
+            given = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
+            raise ValueError(f"layer {index} must be an instance of solvers.layers, got {given}")

@@ -5,8 +5,11 @@ Mixed Integer Programming" (2023, arXiv 2002.07259): scores in [0, 1], one a neu
 the batch, that are as small as the loss on the batch allows.
 """
 
+import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from solvers import decoupled, exact, full, paper, per_class
 from solvers.problem import Aggregate, Problem
@@ -25,6 +28,9 @@ MODES: dict[str, Callable[[Problem, Settings], Solution]] = {
     "decoupled": decoupled.solve,
 }
 """Mode -> how it is solved."""
+
+WHOLE_SCOPES = {"exact": "all-masks", "decoupled": "probe"}
+"""Mode -> what its bound is about, where that is not the published program."""
 
 
 def solve(
@@ -49,8 +55,9 @@ def solve(
             variables, much slower; "per_class", one such program a class, and the scores' mean;
             "exact", binary scores and bounds that hold for every mask; "decoupled", one convex
             program a layer, with a linear probe in the place of what follows.
-        time_limit: seconds, or None; at a limit, and on Ctrl-C, the best solution so far is
-            returned, the whole network at worst.
+        time_limit: seconds of solving, or None; building comes on top. At a limit, and on Ctrl-C,
+            the best solution so far is returned, the whole network at worst: in mode "paper" it is
+            nothing better until the relaxation is closed.
         gap: the relative gap between objective and bound that counts as solved.
         memory_mb: a limit for the solver, or None; HiGHS has none for mixed-integer programs.
         seed: for what the solver draws.
@@ -66,11 +73,8 @@ def solve(
         ValueError: an argument out of range, or that means nothing to the mode.
         ImportError: the solver is not installed.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
-    if max_prune is not None and mode != "exact":
-        raise ValueError(f"max_prune is for mode 'exact', whose scores are masks, not {mode!r}")
-    settings = Settings(
+    settings = check(
+        mode,
         time_limit=time_limit,
         gap=gap,
         memory_mb=memory_mb,
@@ -80,4 +84,54 @@ def solve(
         backend=backend,
         on_incumbent=on_incumbent,
     )
-    return MODES[mode](problem, settings)
+    started = time.perf_counter()
+    try:
+        return MODES[mode](problem, settings)
+    except KeyboardInterrupt:  # while the program was still being built
+        return whole(problem, mode, time.perf_counter() - started)
+
+
+def check(mode: str, **settings: Any) -> Settings:
+    """The settings of a solve.
+
+    Args:
+        mode: see ``solve``.
+        **settings: the same.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: an argument out of range, or that means nothing to the mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+    checked = Settings(**settings)
+    if checked.max_prune is not None and mode != "exact":
+        raise ValueError(f"max_prune is for mode 'exact', whose scores are masks, not {mode!r}")
+    return checked
+
+
+def whole(problem: Problem, mode: str, seconds: float) -> Solution:
+    """The whole network as an answer, for want of a better one."""
+    scores = np.ones(problem.chain.neurons)
+    loss, objective = problem.loss(), problem.loss_weight * problem.loss() + problem.penalty(scores)
+    # neither scores nor losses are negative
+    bound = problem.penalty(np.zeros(problem.chain.neurons))
+    return Solution(
+        layers=tuple(gate.name for gate in problem.chain.gates),
+        scores=tuple(scores[part] for part in problem.chain.slices()),
+        status="interrupted",
+        objective=objective,
+        bound=bound,
+        bound_scope=WHOLE_SCOPES.get(mode, "paper-restriction"),
+        loss=loss,
+        problem=problem,
+        violation=0.0,
+        seconds={"build": seconds, "solve": 0.0},
+        rows=0,
+        columns=0,
+        binaries=0,
+        open=0,
+        trajectory=((seconds, objective, bound),),
+    )

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import scipy.sparse
 
-from solvers import independent, kelley
+from solvers import checks, independent, kelley
 from solvers.probes import Probe, fit_probe, linear_rest, representations
 from solvers.problem import Problem
 from solvers.reduced import Columns, Reduced, Vector
@@ -143,12 +143,10 @@ def decouple(
         seed=settings.seed,
         on_progress=lambda progress, _: settings.tell(*progress),
     )
-    # scores are not negative, and neither are losses
-    bound = max(found.bound, objective.penalty(np.zeros(neurons)))
     return Decoupled(
         found.columns,
         found.objective,
-        min(bound, found.objective),
+        min(found.bound, found.objective),
         found.status,
         float(objective.losses(found.columns)[0].mean()),
         found.rows,
@@ -183,11 +181,12 @@ def solve(
     started = time.perf_counter()
     gates, labels = problem.chain.gates, np.asarray(problem.labels)
     if probes is None:
-        inputs, answers = (problem.inputs, labels) if examples is None else examples
+        inputs, given = (problem.inputs, labels) if examples is None else examples
+        checks.batch(inputs, given, problem.chain.classes, "the examples")
         rest = linear_rest(problem)
         seen = representations(problem, np.asarray(inputs))
         fitted = seen if rest is None else seen[:-1]
-        probes = [fit_probe(each, answers, problem.chain.classes) for each in fitted]
+        probes = [fit_probe(each, given, problem.chain.classes) for each in fitted]
         probes += [] if rest is None else [rest]
     if len(probes) != len(gates):
         raise ValueError(f"there must be {len(gates)} probes, one a layer, got {len(probes)}")
@@ -222,19 +221,20 @@ def solve_layers(
     started = time.perf_counter()
     labels = np.asarray(problem.labels)
     tasks = [_Task(layer, labels, problem.loss_weight) for layer in layers]
-    found = independent.solve_each(
+    answers = independent.solve_each(
         _solve_layer,
         tasks,
         settings,
         lambda solved: settings.tell(time.perf_counter() - started, *_sums(solved)),
     )
+    found = answers.results
     objective, bound = _sums(found)
     seconds = time.perf_counter() - started
     scores = [each.scores for each in found]
     return Solution(
         layers=tuple(layer.name for layer in layers),
         scores=tuple(scores),
-        status=independent.worst_status(found),
+        status=answers.status,
         objective=objective,
         bound=bound,
         bound_scope="probe",
@@ -246,6 +246,7 @@ def solve_layers(
         columns=sum(each.columns for each in found),
         binaries=0,
         open=0,
+        programs=len(found),
         trajectory=((seconds, objective, bound),),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from solvers import kelley, local_search, mask_program, reduced
 from solvers.local_search import Mask
 from solvers.problem import Problem
+from solvers.program import LIMITS
 from solvers.settings import Settings
 from solvers.solution import Solution
 
@@ -94,8 +95,8 @@ class _Search:
                 return "time limit"
             known = len(self._seen)
             status = self.branch(left)
-            if status in STATUSES:
-                return STATUSES[status]
+            if status in LIMITS:
+                return LIMITS[status]
             if len(self._seen) == known and not self.closed:
                 return "precision limit"
         return "optimal"
@@ -217,14 +218,6 @@ class _Search:
         if not self._trajectory or moved != self._trajectory[-1][1:]:
             self._trajectory.append((time.perf_counter() - self._started, *moved))
             self._settings.tell(*self._trajectory[-1])
-
-
-STATUSES = {
-    "timelimit": "time limit",
-    "memlimit": "memory limit",
-    "userinterrupt": "interrupted",
-}
-"""The solver's words for a limit -> ours."""
 
 
 def most_pruned(problem: Problem, share: float | None) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from solvers import formulation, scip_program
 from solvers.formulation import Formulation
-from solvers.program import Program
+from solvers.program import LIMITS, Program
 from solvers.reduced import Row
 from solvers.settings import Settings
 from solvers.solution import Solution
@@ -99,7 +99,7 @@ class _Search:
         self._form, self._settings = form, settings
         self.program = program
         self.best: np.ndarray | None = None
-        self.value, self.bound = np.inf, -np.inf
+        self.value, self.bound = np.inf, form.problem.penalty(np.zeros(form.problem.chain.neurons))
         self.tangents: list[Row] = []
         self.trajectory: list[tuple[float, ...]] = []
         whole = np.ones(form.problem.chain.neurons)
@@ -188,6 +188,8 @@ class _Search:
         """Raises where there is no solution at all."""
         if status in ("infeasible", "inforunbd"):
             names = scip_program.infeasible_rows(self.program)
+            if not names:  # there is a solution: the numerics are too hard
+                return
             raise ValueError(
                 f"no scores fulfil all rows; these have no common solution: {', '.join(names)}"
             )
@@ -213,5 +215,4 @@ class _Search:
 
 def _word(status: str) -> str:
     """A solver's status in the words of ``Solution``."""
-    words = {"timelimit": "time limit", "memlimit": "memory limit", "userinterrupt": "interrupted"}
-    return "optimal" if status in ("optimal", "gaplimit") else words.get(status, status)
+    return "optimal" if status in ("optimal", "gaplimit") else LIMITS.get(status, status)

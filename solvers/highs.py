@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.program import MipResult
+from solvers.interrupts import interruptible
+from solvers.program import INTERRUPTED, MipResult
 from solvers.reduced import Row
 
 FEASIBILITY = 1e-9
@@ -124,10 +125,12 @@ def solve_mip(
                 raised.append(error)
 
         model.cbMipImprovingSolution += improved
-    model.run()
+    model.HandleUserInterrupt = True
+    interrupted = interruptible(model.run, model.cancelSolve)
     if raised:
         raise raised[0]
-    return _result(highspy, model, mip=len(binary) > 0)
+    result = _result(highspy, model, mip=len(binary) > 0)
+    return result._replace(status=INTERRUPTED) if interrupted else result
 
 
 def _result(highspy: Any, model: Any, *, mip: bool) -> MipResult:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from solvers.program import LIMITS
 from solvers.reduced import Reduced, Row
 
 TOLERANCE = 1e-7
@@ -233,7 +234,9 @@ class _State:
         self._rows = [*reduced.columns.rows, *objective.penalty_rows(self._width + batch)]
         self._programs = [self._relaxation(self._lower, self._upper)]
         self._lazy = np.zeros(len(reduced.lazy[1]), bool)
-        self._best, self._value, self._bound = start, np.inf, -np.inf
+        # neither scores nor losses are negative
+        floor = objective.penalty(np.zeros(objective.neurons))
+        self._best, self._value, self._bound = start, np.inf, floor
         self._rounds, self._relaxed, self._last = 0, np.inf, np.empty(0)
         self._trajectory: list[Progress] = []
         self._consider(start)
@@ -275,10 +278,9 @@ class _State:
                 seed=seed,
                 start=self._start(),
             )
-            if result.status == "memlimit":
-                ended = "memory limit"
+            ended = LIMITS.get(result.status, "")
             if result.values is None:
-                return "" if result.status == "timelimit" else ended or "precision limit"
+                return ended or "precision limit"
             columns, bound = result.values[: self._width], result.bound
         else:
             solved = self._programs[0].solve()
@@ -291,7 +293,7 @@ class _State:
         self._bound, self._last = max(self._bound, bound), columns
         self._add(violated)
         self._consider(columns)
-        return "precision limit" if stuck else ended
+        return ended or ("precision limit" if stuck else "")
 
     def fix(self, gap: float, time_limit: float | None) -> None:
         """Looks for a solution with the binaries that the relaxation's scores imply."""

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse
 
+from solvers import checks
+
 Shape: TypeAlias = tuple[int, ...]
 Matrix: TypeAlias = Any  # scipy.sparse.csr_array, which type checkers do not know
 
@@ -25,6 +27,14 @@ class Dense:
     kernel: np.ndarray
     bias: np.ndarray | None = None
     name: str = ""
+
+    def __post_init__(self) -> None:
+        _as_arrays(self, self.name or "a dense layer")
+        if self.kernel.ndim != 2 or not self.kernel.size:
+            raise ValueError(
+                f"{self.name or 'a dense layer'} must have a kernel [inputs, units], got shape "
+                f"{list(self.kernel.shape)}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +59,26 @@ class Conv:
     groups: int = 1
     name: str = ""
 
+    def __post_init__(self) -> None:
+        name = self.name or "a convolution"
+        _as_arrays(self, name)
+        if self.kernel.ndim != 4 or not self.kernel.size:
+            raise ValueError(
+                f"{name} must have a kernel [height, width, inputs / groups, filters], got shape "
+                f"{list(self.kernel.shape)}"
+            )
+        checks.pair(self.strides, f"the strides of {name}", 1)
+        checks.pair(self.dilation, f"the dilation of {name}", 1)
+        if isinstance(self.padding, str) or len(self.padding) != 2:
+            raise ValueError(
+                f"the padding of {name} must be two pairs of numbers, before and behind, got "
+                f"{self.padding!r}"
+            )
+        for each in self.padding:
+            checks.pair(each, f"the padding of {name}", 0)
+        if self.groups < 1:
+            raise ValueError(f"the groups of {name} must be at least 1, got {self.groups}")
+
 
 @dataclass(frozen=True, eq=False)
 class Affine:
@@ -61,6 +91,9 @@ class Affine:
 
     scale: np.ndarray
     shift: np.ndarray
+
+    def __post_init__(self) -> None:
+        _as_arrays(self, "an affine layer")
 
     @classmethod
     def batch_norm(
@@ -95,6 +128,12 @@ class AveragePool:
     window: tuple[int, int] | None = None
     strides: tuple[int, int] | None = None
 
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            checks.pair(self.window, "the window of an average pool", 1)
+        if self.strides is not None:
+            checks.pair(self.strides, "the strides of an average pool", 1)
+
 
 @dataclass(frozen=True)
 class AdaptiveAveragePool:
@@ -108,6 +147,9 @@ class AdaptiveAveragePool:
 
     output: tuple[int, int]
 
+    def __post_init__(self) -> None:
+        checks.pair(self.output, "the output of an adaptive average pool", 1)
+
 
 @dataclass(frozen=True)
 class MaxPool:
@@ -120,6 +162,19 @@ class MaxPool:
 
     window: tuple[int, int]
     strides: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        checks.pair(self.window, "the window of a max pool", 1)
+        if self.strides is not None:
+            checks.pair(self.strides, "the strides of a max pool", 1)
+
+
+def _as_arrays(layer: Any, name: str) -> None:
+    """Makes a layer's numbers float64 arrays, and refuses NaN."""
+    for field in ("kernel", "bias", "scale", "shift"):
+        values = getattr(layer, field, None)
+        if hasattr(layer, field) and (values is not None or field != "bias"):
+            object.__setattr__(layer, field, checks.array(values, f"the {field} of {name}"))
 
 
 Layer: TypeAlias = Dense | Conv | Affine | Relu | AveragePool | AdaptiveAveragePool | MaxPool
@@ -143,13 +198,20 @@ def linear(layer: Layer, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
             if kernel.ndim != 2 or kernel.shape[0] != prod(shape):
                 raise ValueError(
                     f"{layer.name or 'a dense layer'} has a kernel of shape {list(kernel.shape)}, "
-                    f"its input {list(shape)} has {prod(shape)} entries"
+                    f"its input {list(shape)} has {prod(shape)} entries; a kernel is [inputs, "
+                    "units]"
                 )
             units = kernel.shape[1]
             matrix = scipy.sparse.csr_array(np.asarray(kernel, np.float64).T)
             return matrix, _offset(layer, bias, units), (units,)
         case Affine(scale, shift):
             channels = shape[-1]
+            for each in (np.shape(scale), np.shape(shift)):
+                if each not in ((), (1,), (channels,)):
+                    raise ValueError(
+                        f"an affine layer must have {channels} numbers, one a channel, got "
+                        f"shape {list(each)}"
+                    )
             factors = np.broadcast_to(np.asarray(scale, np.float64), (channels,))
             offsets = np.broadcast_to(np.asarray(shift, np.float64), (channels,))
             repeats = prod(shape) // channels

@@ -29,12 +29,13 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         dataclasses.replace(problem, inputs=inputs[labels == label], labels=labels[labels == label])
         for label in np.unique(labels)
     ]
-    found = independent.solve_each(
+    answers = independent.solve_each(
         _solve_class,
         classes,
         settings,
         lambda solved: settings.tell(time.perf_counter() - started, *_means(solved)),
     )
+    found = answers.results
     objective, bound = _means(found)
     seconds = time.perf_counter() - started
     return Solution(
@@ -42,7 +43,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         scores=tuple(
             np.mean(layer, axis=0) for layer in zip(*(each.scores for each in found), strict=True)
         ),
-        status=independent.worst_status(found),
+        status=answers.status,
         objective=objective,
         bound=bound,
         bound_scope="paper-restriction",
@@ -58,6 +59,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         columns=sum(each.columns for each in found),
         binaries=sum(each.binaries for each in found),
         open=sum(each.open for each in found),
+        programs=len(found),
         trajectory=((seconds, objective, bound),),
     )
 

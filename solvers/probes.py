@@ -39,11 +39,13 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
     features = np.asarray(activations, np.float64).reshape(len(activations), -1)
     scale = np.sqrt(np.square(features).sum(axis=1).mean()) or 1.0
     features = features / scale
-    # a kernel of least norm lies in the span of the samples: their coordinates there say as much
-    squares, axes = np.linalg.eigh(features @ features.T)
-    spanned = squares > squares[-1] * 1e-12
-    roots, axes = np.sqrt(squares[spanned]), axes[:, spanned]
-    coordinates = axes * roots
+    coordinates, back = features, np.eye(features.shape[1])
+    if len(features) < features.shape[1]:
+        # a kernel of least norm lies in the span of the samples: their coordinates say as much
+        squares, axes = np.linalg.eigh(features @ features.T)
+        spanned = squares > squares[-1] * 1e-12
+        roots, axes = np.sqrt(squares[spanned]), axes[:, spanned]
+        coordinates, back = axes * roots, features.T @ (axes / roots)
     right = np.eye(classes)[np.asarray(labels)]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -58,7 +60,7 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
 
     start = np.zeros((coordinates.shape[1] + 1) * classes)
     best = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(-1, classes)
-    return Probe(features.T @ ((axes / roots) @ best[:-1]) / scale, best[-1])
+    return Probe(back @ best[:-1] / scale, best[-1])
 
 
 def representations(problem: Problem, inputs: np.ndarray) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from solvers import checks
 from solvers.chain import Chain, build
 from solvers.layers import Layer
 
@@ -43,28 +44,16 @@ class Problem:
     aggregate: Aggregate = "sum_largest"
 
     def __post_init__(self) -> None:
-        inputs, labels = np.asarray(self.inputs), np.asarray(self.labels)
-        if inputs.ndim < 2 or len(inputs) == 0:
-            raise ValueError(f"inputs must be [batch, ...], got shape {list(inputs.shape)}")
-        if not np.isfinite(inputs).all():
-            raise ValueError("the inputs have values that are NaN or infinite")
-        if labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":
-            raise ValueError(
-                f"labels must be {len(inputs)} integers, got {labels.dtype}{list(labels.shape)}"
-            )
-        if not 0 < self.loss_weight < np.inf:
-            raise ValueError(f"loss_weight must be positive, got {self.loss_weight}")
-        if not 0 <= self.epsilon < np.inf:
-            raise ValueError(f"epsilon must not be negative, got {self.epsilon}")
+        checks.batch(self.inputs, self.labels, None, "the batch")
+        checks.positive(self.loss_weight, "loss_weight")
+        checks.not_negative(self.epsilon, "epsilon")
         if self.aggregate not in ("sum_largest", "sum"):
             raise ValueError(f"aggregate must be 'sum_largest' or 'sum', got {self.aggregate!r}")
         if not self.chain.gates:
             raise ValueError("no layer before the last one has neurons that could be pruned")
-        classes = self.chain.classes
-        if labels.min() < 0 or labels.max() >= classes:
-            raise ValueError(
-                f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
-            )
+        checks.batch(self.inputs, self.labels, self.chain.classes, "the batch")
+        if not np.isfinite(self.chain.logits(self.flat)).all():
+            raise ValueError("the network's logits are too large for float64: NaN or infinite")
 
     @functools.cached_property
     def chain(self) -> Chain:
@@ -82,6 +71,21 @@ class Problem:
         layers = len(self.chain.gates)
         return layers if self.aggregate == "sum" else max(layers - 1, 1)
 
+    def penalty(self, scores: np.ndarray) -> float:
+        """P, the sum of the largest importances.
+
+        Args:
+            scores: one a neuron, [neurons].
+
+        Returns:
+            P.
+        """
+        each = [
+            float(np.sum(scores[part] - 2)) / gate.size
+            for part, gate in zip(self.chain.slices(), self.chain.gates, strict=True)
+        ]
+        return float(np.sum(np.sort(each)[::-1][: self.largest]))
+
     def loss(self, kept: np.ndarray | None = None) -> float:
         """The mean cross-entropy of the batch, in nats, with some neurons masked.
 
@@ -90,7 +94,14 @@ class Problem:
 
         Returns:
             The loss.
+
+        Raises:
+            ValueError: there are not as many numbers as neurons.
         """
+        if kept is not None and np.shape(kept) != (self.chain.neurons,):
+            raise ValueError(
+                f"kept must have {self.chain.neurons} numbers, got shape {list(np.shape(kept))}"
+            )
         logits = self.chain.logits(self.flat, kept)
         top = logits.max(axis=1)
         total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))

@@ -25,6 +25,17 @@ class MipResult(NamedTuple):
     status: str
 
 
+INTERRUPTED = "userinterrupt"
+"""The word for a solve that Ctrl-C ended."""
+
+LIMITS = {
+    "timelimit": "time limit",
+    "memlimit": "memory limit",
+    INTERRUPTED: "interrupted",
+}
+"""The solvers' words for why they stopped before the end -> ours."""
+
+
 class Loss(NamedTuple):
     """``column >= log sum_k exp(logit_k) - label``: the cross-entropy of one sample.
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.program import MipResult
+from solvers.interrupts import interruptible
+from solvers.program import INTERRUPTED, MipResult
 from solvers.reduced import Row
 
 FEASIBILITY = 1e-8
@@ -205,13 +206,15 @@ def optimised(
             "incumbents",
             "tells of better solutions",
         )
-    # lets Python see Ctrl-C, which then ends the solve with the best solution so far
-    model.optimizeNogil()
+    # SCIP's own handler would stay in the place of Python's
+    model.setParam("misc/catchctrlc", False)
+    interrupted = interruptible(model.optimizeNogil, model.interruptSolve)
     values = None
     if model.getNSols() > 0:
         best = model.getBestSol()
         values = np.array([model.getSolVal(best, column) for column in columns])
-    return MipResult(values, float(model.getDualbound()), str(model.getStatus()))
+    status = INTERRUPTED if interrupted else str(model.getStatus())
+    return MipResult(values, float(model.getDualbound()), status)
 
 
 def add_row(

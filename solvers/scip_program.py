@@ -52,13 +52,15 @@ def infeasible_rows(program: Program) -> tuple[str, ...]:
 
     Returns:
         The names of rows that have no common solution within the columns' bounds, while any of
-        them less would.
+        them less would; none where the program has a solution.
 
     Raises:
         ImportError: pyscipopt is not installed.
     """
     model, _ = _of_program(program, ())
     model.optimize()
+    if model.getStatus() not in ("infeasible", "inforunbd"):
+        return ()
     model.freeTransform()
     subsystem = model.generateIIS().getSubscip()
     return tuple(str(row.name) for row in subsystem.getConss())

@@ -5,6 +5,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from solvers import checks
+
 BACKENDS = ("scip", "highs")
 """The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
 
@@ -17,7 +19,7 @@ class Settings:
         time_limit: seconds, or None.
         gap: the relative gap that counts as solved.
         memory_mb: a limit for the solver, or None.
-        seed: for what the solver draws.
+        seed: for what the solver draws, in [0, 2**31).
         max_prune: the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
         backend: a name in ``BACKENDS``.
@@ -37,16 +39,20 @@ class Settings:
     on_incumbent: Callable[[float, float, float], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.gap < 0:
-            raise ValueError(f"gap must not be negative, got {self.gap}")
-        if self.time_limit is not None and self.time_limit < 0:
-            raise ValueError(f"time_limit must not be negative, got {self.time_limit}")
-        if self.memory_mb is not None and self.memory_mb <= 0:
-            raise ValueError(f"memory_mb must be positive, got {self.memory_mb}")
-        if self.max_prune is not None and not 0 <= self.max_prune <= 1:
-            raise ValueError(f"max_prune must be in [0, 1], got {self.max_prune}")
-        if self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        checks.not_negative(self.gap, "gap")
+        if self.time_limit is not None:
+            checks.not_negative(self.time_limit, "time_limit")
+        if self.memory_mb is not None:
+            checks.positive(self.memory_mb, "memory_mb")
+        if self.max_prune is not None:
+            checks.not_negative(self.max_prune, "max_prune")
+            if self.max_prune > 1:
+                raise ValueError(f"max_prune must be in [0, 1], got {self.max_prune}")
+        for name, value, smallest in (("workers", self.workers, 1), ("seed", self.seed, 0)):
+            if not isinstance(value, int) or not smallest <= value < 2**31:
+                raise ValueError(
+                    f"{name} must be a whole number from {smallest} to 2**31 - 1, got {value!r}"
+                )
         if self.backend not in BACKENDS:
             raise ValueError(f"no backend {self.backend!r}; there are {', '.join(BACKENDS)}")
 

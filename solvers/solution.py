@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from solvers import checks
+
 SCOPES = {
     "paper-restriction": (
         "No scores in [0, 1] that fulfil the published program's rows have a smaller objective "
         "than the bound. These rows keep every unit within the bounds of the whole network, so "
-        "that the bound says nothing about other masks. Where classes are solved one by one, "
-        "objective and bound are the means over the classes' own programs, and nothing is said "
-        "about the averaged scores."
+        "that the bound says nothing about other masks."
     ),
     "all-masks": (
         "No mask of these neurons, within the share that may be pruned, has a smaller objective on "
@@ -25,6 +25,17 @@ SCOPES = {
     ),
 }
 """What a bound certifies, and what not."""
+
+NOTHING_BETTER = (
+    "It ended before anything better than the whole network was found: nothing would be pruned."
+)
+"""What a limit that comes early leaves."""
+
+AVERAGED = (
+    "Objective and bound are the means over {} programs, one a class; nothing is said about the "
+    "averaged scores."
+)
+"""What the bound certifies where scores are means over programs."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,6 +60,7 @@ class Solution:
         binaries: of it.
         open: units and maxima that the bounds do not decide.
         trajectory: (seconds, objective, bound) whenever they moved.
+        programs: of how many programs this is the answer, one a class or one a layer.
     """
 
     layers: tuple[str, ...]
@@ -66,6 +78,7 @@ class Solution:
     binaries: int
     open: int
     trajectory: tuple[tuple[float, ...], ...] = dataclasses.field(repr=False)
+    programs: int = 1
 
     @property
     def gap(self) -> float:
@@ -84,11 +97,7 @@ class Solution:
         Raises:
             ValueError: another word.
         """
-        check_threshold(threshold)
-        return tuple(
-            scores >= (scores.mean() if isinstance(threshold, str) else threshold)
-            for scores in self.scores
-        )
+        return tuple(above(scores, threshold) for scores in self.scores)
 
     def masked_loss(self, threshold: float | str) -> float:
         """The mean cross-entropy of the network with those masks on the same batch, nats."""
@@ -98,10 +107,14 @@ class Solution:
         """What was found, in words."""
         pruned = sum(int((~mask).sum()) for mask in self.masks(0.1))
         neurons = sum(len(scores) for scores in self.scores)
+        averaged = self.programs > 1 and self.bound_scope == "paper-restriction"
+        whole = all((scores == 1).all() for scores in self.scores)
         lines = [
             f"{self.status}: objective {self.objective:.6g}, bound {self.bound:.6g}, "
             f"gap {self.gap:.2g}",
             SCOPES[self.bound_scope],
+            *([AVERAGED.format(self.programs)] if averaged else []),
+            *([NOTHING_BETTER] if self.status != "optimal" and whole else []),
             f"The loss is {self.loss:.4g} by the program, {self.problem.loss():.4g} of the whole "
             f"network, {self.masked_loss(0.1):.4g} with the {pruned} of {neurons} neurons below "
             "0.1 masked.",
@@ -113,14 +126,22 @@ class Solution:
         return "\n".join(lines)
 
 
-def check_threshold(threshold: float | str) -> None:
-    """Refuses what is no threshold on scores.
+def above(scores: np.ndarray, threshold: float | str) -> np.ndarray:
+    """Which scores are not below a threshold.
 
     Args:
-        threshold: a number, or "mean".
+        scores: [neurons].
+        threshold: a number, or "mean", their own mean.
+
+    Returns:
+        Bool, [neurons].
 
     Raises:
         ValueError: another word, or NaN.
     """
-    if threshold != "mean" and (isinstance(threshold, str) or threshold != threshold):
+    if isinstance(threshold, str) and threshold == "mean":
+        # equal scores are not below their mean, whatever it is rounded to
+        return scores >= scores.mean() - 1e-12
+    if not checks.is_number(threshold) or threshold != threshold:
         raise ValueError(f"threshold must be a number or 'mean', got {threshold!r}")
+    return scores >= threshold

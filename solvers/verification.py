@@ -25,7 +25,7 @@ def largest_violation(
         The largest violation over all samples, boxes included; 0 where there is none.
     """
     bounds = interval(chain, inputs, epsilon, gated=False)
-    worst = float(np.maximum(-scores, scores - 1).max(initial=0.0))
+    worst = _largest(np.maximum(-scores, scores - 1))
     values = np.asarray(inputs, np.float64)
     lower = upper = values
     parts = chain.slices()
@@ -47,7 +47,7 @@ def largest_violation(
                 off = np.maximum(outputs, outputs - (values - lower - cut * positive))
                 # v = 1 where the lower bound is positive, v = 0 where the upper one is negative
                 broken = np.where(lower >= 0, on, np.where(upper <= 0, off, np.minimum(on, off)))
-                worst = max(worst, float(broken.max(initial=0.0)))
+                worst = max(worst, _largest(broken))
                 values = outputs
             case Maximum(windows):
                 outputs = values[:, windows].max(axis=2)
@@ -57,7 +57,12 @@ def largest_violation(
                 slack = outputs[:, :, None] - values[:, windows]
                 loose = np.maximum(slack - (others - low), 0)
                 broken = np.maximum(slack, largest_other(loose)).min(axis=2)
-                worst = max(worst, float(broken.max(initial=0.0)))
+                worst = max(worst, _largest(broken))
                 values = outputs
         lower, upper = bound.lower, bound.upper
     return worst
+
+
+def _largest(broken: np.ndarray) -> float:
+    """The largest entry or 0; infinity where one is NaN."""
+    return float(np.nan_to_num(broken, nan=np.inf).max(initial=0.0))

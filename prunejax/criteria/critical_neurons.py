@@ -16,8 +16,7 @@ from prunejax.network import Layer, Network, Plan
 from prunejax.network.recording import evaluate
 from solvers import critical_neurons as solver
 from solvers import layers as solvers_layers
-from solvers.settings import Settings
-from solvers.solution import check_threshold
+from solvers.solution import above
 
 TOLERANCE = 1e-4
 """How far the program's logits may be from the network's, relative to the largest."""
@@ -76,15 +75,13 @@ def keep_above(
         For each group a bool array, [width].
 
     Raises:
-        ValueError: another word, or `min_neurons` is negative.
+        ValueError: no threshold, or `min_neurons` is negative.
     """
-    check_threshold(threshold)
-    if min_neurons < 0:
-        raise ValueError(f"min_neurons must not be negative, got {min_neurons}")
+    if not isinstance(min_neurons, int) or min_neurons < 0:
+        raise ValueError(f"min_neurons must be a whole number from 0 on, got {min_neurons!r}")
     kept = {}
     for group, worth in scores.items():
-        limit = worth.mean() if isinstance(threshold, str) else threshold
-        kept[group] = worth >= limit
+        kept[group] = above(worth, threshold)
         best = np.argsort(-worth, kind="stable")[:min_neurons]
         kept[group][best] = True
     return kept
@@ -132,9 +129,10 @@ def critical_neurons(
     Warns:
         UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
     """
+    given = solver.check(mode, **settings)
     if mode == "decoupled":
         subject = decoupling.Subject(network, variables, inputs, np.asarray(labels), loss_weight)
-        solution = decoupling.solve(subject, examples, Settings(**settings))
+        solution = decoupling.solve(subject, examples, given)
         scores = dict(zip(solution.layers, solution.scores, strict=True))
         return CriticalNeurons(network, scores, solution)
     if examples is not None:
@@ -265,8 +263,10 @@ def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solve
     limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if expected.shape != got.shape or not np.abs(expected - got).max() <= limit:
         raise ValueError(
-            "the layers read off the network do not compute what it does: its kernels must be laid "
-            "out as Flax's, [height, width, inputs, filters] and [inputs, units]"
+            "the layers read off the network do not compute what it does: either its kernels are "
+            "not laid out as Flax's, [height, width, inputs, filters] and [inputs, units], or it "
+            "computes something between its layers (inputs that are scaled inside, say); mode "
+            "'decoupled' takes both"
         )
 
 

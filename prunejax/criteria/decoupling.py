@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 
 from prunejax.masks import name
 from prunejax.network import Network
+from solvers import checks
 from solvers.decoupled import Representation, solve_layers
 from solvers.probes import Probe, fit_probe
 from solvers.settings import Settings
@@ -46,6 +47,9 @@ class Subject:
     inputs: Any
     labels: np.ndarray
     loss_weight: float
+
+    def __post_init__(self) -> None:
+        checks.positive(self.loss_weight, "loss_weight")
 
     def loss(self, kept: np.ndarray | None = None) -> float:
         """The mean cross-entropy of the batch, nats, with some neurons cut out.
@@ -94,11 +98,13 @@ def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings
     network, variables = subject.network, subject.variables
     if not network.groups:
         raise ValueError("the network has no neurons that can be cut out")
+    inputs, answers = (subject.inputs, subject.labels) if examples is None else examples
+    checks.batch(subject.inputs, subject.labels, None, "the batch")
+    checks.batch(inputs, answers, None, "the examples")
     logits = network.apply_fn(variables, jnp.asarray(subject.inputs[:1]))
     classes = int(logits.shape[-1])
-    inputs, answers = (subject.inputs, subject.labels) if examples is None else examples
-    _check(subject.inputs, subject.labels, classes, "batch")
-    _check(inputs, answers, classes, "examples")
+    checks.batch(subject.inputs, subject.labels, classes, "the batch")
+    checks.batch(inputs, answers, classes, "the examples")
     shown = representations(network, variables, inputs)
     seen = shown if examples is None else representations(network, variables, subject.inputs)
     layers = []
@@ -201,19 +207,3 @@ def _rest(
     expected = np.asarray(network.apply_fn(variables, jnp.asarray(inputs)), np.float64)
     same = np.allclose(values[:, 0] @ probe.kernel + bias, expected, rtol=1e-3, atol=1e-3)
     return probe if same else None
-
-
-def _check(inputs: Any, labels: Any, classes: int, what: str) -> None:
-    labels = np.asarray(labels)
-    if not len(inputs) or labels.shape != (len(inputs),) or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"the {what} must have as many integer labels as inputs, one at least, got "
-            f"{len(inputs)} inputs and {labels.dtype}{list(labels.shape)} labels"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels of the {what} must be from 0 to {classes - 1}, got {labels.min()} to "
-            f"{labels.max()}"
-        )
-    if not np.isfinite(np.asarray(inputs)).all():
-        raise ValueError(f"the inputs of the {what} have values that are NaN or infinite")

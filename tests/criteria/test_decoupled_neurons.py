@@ -157,12 +157,16 @@ def test_probes_are_fitted_to_examples():
     "change, message",
     [
         ({"labels": np.arange(8)}, "labels of the batch must be from 0 to 3, got 0 to 7"),
-        ({"labels": np.arange(7) % 4}, "the batch must have as many integer labels as inputs"),
-        ({"labels": np.ones(8)}, "the batch must have as many integer labels"),
-        ({"inputs": np.full((8, 4, 4, 1), np.nan)}, "inputs of the batch have values that are NaN"),
-        ({"examples": (np.ones((3, 4, 4, 1)), np.arange(2))}, "the examples must have as many"),
+        ({"labels": np.arange(7) % 4}, "labels of the batch must be 8 integers, got int64"),
+        ({"labels": np.ones(8)}, "labels of the batch must be 8 integers, got float64"),
+        ({"inputs": np.full((8, 4, 4, 1), np.nan)}, "what the batch gives as inputs has values"),
+        ({"inputs": np.ones((0, 4, 4, 1)), "labels": np.arange(0)}, "inputs of the batch must be"),
+        ({"examples": (np.ones((3, 4, 4, 1)), np.arange(2))}, "labels of the examples must be 3"),
+        ({"loss_weight": float("nan")}, "loss_weight must be a positive number, got nan"),
+        ({"loss_weight": -5.0}, "loss_weight must be a positive number, got -5.0"),
+        ({"max_prune": 0.5}, "max_prune is for mode 'exact'"),
         ({"mode": "paper", "examples": (1, 2)}, "examples are for mode 'decoupled', not 'paper'"),
-        ({"gap": -1.0}, "gap must not be negative"),
+        ({"gap": -1.0}, "gap must be a number from 0 on"),
     ],
 )
 def test_bad_input_is_named(change, message):
@@ -205,5 +209,5 @@ def test_thresholds_that_are_none_are_refused():
     np.testing.assert_array_equal(keep_above(scores, 2.0, min_neurons=0)["a"], [False] * 3)
     with pytest.raises(ValueError, match="threshold must be a number or 'mean', got 'median'"):
         keep_above(scores, "median")
-    with pytest.raises(ValueError, match="min_neurons must not be negative, got -1"):
+    with pytest.raises(ValueError, match="min_neurons must be a whole number from 0 on, got -1"):
         keep_above(scores, 0.1, min_neurons=-1)

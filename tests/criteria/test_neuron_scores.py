@@ -177,15 +177,15 @@ def test_another_layout_is_refused():
 
     x = jax.random.uniform(jax.random.key(2), (5, 5))
     network = trace(forward, arrays, x)
-    with pytest.raises(ValueError, match="must be laid out as Flax's"):
+    with pytest.raises(ValueError, match="not laid out as Flax's"):
         critical_neurons(network, arrays, x, np.arange(5))
 
 
 def test_bad_batches_are_refused():
     _, variables, x, network = made("mlp")
-    with pytest.raises(ValueError, match="labels must be from 0 to 3, got 0 to 7"):
+    with pytest.raises(ValueError, match="must be from 0 to 3, got 0 to 7"):
         critical_neurons(network, variables, x, np.arange(8))
-    with pytest.raises(ValueError, match="labels must be 8 integers"):
+    with pytest.raises(ValueError, match="labels of the batch must be 8 integers"):
         critical_neurons(network, variables, x, np.arange(8.0))
     broken = jax.tree.map(lambda leaf: leaf.at[0].set(jnp.nan), variables)
     with pytest.raises(ValueError, match="the kernel of hidden1 has values that are NaN"):

@@ -269,14 +269,67 @@ def test_what_a_program_cannot_hold_is_said(network, shape, message):
 def test_bad_numbers_are_said():
     network = [dense(4, 3), Relu(), dense(3, 2)]
     inputs, labels = np.ones((2, 4)), np.array([0, 1])
-    broken = [Dense(np.full((4, 3), np.nan), None, "first"), *network[1:]]
-    with pytest.raises(ValueError, match="the kernel of first has values that are NaN"):
-        Problem(broken, inputs, labels)
-    with pytest.raises(ValueError, match="labels must be from 0 to 1, got 0 to 2"):
+    with pytest.raises(ValueError, match="labels of the batch must be from 0 to 1, got 0 to 2"):
         Problem(network, inputs, np.array([0, 2]))
-    with pytest.raises(ValueError, match="the inputs have values that are NaN"):
+    with pytest.raises(ValueError, match="the batch gives as inputs has values that are NaN"):
         Problem(network, inputs * np.inf, labels)
-    with pytest.raises(ValueError, match="labels must be 2 integers"):
+    with pytest.raises(ValueError, match="labels of the batch must be 2 integers"):
         Problem(network, inputs, labels / 2)
+    for wrong in (np.array([["a"] * 4] * 2), inputs + 1j, np.array([[None] * 4] * 2)):
+        with pytest.raises(ValueError, match="must be an array of real numbers"):
+            Problem(network, wrong, labels)
+    for wrong in ("5", None, 0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="loss_weight must be a positive number"):
+            Problem(network, inputs, labels, loss_weight=wrong)
+    with pytest.raises(ValueError, match="epsilon must be a number from 0 on, got None"):
+        Problem(network, inputs, labels, epsilon=None)
+    huge = [Dense(np.full((4, 3), 1e200)), Relu(), Dense(np.full((3, 2), 1e200))]
+    with pytest.raises(ValueError, match="logits are too large"):
+        Problem(huge, inputs, labels)
+    problem = Problem(network, inputs, labels)
+    with pytest.raises(ValueError, match="kept must have 3 numbers, got shape"):
+        problem.loss(np.ones(2))
     with pytest.raises(ValueError, match="no layer before the last one has neurons"):
         Problem(network[2:], np.ones((2, 3)), labels)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Dense(np.full((4, 3), NAN), None, "first"), "the kernel of first has values"),
+        (lambda: Dense(jax.numpy.full((4, 3), NAN)), "kernel of a dense layer has values that"),
+        (lambda: Dense(np.ones((4, 3)), [0.0, NAN, 1.0], "x"), "the bias of x has values that"),
+        (lambda: Affine(NAN, 0.0), "the scale of an affine layer has values that are NaN"),
+        (lambda: Dense(np.ones(4)), r"must have a kernel \[inputs, units\], got shape \[4\]"),
+        (lambda: Dense(np.ones((4, 0))), "must have a kernel"),
+        (lambda: Dense(None), "must be an array of real numbers, got object"),
+        (lambda: Conv(np.ones((3, 3, 1, 2)), strides=(0, 1), name="c"), "the strides of c must be"),
+        (lambda: Conv(np.ones((3, 3, 1, 2)), padding="SAME"), "must be two pairs of numbers"),
+        (lambda: Conv(np.ones((3, 3, 2))), "must have a kernel .height, width"),
+        (lambda: MaxPool(2), "the window of a max pool must be two whole numbers from 1 on, got 2"),
+        (lambda: MaxPool((0, 2)), "the window of a max pool must be"),
+        (lambda: AveragePool((2, 2), (1, 0)), "the strides of an average pool must be"),
+        (lambda: AdaptiveAveragePool((0, 0)), "the output of an adaptive average pool must be"),
+    ],
+)
+def test_layers_that_are_none_are_refused_when_made(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "layer, said",
+    [("relu", "layer 1 .*got 'relu'"), (None, "layer 1 .*None"), (Relu, "the class Relu")],
+)
+def test_what_is_no_layer_is_named(layer, said):
+    with pytest.raises(ValueError, match=said):
+        Problem([dense(4, 3), layer, dense(3, 2)], np.ones((2, 4)), np.array([0, 1]))
+
+
+def test_lists_and_jax_arrays_are_taken():
+    kernels = [[[1.0, -1.0], [0.5, 2.0]], jax.numpy.ones((2, 2))]
+    problem = Problem([Dense(kernels[0]), Relu(), Dense(kernels[1])], [[1.0, 2.0]], [0])
+    assert problem.loss() == pytest.approx(np.log(2))

@@ -304,7 +304,7 @@ def digits(hidden):
 
 
 def test_ctrl_c_returns_the_best_mask():
-    """The signal comes from another process: a thread would wait for the solver to end."""
+    """The signal comes from another process."""
     instance = digits((32, 24))
     started = time.perf_counter()
     sender = subprocess.Popen(["sh", "-c", f"sleep 4; kill -INT {os.getpid()}"])

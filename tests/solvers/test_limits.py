@@ -1,11 +1,19 @@
 """Limits and settings in every mode: the best so far comes back, what means nothing is refused."""
 
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from solvers import critical_neurons
+from solvers import critical_neurons, paper
 from solvers.critical_neurons import MODES, Problem, solve
+from solvers.independent import Answers
 from solvers.layers import Dense, Relu
+from solvers.settings import Settings
+from solvers.solution import above
 
 
 def problem(epsilon=0.05):
@@ -60,10 +68,17 @@ def test_a_cap_on_masks_is_for_masks(mode):
     "settings, message",
     [
         ({"mode": "papr"}, "mode must be one of paper, full"),
-        ({"gap": -1.0}, "gap must not be negative, got -1.0"),
-        ({"time_limit": -1.0}, "time_limit must not be negative"),
-        ({"memory_mb": 0}, "memory_mb must be positive, got 0"),
-        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"gap": -1.0}, "gap must be a number from 0 on, got -1.0"),
+        ({"time_limit": -1.0}, "time_limit must be a number from 0 on"),
+        ({"memory_mb": 0}, "memory_mb must be a positive number, got 0"),
+        ({"workers": 0}, "workers must be a whole number from 1 to .*, got 0"),
+        ({"workers": 2.5}, "workers must be a whole number from 1 to .*, got 2.5"),
+        ({"seed": -1}, "seed must be a whole number from 0 to .*, got -1"),
+        ({"seed": None}, "seed must be a whole number from 0 to .*, got None"),
+        ({"gap": float("nan")}, "gap must be a number from 0 on, got nan"),
+        ({"time_limit": float("inf")}, "time_limit must be a number from 0 on, got inf"),
+        ({"time_limit": "5"}, "time_limit must be a number from 0 on, got '5'"),
+        ({"memory_mb": float("nan")}, "memory_mb must be a positive number, got nan"),
         ({"backend": "gurobi"}, "no backend 'gurobi'; there are scip, highs"),
         ({"mode": "exact", "max_prune": 1.5}, "max_prune must be in \\[0, 1\\], got 1.5"),
     ],
@@ -82,7 +97,70 @@ def test_independent_programs_tell_of_each(mode):
     assert [now[0] for now in told] == sorted(now[0] for now in told)
 
 
-@pytest.mark.parametrize("threshold", ["median", float("nan")])
+def hard():
+    """A problem with many open units, whose mixed-integer programs take their time."""
+    random = np.random.default_rng(0)
+    layers = [
+        Dense(random.normal(size=(20, 40))),
+        Relu(),
+        Dense(random.normal(size=(40, 30)) / 3),
+        Relu(),
+        Dense(random.normal(size=(30, 5)) / 3),
+    ]
+    inputs = random.uniform(size=(8, 20))
+    return Problem(layers, inputs, np.arange(8) % 5, epsilon=0.3, loss_weight=20.0)
+
+
+@pytest.mark.parametrize(
+    "mode, backend", [("paper", "scip"), ("full", "scip"), ("exact", "highs"), ("paper", "highs")]
+)
+def test_ctrl_c_ends_a_solve_with_the_best_so_far(mode, backend):
+    """Also where the solver works for long, and where another solver was interrupted before."""
+    sender = threading.Timer(2.5, os.kill, (os.getpid(), signal.SIGINT))
+    started = time.perf_counter()
+    sender.start()
+    try:
+        found = solve(hard(), mode, gap=1e-9, time_limit=60, backend=backend)
+    finally:
+        sender.join()
+    assert found.status == "interrupted"
+    assert time.perf_counter() - started < 30
+    assert found.objective <= 20 * hard().loss() - 1 + 1e-9
+    assert found.bound <= found.objective
+
+
+def test_ctrl_c_while_a_program_is_built_gives_the_whole_network(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(critical_neurons, "MODES", dict.fromkeys(MODES, interrupted))
+    for mode, scope in (("paper", "paper-restriction"), ("exact", "all-masks")):
+        found = solve(problem(), mode)
+        assert (found.status, found.bound_scope) == ("interrupted", scope)
+        assert all((scores == 1).all() for scores in found.scores)
+        assert found.objective == pytest.approx(whole(problem()))
+        # scores of 0: each layer's importance is -2, the larger counts
+        assert found.bound == pytest.approx(-2)
+        assert "nothing would be pruned" in found.explain()
+
+
+def test_a_solve_that_times_out_says_so():
+    found = solve(hard(), "paper", gap=1e-9, time_limit=1.5)
+    assert found.status == "time limit"
+
+
+def test_what_is_not_begun_after_ctrl_c_is_interrupted():
+    results = [paper.solve(problem(), Settings(time_limit=0.0))]
+    assert Answers(results, False).status == "time limit"
+    assert Answers(results, True).status == "interrupted"
+
+
+def test_equal_scores_are_not_below_their_mean():
+    assert above(np.full(3, 0.1), "mean").all()
+    np.testing.assert_array_equal(above(np.array([0.1, 0.3]), "mean"), [False, True])
+
+
+@pytest.mark.parametrize("threshold", ["median", None, float("nan")])
 def test_what_is_no_threshold_is_refused(threshold):
     found = critical_neurons.solve(problem(), time_limit=0.0)
     with pytest.raises(ValueError, match="threshold must be a number or 'mean'"):

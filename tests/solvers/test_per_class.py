@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solvers import paper, per_class
-from solvers.independent import WORST_FIRST, worst_status
+from solvers.independent import WORST_FIRST, Answers
 from solvers.layers import Dense, Relu
 from solvers.problem import Problem
 from solvers.settings import Settings
@@ -46,7 +46,7 @@ def test_scores_are_the_mean_of_each_classs_own():
     assert found.bound_scope == "paper-restriction"
     assert found.violation <= 1e-6
     assert found.problem is instance
-    assert "one by one" in found.explain()
+    assert "the means over 3 programs, one a class" in found.explain()
 
 
 def test_two_processes_find_what_one_finds():
@@ -103,4 +103,4 @@ def test_the_worst_status_counts():
 
     for place, status in enumerate(WORST_FIRST):
         others = [Solved(word) for word in WORST_FIRST[place:]]
-        assert worst_status([*others[::-1], *others]) == status
+        assert Answers([*others[::-1], *others], False).status == status
