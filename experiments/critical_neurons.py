@@ -155,9 +155,17 @@ def check(config: CriticalNeurons) -> None:
             raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
     if config.time_limit is not None and config.time_limit < 0:
         raise ValueError(f"time_limit must not be negative, got {config.time_limit}")
-    if config.max_prune is not None and config.mode != "exact":
-        raise ValueError(f"max_prune is for mode 'exact', not {config.mode!r}")
+    if isinstance(config.threshold, float) and not 0 <= config.threshold <= 1:
+        raise ValueError(f"threshold must be in [0, 1], where scores are, got {config.threshold}")
+    modes = {one.setting.mode for one in solved_by(config)}
+    if config.max_prune is not None and modes != {"exact"}:
+        raise ValueError(f"max_prune is for mode 'exact' alone, not {', '.join(sorted(modes))}")
     Settings(max_prune=config.max_prune)  # refuses what is out of range
+
+
+def solved_by(config: CriticalNeurons) -> list[Solving]:
+    """The programs that the studies are or need."""
+    return neuron_studies.solvings([run for runs in config.runs().values() for run in runs])
 
 
 def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:
@@ -320,7 +328,7 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
       The records of all runs, in the order of the studies, the programs first.
     """
     asked = [run for runs in config.runs().values() for run in runs]
-    wanted = list(dict.fromkeys([*neuron_studies.solvings(asked), *asked]))
+    wanted = list(dict.fromkeys([*solved_by(config), *asked]))
     configs = [record_of(config, run) for run in wanted]
     paths = [results.path_of(config.results, EXPERIMENT, one) for one in configs]
     found = [
@@ -334,7 +342,7 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
         return [record for record in found if record is not None]
     shell.refuse_unwritable(config.results / EXPERIMENT)
     bench = workbench(config.dataset, config.model, config.protocols()[0])
-    if config.mode != "decoupled":
+    if any(one.setting.mode != "decoupled" for one in solved_by(config)):
         describe(bench.traced, initial(bench, 0))  # refuses what is no chain
     with shell.progress(console) as bars:
         overall = bars.add_task("runs", total=len(found), completed=len(found) - missing)
@@ -354,8 +362,6 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
 def main(config: CriticalNeurons, console: Console | None = None) -> int:
     """Runs the experiment and reports it; returns the process's exit status."""
     console = Console() if console is None else console
-    if config.quick:
-        config = replace(config, seeds=1, batches=1)
     return shell.guarded(
         console,
         lambda: _experiment(config, console),
@@ -366,6 +372,8 @@ def main(config: CriticalNeurons, console: Console | None = None) -> int:
 def _experiment(config: CriticalNeurons, console: Console) -> int:
     started = time.perf_counter()
     check(config)
+    if config.quick:
+        config = replace(config, seeds=1, batches=1)
     records = execute(config, console)
     asked = {k: v for k, v in asdict(config).items() if k not in ("results", "quick", "workers")}
     shared = {"asked": asked, "run": solved_run(config, Solving(0, config.setting()))}

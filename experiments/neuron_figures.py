@@ -16,6 +16,8 @@ NAMES = {
     "inactive": "inactive on the batch",
 }
 
+STARTS = {"new": "other initial weights", "same": "its own initial weights"}
+
 SUBNETWORK_NAMES = {
     "whole": "whole network",
     "method": "method's neurons",
@@ -123,10 +125,11 @@ def _subnetworks(frame: pl.DataFrame, path: Path, title: str) -> None:
     for shift, start in enumerate(frame["start"].unique(maintain_order=True)):
         part = frame.filter(pl.col("start") == start)
         places = [kinds.index(name) + 0.15 * shift for name in part["subnetwork"]]
-        axes.scatter(places, part["accuracy"].to_numpy(), label=f"{start} initial weights")
+        axes.scatter(places, part["accuracy"].to_numpy(), label=STARTS[start])
     axes.set_xticks(range(len(kinds)), [SUBNETWORK_NAMES[name] for name in kinds], rotation=15)
     axes.set_ylabel("test accuracy (%)")
-    axes.legend(fontsize="small")
+    if frame["start"].n_unique() > 1:
+        axes.legend(fontsize="small")
     report.save_figure(drawn, path, title)
 
 
