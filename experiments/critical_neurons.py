@@ -29,7 +29,7 @@ from experiments import (
     results,
     shell,
 )
-from experiments.dense import Dense, initial, keys, obtain
+from experiments.dense import DenseNetworks, initial, keys
 from experiments.neuron_runs import RIVALS, Setting
 from experiments.neuron_studies import Retraining, Run, Solving, Study
 from experiments.protocol import Protocol, recorded
@@ -227,16 +227,10 @@ class Runner:
         self._config, self._bench, self._show = config, bench, show
         self._tuning = config.protocols()[1]
         self._tools = bench.tools_for(bench.model, self._tuning)
-        self._dense: dict[int, Dense] = {}
+        self.dense = DenseNetworks(
+            bench, config.results, EXPERIMENT, lambda seed: dense_run(config, seed), show
+        )
         self._targets = {config.dataset: bench}
-
-    def dense(self, seed: int) -> Dense:
-        """The trained network of a seed: kept, or trained now."""
-        if seed not in self._dense:
-            run = dense_run(self._config, seed)
-            path = results.path_of(self._config.results, EXPERIMENT, run)
-            self._dense[seed] = obtain(self._bench, seed, run, path, self._show)
-        return self._dense[seed]
 
     def do(self, run: Run, path: Path) -> results.Record:
         """Does a run and records it."""
@@ -275,7 +269,7 @@ class Runner:
         """Solves a program, prunes by it and by its rivals, and records it."""
         seed, setting = run
         title = f"seed {seed}, batch {setting.batch}, lambda {setting.loss_weight:g}"
-        dense = self.dense(seed)
+        dense = self.dense.of(seed)
         batch = neuron_runs.draw(self._bench, seed, setting)
 
         def told(seconds: float, objective: float, bound: float) -> None:

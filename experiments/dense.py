@@ -84,6 +84,38 @@ def obtain(
     return dense
 
 
+class DenseNetworks:
+    """The trained networks of an experiment, each obtained once.
+
+    Args:
+      bench: the workbench.
+      folder: of the experiment's records.
+      experiment: its name.
+      run_of: the configuration of a seed's record.
+      show: told (what goes on, done, of).
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        folder: Path,
+        experiment: str,
+        run_of: Callable[[int], dict[str, Any]],
+        show: Callable[[str, int, int], None],
+    ) -> None:
+        self._bench, self._folder, self._experiment = bench, folder, experiment
+        self._run_of, self._show = run_of, show
+        self._known: dict[int, Dense] = {}
+
+    def of(self, seed: int) -> Dense:
+        """The trained network of a seed: kept, or trained now."""
+        if seed not in self._known:
+            run = self._run_of(seed)
+            path = results.path_of(self._folder, self._experiment, run)
+            self._known[seed] = obtain(self._bench, seed, run, path, self._show)
+        return self._known[seed]
+
+
 def initial(bench: Workbench, seed: int) -> dict[str, Any]:
     """A network at initialisation."""
     inputs = jax.ShapeDtypeStruct((1, *bench.train.images.shape[1:]), jnp.float32)

@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 
 from experiments import filter_report, filter_runs, results, shell
-from experiments.dense import Dense, obtain
+from experiments.dense import DenseNetworks
 from experiments.filter_runs import OURS, Job
 from experiments.protocol import Protocol, recorded
 from experiments.workbench import Workbench, workbench
@@ -239,23 +239,17 @@ class Runner:
         self, config: EntropyKCore, bench: Workbench, show: Callable[[str, int, int], None]
     ) -> None:
         self._config, self._bench, self._show = config, bench, show
-        self._dense: dict[int, Dense] = {}
+        self.dense = DenseNetworks(
+            bench, config.results, EXPERIMENT, lambda seed: dense_run(config, seed), show
+        )
         self._selections: dict[tuple[int, int], filter_runs.Selection] = {}
-
-    def dense(self, seed: int) -> Dense:
-        """The trained network of a seed: kept, or trained now."""
-        if seed not in self._dense:
-            run = dense_run(self._config, seed)
-            path = results.path_of(self._config.results, EXPERIMENT, run)
-            self._dense[seed] = obtain(self._bench, seed, run, path, self._show)
-        return self._dense[seed]
 
     def selection(self, seed: int, images: int) -> filter_runs.Selection:
         """What a seed's network shows on so many images."""
         if (seed, images) not in self._selections:
             self._selections[seed, images] = filter_runs.Selection(
                 self._bench,
-                self.dense(seed),
+                self.dense.of(seed),
                 seed,
                 images=images,
                 group_source=self._config.group_source,
@@ -268,7 +262,7 @@ class Runner:
         """Prunes and fine-tunes one network, and records it."""
         title = f"{job.method}, tau {job.tau}, seed {seed}"
         self._show(f"{title}: selecting", 0, 1)
-        dense, selection = self.dense(seed), self.selection(seed, job.images)
+        dense, selection = self.dense.of(seed), self.selection(seed, job.images)
         measuring = selection.measure()
         started = time.perf_counter()
         plan = selection.plan(job.method, job.tau)
@@ -311,7 +305,7 @@ class Runner:
         return results.save(
             path,
             config=pruned_run(self._config, job, seed, "latency"),
-            metrics=filter_runs.latency(self._bench, self.dense(seed), plan),
+            metrics=filter_runs.latency(self._bench, self.dense.of(seed), plan),
             history=[],
             seconds={},
         )
