@@ -13,10 +13,9 @@ hidden layer of 64 in mode "exact" within 30 s; 512 channels in mode "decoupled"
 images, 60 s for 100. "512 channels" is the widest layer of a Conv-6 on digits, behind its ReLU, and
 a probe of it fitted to all training images, which is its "build". That program is easy, since such
 a probe needs nearly all channels; "512 random channels" puts out random numbers that a random probe
-tells apart, by some channels better than by others.
-Mode "per_class" compares one process with
-two, which start anew and import what the first one has imported already: that pays where a class
-takes seconds, not where it takes hundredths of one.
+tells apart, by some channels better than by others. Mode "per_class" compares one process with two,
+which start anew and import what the first one has imported already: that pays where a class takes
+tenths of a second, not where it takes hundredths.
 """
 
 import json
