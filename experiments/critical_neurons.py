@@ -1,6 +1,6 @@
 """Critical neurons (ElAraby et al. 2023): solve a program on a batch, prune by its scores, compare.
 
-    python -m experiments.critical_neurons          an MLP on digits, under 2 minutes
+    python -m experiments.critical_neurons          an MLP on digits, about a minute
     python -m experiments.critical_neurons --quick  less of it, to see that everything works
     python -m experiments.critical_neurons --dataset mnist --model lenet_300_100
     python -m experiments.critical_neurons --study lambda per-class balance initialisation
@@ -82,6 +82,8 @@ class CriticalNeurons:
         it needs.
       max_prune: for "exact": the largest share of a layer's neurons that may be pruned.
       gap: the relative gap that counts as solved.
+      backend: the solver.
+      memory_mb: a limit for the solver's memory.
       workers: processes for programs that are independent of each other ("per_class", "decoupled").
       epochs: of training; None: the data set's own number.
       limit: train on so many images only.
@@ -102,6 +104,8 @@ class CriticalNeurons:
     time_limit: float | None = None
     max_prune: float | None = None
     gap: float = 1e-4
+    backend: Literal["scip", "highs"] = "scip"
+    memory_mb: float | None = None
     workers: int = 1
     epochs: int | None = None
     limit: int | None = None
@@ -160,7 +164,8 @@ def check(config: CriticalNeurons) -> None:
     modes = {one.setting.mode for one in solved_by(config)}
     if config.max_prune is not None and modes != {"exact"}:
         raise ValueError(f"max_prune is for mode 'exact' alone, not {', '.join(sorted(modes))}")
-    Settings(max_prune=config.max_prune)  # refuses what is out of range
+    # refuses what is out of range
+    Settings(max_prune=config.max_prune, memory_mb=config.memory_mb)
 
 
 def solved_by(config: CriticalNeurons) -> list[Solving]:
@@ -182,12 +187,18 @@ def dense_run(config: CriticalNeurons, seed: int) -> dict[str, Any]:
 
 def solved_run(config: CriticalNeurons, run: Solving) -> dict[str, Any]:
     """The configuration of a solved program."""
-    cap = {} if config.max_prune is None else {"max_prune": config.max_prune}
+    # what is at its default is not in a record's name
+    plain = CriticalNeurons()
+    others = {
+        name: getattr(config, name)
+        for name in ("max_prune", "backend", "memory_mb")
+        if getattr(config, name) != getattr(plain, name)
+    }
     return {
         **dense_run(config, run.seed),
         "kind": "solved",
         **run.setting._asdict(),
-        **cap,
+        **others,
         "time_limit": config.time_limit,
         "gap": config.gap,
         "fine_tuning": recorded(config.protocols()[1]),
@@ -285,6 +296,8 @@ class Runner:
             gap=self._config.gap,
             time_limit=self._config.time_limit,
             max_prune=self._config.max_prune,
+            backend=self._config.backend,
+            memory_mb=self._config.memory_mb,
             workers=self._config.workers,
             on_incumbent=told,
         )

@@ -377,7 +377,7 @@ class _State:
         return Found(
             self._best,
             self._value,
-            self._bound,
+            min(self._bound, self._value),  # rounding aside
             status,
             self._rounds,
             len(self._rows),

@@ -36,9 +36,9 @@ class Problem:
         ValueError: what does not fit, or is NaN.
     """
 
-    layers: Sequence[Layer]
-    inputs: np.ndarray
-    labels: np.ndarray
+    layers: Sequence[Layer] = dataclasses.field(repr=False)
+    inputs: np.ndarray = dataclasses.field(repr=False)
+    labels: np.ndarray = dataclasses.field(repr=False)
     loss_weight: float = 5.0
     epsilon: float = 1e-5
     aggregate: Aggregate = "sum_largest"

@@ -64,7 +64,7 @@ class Solution:
     """
 
     layers: tuple[str, ...]
-    scores: tuple[np.ndarray, ...]
+    scores: tuple[np.ndarray, ...] = dataclasses.field(repr=False)
     status: str
     objective: float
     bound: float

@@ -33,7 +33,7 @@ class CriticalNeurons:
     """
 
     network: Network
-    scores: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray] = dataclasses.field(repr=False)
     solution: solver.Solution
 
     def keep(self, threshold: float | str, *, min_neurons: int = 1) -> dict[str, np.ndarray]:
@@ -117,7 +117,8 @@ def critical_neurons(
         mode: see `solvers.critical_neurons.solve`.
         examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
             default the batch.
-        **settings: of `solvers.critical_neurons.solve`: time_limit, gap, seed, ...
+        **settings: of `solvers.critical_neurons.solve`: time_limit, gap, memory_mb, seed,
+            max_prune, workers, backend, on_incumbent.
 
     Returns:
         The scores.
