@@ -36,6 +36,7 @@ from experiments.protocol import Protocol, recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, models
 from prunejax.criteria.critical_neurons import describe
+from solvers import checks
 from solvers.critical_neurons import MODES
 from solvers.settings import Settings
 
@@ -51,6 +52,9 @@ else:
     ModeName = tyro.extras.literal_type_from_choices(MODES)
 
 EXPERIMENT = "critical_neurons"
+OF_SOLVER = ("time_limit", "gap", "memory_mb", "max_prune", "workers", "backend")
+"""Settings that go to the solver as they are."""
+
 NEEDS = {"solved": ("reference", "rivals", "certificate"), "retrained": ("accuracy", "parameters")}
 
 
@@ -148,24 +152,19 @@ def check(config: CriticalNeurons) -> None:
     Raises:
       ValueError: which setting is wrong, what was given and what is allowed.
     """
-    for name in ("seeds", "batches", "per_class", "workers", "epochs", "limit"):
+    for name in ("seeds", "batches", "per_class", "epochs", "limit"):
         given = getattr(config, name)
         if given is not None and given < 1:
             raise ValueError(f"{name} must be at least 1, got {given}")
     if not config.study:
         raise ValueError("name at least one study")
-    for name in ("loss_weight", "gap"):
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
-    if config.time_limit is not None and config.time_limit < 0:
-        raise ValueError(f"time_limit must not be negative, got {config.time_limit}")
+    checks.positive(config.loss_weight, "loss_weight")
+    Settings(**{name: getattr(config, name) for name in OF_SOLVER})
     if isinstance(config.threshold, float) and not 0 <= config.threshold <= 1:
         raise ValueError(f"threshold must be in [0, 1], where scores are, got {config.threshold}")
     modes = {one.setting.mode for one in solved_by(config)}
     if config.max_prune is not None and modes != {"exact"}:
         raise ValueError(f"max_prune is for mode 'exact' alone, not {', '.join(sorted(modes))}")
-    # refuses what is out of range
-    Settings(max_prune=config.max_prune, memory_mb=config.memory_mb)
 
 
 def solved_by(config: CriticalNeurons) -> list[Solving]:
@@ -293,12 +292,7 @@ class Runner:
             batch,
             setting,
             seed,
-            gap=self._config.gap,
-            time_limit=self._config.time_limit,
-            max_prune=self._config.max_prune,
-            backend=self._config.backend,
-            memory_mb=self._config.memory_mb,
-            workers=self._config.workers,
+            **{name: getattr(self._config, name) for name in OF_SOLVER},
             on_incumbent=told,
         )
         if found.solution.status == "interrupted":

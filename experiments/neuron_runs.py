@@ -124,8 +124,6 @@ def score(
     In mode "decoupled" probes are fitted to ``EXAMPLES`` training images.
     """
     examples = sample(bench, seed, EXAMPLES) if setting.mode == "decoupled" else None
-    if settings.get("max_prune") is None:
-        settings.pop("max_prune", None)
     return critical_neurons(
         bench.traced,
         dense.variables,
