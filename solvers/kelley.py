@@ -353,6 +353,7 @@ class _State:
             binary = columns[self._reduced.columns.binary]
             if value < self._value and np.all(np.abs(binary - np.round(binary)) <= TOLERANCE):
                 self._best, self._value = columns, value
+        self._bound = min(self._bound, self._value)  # rounding aside
         moved = Progress(self.seconds(), self._value, self._bound)
         if not self._trajectory or moved[1:] != self._trajectory[-1][1:]:
             self._trajectory.append(moved)
@@ -377,7 +378,7 @@ class _State:
         return Found(
             self._best,
             self._value,
-            min(self._bound, self._value),  # rounding aside
+            self._bound,
             status,
             self._rounds,
             len(self._rows),

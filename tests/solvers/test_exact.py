@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import time
 
@@ -307,11 +308,14 @@ def test_ctrl_c_returns_the_best_mask():
     """The signal comes from another process."""
     instance = digits((32, 24))
     started = time.perf_counter()
+    # in the background of a shell it would be ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     sender = subprocess.Popen(["sh", "-c", f"sleep 4; kill -INT {os.getpid()}"])
     try:
         solution = exact.solve(instance, Settings(time_limit=60, gap=0.0))
     finally:
         sender.wait()
+        signal.signal(signal.SIGINT, before)
     assert solution.status == "interrupted"
     assert time.perf_counter() - started < 30
     assert solution.objective <= objective(instance, np.ones(instance.chain.neurons))

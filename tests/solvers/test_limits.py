@@ -111,6 +111,15 @@ def hard():
     return Problem(layers, inputs, np.arange(8) % 5, epsilon=0.3, loss_weight=20.0)
 
 
+@pytest.fixture
+def listening():
+    """Ctrl-C raises, also where tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize(
     "mode, backend", [("paper", "scip"), ("full", "scip"), ("exact", "highs"), ("paper", "highs")]
 )
