@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from experiments import report, results
-from experiments.neuron_runs import RIVALS
+from experiments.neuron_runs import CURVE_IMAGES, RIVALS
 
 NAMES = {
     "method": "method: lowest scores",
@@ -52,7 +52,7 @@ def _curve(first: results.Record, path: Path, title: str) -> bool:
     for name in ("method", "random", "critical"):
         axes.plot(curve["share"], 100 * np.array(curve[name]), marker="o", label=NAMES[name])
     axes.set_xlabel("share of each layer's neurons pruned")
-    axes.set_ylabel("test accuracy, not fine-tuned (%)")
+    axes.set_ylabel(f"accuracy on {CURVE_IMAGES} test images, not fine-tuned (%)")
     axes.legend()
     report.save_figure(drawn, path, title)
     return True

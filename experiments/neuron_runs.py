@@ -12,7 +12,7 @@ import numpy as np
 from experiments.dense import Dense, keys
 from experiments.protocol import Protocol, protocol_for
 from experiments.workbench import Tools, Workbench
-from prunejax import masks, training
+from prunejax import data, masks, training
 from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
 from prunejax.criteria.decoupling import representations
 from prunejax.network import Plan
@@ -32,6 +32,9 @@ EXAMPLES = 1000
 
 FINE_TUNING: dict[str, dict[str, Any]] = {"digits": {"epochs": 5}, "mnist": {"epochs": 2}}
 """How long pruned networks are trained on; two epochs unless told."""
+
+CURVE_IMAGES = 2000
+"""On how many test images the curve is drawn."""
 
 SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(10))
 """The pruned shares of the curve."""
@@ -214,8 +217,12 @@ def measure(
 def curve(
     bench: Workbench, found: CriticalNeurons, dense: Dense, key: Any
 ) -> dict[str, list[float]]:
-    """Test accuracy, not fine-tuned, as a share of each layer goes in one of three orders."""
+    """Accuracy, not fine-tuned, as a share of each layer goes in one of three orders.
+
+    On the first ``CURVE_IMAGES`` test images.
+    """
     stats = dense.variables.get("batch_stats", {})
+    images = data.Split(*(part[:CURVE_IMAGES] for part in bench.test))
     orders = {
         "method": found.scores,
         "random": at_random(found.scores, key),
@@ -232,7 +239,7 @@ def curve(
             keep = best_of_each(counts, worth)
             made = found.network.plan(keep).masks(dense.variables["params"])
             params = masks.apply(dense.variables["params"], made)
-            tested = training.evaluate(bench.tools.eval_step, params, stats, bench.test)
+            tested = training.evaluate(bench.tools.eval_step, params, stats, images)
             result[name].append(tested["accuracy"])
     return result
 
