@@ -10,10 +10,10 @@ from experiments import report, results
 from experiments.neuron_runs import CURVE_IMAGES, RIVALS
 
 NAMES = {
-    "method": "method: lowest scores",
+    "method": "method: lowest",
     "random": "random",
-    "critical": "critical: highest scores",
-    "inactive": "inactive on the batch",
+    "critical": "critical: highest",
+    "inactive": "inactive on batch",
 }
 
 STARTS = {"new": "other initial weights", "same": "its own initial weights"}

@@ -172,11 +172,11 @@ def _rivals(records: Sequence[results.Record]) -> Table:
         if published:
             body[-1].append(published.get(name, "-"))
     caption = (
-        "Rivals: what is pruned, as many neurons of each layer but for the last row; neurons and "
-        "parameters are the shares removed."
+        "Rivals: what is pruned, by score, as many neurons of each layer but for the last row; "
+        "neurons and parameters are the shares removed."
     )
     if published:
-        header.append("published")
+        header.append("paper")
         caption += (
             f" Published accuracy, approximately: whole network {published['whole']}, the method's "
             f"after fine-tuning {published['fine-tuned']}, {published['neurons']} of the neurons "

@@ -74,7 +74,7 @@ def test_a_run_from_start_to_figures(finished):
         assert (folder / name).stat().st_size > 0
         assert str(folder / name) in text
     report = (folder / "report.md").read_text()
-    for said in ("method: lowest scores", "3 batches of one network", "per_class", "SNIP, neurons"):
+    for said in ("method: lowest", "3 batches of one network", "per_class", "SNIP, neurons"):
         assert said in report
 
 
