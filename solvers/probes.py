@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.optimize
 import scipy.special
+import threadpoolctl
 
 from solvers.chain import Linear, Maximum, Rectify
 from solvers.problem import Problem
@@ -59,7 +60,10 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
         return value + DECAY / 2 * np.square(parameters[:-1]).sum(), slope.ravel()
 
     start = np.zeros((coordinates.shape[1] + 1) * classes)
-    best = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(-1, classes)
+    # products this small only wait for each other on several threads, for minutes on a busy machine
+    with threadpoolctl.threadpool_limits(1, "blas"):
+        found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B")
+    best = found.x.reshape(-1, classes)
     return Probe(back @ best[:-1] / scale, best[-1])
 
 
