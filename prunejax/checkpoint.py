@@ -1,7 +1,20 @@
-"""Checkpoints of any pytree (parameters, masks, optimiser state, keys), through orbax."""
+"""Checkpoints of any pytree (parameters, masks, optimiser state, keys): one file per step.
 
+A file is an ``.npz`` of the leaves' bytes and a manifest of their paths, dtypes and shapes. It takes
+its name only when it is complete, so that a process may be killed at any moment, and each part of it
+carries a checksum (CRC-32, as in every zip file), so that a damaged file is not restored.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
 import os
-import shutil
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +23,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax import masks as masks_lib
+from prunejax.files import remove_unfinished, written_atomically
+
+MANIFEST = "manifest"
+LOCK = ".lock"
+DAMAGED = ".damaged"
 
 
 class Checkpoint(NamedTuple):
@@ -31,143 +49,237 @@ def save(
 ) -> None:
     """Saves a pytree as the checkpoint of a step; it counts only when it is complete.
 
+    Several processes may save to one directory: they take turns.
+
     Args:
       directory: the folder of a run's checkpoints; made where it is missing.
-      step: the step; an older checkpoint of the same step is replaced.
-      tree: any pytree of arrays, typed random keys included.
+      step: the step; an older checkpoint of the same step is replaced in one atomic step.
+      tree: any pytree of arrays of any dtype, typed random keys and Python numbers included.
       extra: anything that JSON can hold.
-      keep: how many checkpoints stay; older ones are removed.
+      keep: how many checkpoints stay, this one included; those of lower steps go first.
 
     Raises:
-      ValueError: ``step`` is negative.
+      ValueError: ``step`` is negative, ``keep`` is below 1, two leaves have one path, or a leaf is
+        no array.
       OSError: the disk refused; earlier checkpoints are unchanged.
     """
     if step < 0:
         raise ValueError(f"step must not be negative, got {step}")
+    if keep < 1:
+        raise ValueError(f"keep must be at least 1, got {keep}")
+    leaves = _by_name(tree)
+    manifest = {
+        "step": int(step),
+        "leaves": [[name, leaf.dtype.name, list(leaf.shape)] for name, leaf in leaves.items()],
+        "extra": extra,
+    }
+    arrays = {MANIFEST: np.frombuffer(json.dumps(manifest).encode(), np.uint8)}
+    # Bytes and not the arrays themselves: the format knows nothing of bfloat16.
+    arrays |= {f"leaf{index}": _bytes(leaf) for index, leaf in enumerate(leaves.values())}
+    folder = Path(directory)
     try:
-        _save(directory, step, tree, extra, keep)
-    except Exception as error:
-        for unfinished in Path(directory).glob("*.orbax-checkpoint-tmp"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with _alone(folder):
+            remove_unfinished(folder)
+            with written_atomically(_path(folder, step)) as file:
+                np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+            others = [other for other in _steps(folder) if other != step]
+            for other in others[keep - 1 :]:
+                _path(folder, other).unlink(missing_ok=True)
+    except OSError as error:
         raise OSError(
+            error.errno,
             f"cannot write the checkpoint of step {step} to {directory}; earlier ones are "
-            f"unchanged: {error}"
+            f"unchanged: {error}",
         ) from error
 
 
-def _save(
-    directory: str | os.PathLike[str], step: int, tree: PyTree, extra: Any, keep: int
-) -> None:
-    import orbax.checkpoint as ocp
-
-    with _manager(directory, keep) as manager:
-        if step in manager.all_steps():
-            manager.delete(step)
-        manager.save(
-            step,
-            args=ocp.args.Composite(
-                tree=ocp.args.StandardSave(_by_name(tree)),
-                extra=ocp.args.JsonSave({"value": extra}),
-            ),
-        )
-        manager.wait_until_finished()
-
-
 def restore(directory: str | os.PathLike[str], template: PyTree) -> Checkpoint | None:
-    """Restores the latest checkpoint of a folder.
+    """Restores the latest whole checkpoint of a folder.
+
+    A damaged one is set aside as ``<step>.npz.damaged``, with a warning, and the one before is
+    taken.
 
     Args:
       directory: the folder.
-      template: a pytree of the same structure, shapes and dtypes; its values are not used.
+      template: a pytree of the same structure, shapes and dtypes; its values are not used. A leaf
+        that is a NumPy array there comes back as one, a Python number as a number.
 
     Returns:
       The checkpoint, or None where the folder holds none.
 
     Raises:
-      ValueError: the checkpoint is damaged or of another structure; the message says what differs.
+      ValueError: the only checkpoint is damaged, it is of another structure (the message says what
+        differs), or two of the template's leaves have one path.
     """
-    import orbax.checkpoint as ocp
-
-    if not Path(directory).is_dir():
+    folder = Path(directory)
+    if not folder.is_dir():
         return None
-    wanted = _by_name(template)
-    with _manager(directory, keep=None) as manager:
-        step = manager.latest_step()
-        if step is None:
-            return None
+    expected = {name: _kind(leaf) for name, leaf in _by_name(template).items()}
+    damage = None
+    for step in _steps(folder):
         try:
-            metadata = manager.item_metadata(step).tree
-            stored = {key: _kind(leaf) for key, leaf in (metadata or {}).items()}
-        except Exception as error:
-            raise _damaged(directory, step, error) from error
-        expected = {key: _kind(leaf) for key, leaf in wanted.items()}
-        if stored != expected:
-            differing = sorted(
-                key for key in {*stored, *expected} if stored.get(key) != expected.get(key)
-            )
-            shown = ", ".join(
-                f"{key} (saved {stored.get(key, 'not at all')}, expected "
-                f"{expected.get(key, 'not at all')})"
-                for key in differing[:3]
-            )
-            raise ValueError(
-                f"the checkpoint of step {step} in {directory} is of another model or optimiser: "
-                f"{len(differing)} arrays differ, among them {shown}"
-            )
-        try:
-            loaded = manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    tree=ocp.args.StandardRestore(wanted), extra=ocp.args.JsonRestore()
-                ),
-            )
-        except Exception as error:
-            raise _damaged(directory, step, error) from error
-    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-    restored = [_as_key_like(leaf, loaded.tree[masks_lib.name(path)]) for path, leaf in leaves]
-    return Checkpoint(
-        step, jax.tree_util.tree_unflatten(structure, restored), loaded.extra["value"]
+            manifest, stored = _read(_path(folder, step))
+        except FileNotFoundError:
+            continue  # another process has saved a later one
+        except ValueError as error:
+            damage = _set_aside(folder, step, error)
+            continue
+        kinds = {name: _kind(leaf) for name, leaf in stored.items()}
+        if kinds != expected:
+            raise _of_another_model(directory, step, kinds, expected)
+        leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+        restored = [_like(leaf, stored[masks_lib.name(path)]) for path, leaf in leaves]
+        return Checkpoint(
+            step, jax.tree_util.tree_unflatten(structure, restored), manifest["extra"]
+        )
+    if damage is not None:
+        raise ValueError(f"{damage}; there is no earlier one, the next start is from the beginning")
+    _refuse_former_format(folder)
+    return None
+
+
+def fingerprint(tree: PyTree) -> str:
+    """A digest of a tree's paths, dtypes, shapes and values: 16 hexadecimal digits (SHA-256).
+
+    Raises:
+      ValueError: two leaves have one path, or a leaf is no array.
+    """
+    digest = hashlib.sha256()
+    for name, leaf in _by_name(tree).items():
+        digest.update(f"{name}\n{_kind(leaf)}\n".encode())
+        digest.update(_bytes(leaf))
+    return digest.hexdigest()[:16]
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"{step}.npz"
+
+
+def _steps(folder: Path) -> list[int]:
+    """The steps that are saved, the latest first."""
+    names = (re.fullmatch(r"(\d+)\.npz", path.name) for path in folder.iterdir())
+    return sorted((int(found[1]) for found in names if found), reverse=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The folder's lock, which a process that dies loses."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        yield
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A checkpoint's manifest and leaves by path.
+
+    Raises:
+      ValueError: the file is damaged.
+      FileNotFoundError: there is none.
+    """
+    try:
+        # Read here, not by numpy.load: numpy reads a changed header before the checksum is known.
+        with zipfile.ZipFile(path) as archive:
+            contents = {
+                name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()
+            }
+        manifest = json.loads(_array(contents[MANIFEST]).tobytes())
+        leaves = {
+            name: _array(contents[f"leaf{index}"]).view(np.dtype(dtype)).reshape(shape)
+            for index, (name, dtype, shape) in enumerate(manifest["leaves"])
+        }
+        if len(leaves) != len(contents) - 1 or manifest["step"] != int(path.stem):
+            raise ValueError("its parts do not belong together")
+    except FileNotFoundError:
+        raise
+    except (
+        OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise ValueError(str(error) or type(error).__name__) from error
+    return manifest, leaves
+
+
+def _array(content: bytes) -> np.ndarray:
+    """The bytes that an ``.npy`` file of bytes holds."""
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _set_aside(folder: Path, step: int, error: ValueError) -> str:
+    """Renames a damaged checkpoint where the folder allows it; returns and warns of what it did."""
+    path = _path(folder, step)
+    aside = path.with_name(path.name + DAMAGED)
+    said = f"the checkpoint of step {step} in {folder} cannot be read ({error})"
+    with contextlib.suppress(OSError):
+        path.replace(aside)
+        said += f"; it is kept as {aside.name}"
+    warnings.warn(said, stacklevel=3)
+    return said
+
+
+def _of_another_model(
+    directory: str | os.PathLike[str], step: int, stored: dict[str, str], expected: dict[str, str]
+) -> ValueError:
+    differing = sorted(
+        name for name in {*stored, *expected} if stored.get(name) != expected.get(name)
     )
-
-
-def _kind(leaf: Any) -> str:
-    return f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-
-
-def _damaged(directory: str | os.PathLike[str], step: int, error: Exception) -> ValueError:
+    shown = ", ".join(
+        f"{name} (saved {stored.get(name, 'not at all')}, expected "
+        f"{expected.get(name, 'not at all')})"
+        for name in differing[:3]
+    )
     return ValueError(
-        f"the checkpoint of step {step} in {directory} cannot be read ({error}); remove its folder "
-        "to go on from the one before"
+        f"the checkpoint of step {step} in {directory} is of another model or optimiser: "
+        f"{len(differing)} arrays differ, among them {shown}"
     )
 
 
-def _manager(directory: str | os.PathLike[str], keep: int | None) -> Any:
-    import orbax.checkpoint as ocp
-
-    return ocp.CheckpointManager(
-        Path(directory).absolute(),
-        options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
-        item_handlers={
-            "tree": ocp.StandardCheckpointHandler(),
-            "extra": ocp.JsonCheckpointHandler(),
-        },
-    )
+def _refuse_former_format(folder: Path) -> None:
+    """Raises where a folder holds checkpoints that prunejax wrote by orbax, a folder per step."""
+    if any(path.name.isdigit() and (path / "tree").is_dir() for path in folder.iterdir()):
+        raise ValueError(
+            f"the checkpoints in {folder} are of an earlier format, a folder per step, which this "
+            "version does not read: finish that run with the version that began it, or remove them"
+        )
 
 
 def _by_name(tree: PyTree) -> dict[str, np.ndarray]:
     """The tree's leaves by path, as host arrays, keys as their raw data."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {masks_lib.name(path): np.asarray(_raw(leaf)) for path, leaf in leaves}
+    found: dict[str, np.ndarray] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = masks_lib.name(path)
+        if name in found:
+            raise ValueError(f"two leaves have the path {name!r}: rename one")
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            # of a template: only its dtype and shape are looked at, and no memory is taken
+            leaf = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
+        raw = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        found[name] = np.asarray(raw)
+        if found[name].dtype.hasobject or found[name].dtype.kind in "USMm":
+            raise ValueError(f"only arrays can be saved, but {name!r} is a {type(leaf).__name__}")
+    return found
 
 
-def _raw(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+def _kind(leaf: np.ndarray) -> str:
+    return f"{leaf.dtype.name}{list(leaf.shape)}"
 
 
-def _as_key_like(template: Any, restored: Any) -> Any:
+def _bytes(leaf: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+
+
+def _like(template: Any, stored: np.ndarray) -> Any:
+    """The stored leaf as what the template is: a key, a NumPy array, a number, a JAX array."""
     if _is_key(template):
-        return jax.random.wrap_key_data(restored, impl=jax.random.key_impl(template))
-    return jax.numpy.asarray(restored)
+        return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(template))
+    if isinstance(template, bool | int | float | complex):
+        return stored.item()
+    if isinstance(template, np.ndarray | np.generic):
+        return stored
+    restored = jax.numpy.asarray(stored)
+    # Without x64 JAX would cut float64 and int64 to half.
+    return restored if restored.dtype == stored.dtype else stored
 
 
 def _is_key(leaf: Any) -> bool:

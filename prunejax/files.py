@@ -1,8 +1,14 @@
 """Writing a file so that a reader never sees half of it."""
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+UNFINISHED = ".unfinished"
+"""How the names of files end that are being written."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -22,15 +28,36 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
     Raises:
       OSError: the bytes could not be written; the message names ``path``.
     """
+    with written_atomically(path) as file:
+        file.write(content)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write to that takes its name when the block ends without an error.
+
+    Args:
+      path: the file to make or to replace; its folder is made too.
+
+    Yields:
+      The temporary file, open for writing bytes.
+
+    Raises:
+      OSError: the bytes could not be written; the message names ``path``, and what stood there
+        is unchanged.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent
+        )
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        with os.fdopen(handle, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -41,7 +68,18 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
             message = f"cannot write {path}: {error.strerror}; what stood there is unchanged"
             raise OSError(error.errno, message) from error
         raise
-    return path
+
+
+def remove_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Removes what processes that died left half written in a folder.
+
+    Only for who knows that nobody else is writing there, by holding the folder's lock.
+
+    Args:
+      folder: the folder.
+    """
+    for path in Path(folder).glob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import PyTree
@@ -60,7 +60,8 @@ def fit(
         under ``test_`` names.
       on_epoch: called after each epoch with a ``Progress``.
       placement: from ``data_parallel``; by default all local devices.
-      checkpoints: a folder to save to and to resume from.
+      checkpoints: a folder to save to and to resume from; one folder per run. The state given must
+        be the one that the run in it began with (its parameters, masks and key), or the saved one.
       checkpoint_every: steps between checkpoints; by default one an epoch.
 
     Returns:
@@ -81,6 +82,7 @@ def fit(
     if every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
     history: History = []
+    given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state))
     if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
         if found.extra["per_epoch"] != per_epoch or found.extra["batch_size"] != batch_size:
             raise ValueError(
@@ -88,7 +90,8 @@ def fit(
                 f"batches of {found.extra['batch_size']} an epoch, this one has {per_epoch} of "
                 f"{batch_size}: go on with those, or name another folder"
             )
-        _refuse_another_run(checkpoints, found.tree, state)
+        _refuse_another_run(checkpoints, found, state, given)
+        given = found.extra["given"]
         if found.step > epochs * per_epoch:
             raise ValueError(
                 f"the checkpoint in {checkpoints} is {found.step} steps old, more than the "
@@ -98,7 +101,12 @@ def fit(
     state = jax.device_put(state, placement.state)
 
     def save(step: int, state: TrainState) -> None:
-        extra = {"history": history, "per_epoch": per_epoch, "batch_size": batch_size}
+        extra = {
+            "history": history,
+            "per_epoch": per_epoch,
+            "batch_size": batch_size,
+            "given": given,
+        }
         checkpoint.save(checkpoints or "", step, state, extra)
 
     order_key, _ = jax.random.split(state.key)
@@ -123,19 +131,36 @@ def fit(
     return state, history
 
 
+def _beginning(state: TrainState) -> dict[str, Any]:
+    """What tells one run on the same data from another."""
+    return {"params": state.params, "masks": state.masks, "key": state.key}
+
+
 def _refuse_another_run(
-    folder: str | os.PathLike[str], saved: TrainState, given: TrainState
+    folder: str | os.PathLike[str], found: checkpoint.Checkpoint, state: TrainState, given: str
 ) -> None:
-    """Raises where a checkpoint cannot be of the run that is to go on."""
-    keys = [jax.random.key_data(state.key).tolist() for state in (saved, given)]
+    """Raises where a checkpoint is not of the run that is to go on.
+
+    The state given must be the one that the run began with, or the one that was saved.
+    """
+    saved: TrainState = found.tree
+    keys = [jax.random.key_data(one.key).tolist() for one in (saved, state)]
     if keys[0] != keys[1]:
         raise ValueError(f"the checkpoint in {folder} is of a run with another key")
-    kept = [masks_lib.count(state.masks) for state in (saved, given)]
+    kept = [masks_lib.count(one.masks) for one in (saved, state)]
     if kept[0] != kept[1]:
         raise ValueError(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"
         )
+    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved))):
+        return
+    same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
+    differing = "other initial parameters" if same_masks else "other masks, of as many weights"
+    raise ValueError(
+        f"the checkpoint in {folder} is of a run with {differing}: go on with those, or name "
+        "another folder for this run"
+    )
 
 
 def evaluate(

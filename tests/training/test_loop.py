@@ -141,6 +141,39 @@ def test_a_checkpoint_of_another_run_is_refused(split, tmp_path, state, changes,
         training.fit(start(**state), STEP, split, **(settings | changes))
 
 
+def drawn(masks_seed, params_seed=0):
+    """As many kept weights, other ones, or another network."""
+    state = start(params_seed)._replace(key=jax.random.key(3))
+    scores = criteria.random(
+        state.params, masks.make(state.params), None, loss_fn=None, key=jax.random.key(masks_seed)
+    )
+    return state._replace(masks=allocation.allocate(scores, 0.5))
+
+
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        (lambda: drawn(2), "other masks, of as many weights"),
+        (lambda: drawn(1, params_seed=1), "other initial parameters"),
+    ],
+)
+def test_one_folder_serves_one_run(split, tmp_path, other, message):
+    """A loop over methods with one folder must not report the first one's numbers for all."""
+    settings = {"epochs": 1, "batch_size": 20, "checkpoints": tmp_path}
+    training.fit(drawn(1), STEP, split, **settings)
+    with pytest.raises(ValueError, match=message):
+        training.fit(other(), STEP, split, **settings)
+
+
+def test_a_finished_state_goes_on_in_its_folder(split, tmp_path):
+    settings = {"batch_size": 20, "checkpoints": tmp_path}
+    state, _ = training.fit(start(), STEP, split, epochs=1, **settings)
+    state, _ = training.fit(state, STEP, split, epochs=2, **settings)
+    again, _ = training.fit(start(), STEP, split, epochs=3, **settings)
+    whole, _ = training.fit(start(), STEP, split, epochs=3, batch_size=20)
+    assert_same(whole, again)
+
+
 def test_an_optimizer_without_masks_is_given_them(split):
     plain = training.make_train_step(MODEL, training.optimizer("adamw", 0.01, weight_decay=0.1))
     params, stats = training.init_variables(MODEL, jax.random.key(0), split.images)
