@@ -11,7 +11,7 @@ never done twice: stop with Ctrl-C, start again with the same command, and it go
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +20,9 @@ import tyro
 from rich.console import Console
 
 from experiments import report, results, shell
+from experiments.engine import ALL, Engine, Show, Stopped, check_redo
 from experiments.methods import METHODS, settings
-from experiments.protocol import DENSE, VERSION, Protocol, protocol_for
+from experiments.protocol import DENSE, VERSION, Protocol, check_protocol, protocol_for
 from experiments.runs import run
 from experiments.workbench import Workbench, workbench
 from prunejax import allocation, data, training
@@ -73,6 +74,7 @@ class Compare:
       dtype: of activations; parameters are float32 always.
       checkpoint_epochs: save a run's state every so many epochs, to go on from; 0: never.
       save_masks: keep each run's masks beside its record.
+      redo: do runs again though they are recorded: "all", or those of these methods ("dense" too).
       results: where records, tables and figures go.
     """
 
@@ -97,6 +99,7 @@ class Compare:
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint_epochs: int | None = None
     save_masks: bool = False
+    redo: tuple[str, ...] = ()
     results: Path = Path("results")
 
     def protocol(self) -> Protocol:
@@ -139,18 +142,8 @@ def check(config: Compare) -> None:
     protocol = config.protocol()
     if not config.sparsities:
         raise ValueError("name at least one sparsity")
-    for name in ("epochs", "batch_size", "score_examples"):
-        if getattr(protocol, name) < 1:
-            raise ValueError(f"{name} must be at least 1, got {getattr(protocol, name)}")
-    for name in ("weight_decay", "checkpoint_epochs"):
-        if getattr(protocol, name) < 0:
-            raise ValueError(f"{name} must not be negative, got {getattr(protocol, name)}")
-    if not 0 < protocol.learning_rate < float("inf"):
-        raise ValueError(f"learning_rate must be positive, got {protocol.learning_rate}")
-    if not 0 <= protocol.label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {protocol.label_smoothing}")
-    if not 0 <= protocol.momentum < 1:
-        raise ValueError(f"momentum must be in [0, 1), got {protocol.momentum}")
+    check_protocol(protocol)
+    check_redo(config.redo, (DENSE, *config.methods))
 
 
 def plan(config: Compare) -> Iterator[dict[str, Any]]:
@@ -194,21 +187,26 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
     Raises:
       KeyboardInterrupt: it was stopped; what is finished is recorded.
     """
-    runs = list(plan(config))
-    paths = [results.path_of(config.results, EXPERIMENT, one) for one in runs]
-    found = [
-        results.load(path, one, needs=report.NEEDS)
-        if not config.save_masks or _masks_path(path).exists()
-        else None
-        for path, one in zip(paths, runs, strict=True)
-    ]
-    missing = sum(record is None for record in found)
-    if missing < len(runs):
-        console.print(f"{len(runs) - missing} of {len(runs)} runs are recorded already")
-    if missing == 0:
-        return [record for record in found if record is not None]
+    configs = {results.path_of(config.results, EXPERIMENT, one): one for one in plan(config)}
 
-    shell.refuse_unwritable(config.results / EXPERIMENT)
+    def recorded(path: Path) -> results.Record | None:
+        if config.save_masks and not _masks_path(path).exists():
+            return None
+        return results.load(path, configs[path], needs=report.NEEDS)
+
+    engine = Engine(
+        config.results / EXPERIMENT,
+        configs,
+        recorded,
+        lambda one: bool({ALL, one["method"]}.intersection(config.redo)),
+        console,
+    )
+    for path, record in engine.found.items():
+        if record is not None:
+            # what a process left that was killed after its record
+            shutil.rmtree(_checkpoints_path(path), ignore_errors=True)
+    if not engine.missing:
+        return engine.records
     bench = workbench(
         config.dataset,
         config.model,
@@ -216,45 +214,37 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
         dtype=config.dtype,
         **config.model_options(),
     )
-    with shell.progress(console) as progress:
-        overall = progress.add_task("runs", total=len(runs), completed=len(runs) - missing)
-        current = progress.add_task("", total=1)
-        for index, (path, one) in enumerate(zip(paths, runs, strict=True)):
-            if found[index] is not None:
-                continue
-            title = f"{one['method']} at {one['sparsity']}, seed {one['seed']}"
-            progress.update(current, description=title, completed=0)
-            try:
-                found[index] = _run_and_record(
-                    bench,
-                    one,
-                    path,
-                    config,
-                    lambda stage, done, of, title=title: progress.update(
-                        current, description=f"{title}: {stage}", completed=done, total=of
-                    ),
-                )
-            except ValueError as error:
-                # What stops the dense network stops all; what stops a method stops only it.
-                if one["method"] == DENSE:
-                    raise
-                console.print(f"[bold red]{title} failed:[/] {error}", soft_wrap=True)
-            progress.advance(overall)
-    return [record for record in found if record is not None]
+    engine.do(
+        lambda show: lambda path: _run_and_record(bench, configs[path], path, config, show), _title
+    )
+    return engine.records
+
+
+def _title(one: Mapping[str, Any]) -> str:
+    return f"{one['method']} at {one['sparsity']}, seed {one['seed']}"
 
 
 def _run_and_record(
-    bench: Workbench, one: dict[str, Any], path: Path, config: Compare, on_stage: Any
+    bench: Workbench, one: dict[str, Any], path: Path, config: Compare, show: Show
 ) -> results.Record:
-    checkpoints = path.with_suffix(".checkpoints") if bench.protocol.checkpoint_epochs else None
-    outcome = run(
-        bench,
-        one["method"],
-        one["sparsity"],
-        one["seed"],
-        on_stage=on_stage,
-        checkpoints=checkpoints,
-    )
+    checkpoints = _checkpoints_path(path) if bench.protocol.checkpoint_epochs else None
+    if path.exists():
+        # it is done again, and from the beginning
+        shutil.rmtree(_checkpoints_path(path), ignore_errors=True)
+    title = _title(one)
+    try:
+        outcome = run(
+            bench,
+            one["method"],
+            one["sparsity"],
+            one["seed"],
+            on_stage=lambda stage, done, of: show(f"{title}: {stage}", done, of),
+            checkpoints=checkpoints,
+        )
+    except ValueError as error:
+        if one["method"] == DENSE:
+            raise Stopped(f"{title} failed: {error}") from error
+        raise
     if config.save_masks:
         masks_lib.save(_masks_path(path), outcome.masks)
     record = results.save(
@@ -267,6 +257,10 @@ def _run_and_record(
     if checkpoints is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
     return record
+
+
+def _checkpoints_path(path: Path) -> Path:
+    return path.with_suffix(".checkpoints")
 
 
 def _masks_path(path: Path) -> Path:

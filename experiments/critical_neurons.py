@@ -22,6 +22,7 @@ import tyro
 from rich.console import Console
 
 from experiments import (
+    claims,
     neuron_report,
     neuron_retraining,
     neuron_runs,
@@ -30,9 +31,11 @@ from experiments import (
     shell,
 )
 from experiments.dense import DenseNetworks, initial, keys
+from experiments.engine import ALL, Engine, Show, Stopped, check_redo
 from experiments.neuron_runs import RIVALS, Setting
 from experiments.neuron_studies import Retraining, Run, Solving, Study
-from experiments.protocol import Protocol, recorded
+from experiments.protocol import Protocol, check_protocol, recorded
+from experiments.sources import digest
 from experiments.workbench import Workbench, workbench
 from prunejax import data, models
 from prunejax.criteria.critical_neurons import describe
@@ -54,6 +57,9 @@ else:
 EXPERIMENT = "critical_neurons"
 OF_SOLVER = ("time_limit", "gap", "memory_mb", "max_prune", "workers", "backend")
 """Settings that go to the solver as they are."""
+
+ASIDE = ("results", "quick", "workers", "redo")
+"""Settings that change no table."""
 
 NEEDS = {"solved": ("reference", "rivals", "certificate"), "retrained": ("accuracy", "parameters")}
 
@@ -92,6 +98,7 @@ class CriticalNeurons:
       epochs: of training; None: the data set's own number.
       limit: train on so many images only.
       quick: three epochs of training, one seed, one batch, three batches for their robustness.
+      redo: solve again though it is recorded: "all", or programs of these modes.
       results: where records, tables and figures go.
     """
 
@@ -114,6 +121,7 @@ class CriticalNeurons:
     epochs: int | None = None
     limit: int | None = None
     quick: bool = False
+    redo: tuple[str, ...] = ()
     results: Path = Path("results")
 
     def setting(self) -> Setting:
@@ -160,6 +168,9 @@ def check(config: CriticalNeurons) -> None:
         raise ValueError("name at least one study")
     checks.positive(config.loss_weight, "loss_weight")
     Settings(**{name: getattr(config, name) for name in OF_SOLVER})
+    for protocol in config.protocols():
+        check_protocol(protocol)
+    check_redo(config.redo, sorted({one.setting.mode for one in solved_by(config)}))
     if isinstance(config.threshold, float) and not 0 <= config.threshold <= 1:
         raise ValueError(f"threshold must be in [0, 1], where scores are, got {config.threshold}")
     modes = {one.setting.mode for one in solved_by(config)}
@@ -197,6 +208,7 @@ def solved_run(config: CriticalNeurons, run: Solving) -> dict[str, Any]:
         **dense_run(config, run.seed),
         "kind": "solved",
         **run.setting._asdict(),
+        "source": digest(MODES[run.setting.mode]),
         **others,
         "time_limit": config.time_limit,
         "gap": config.gap,
@@ -249,9 +261,13 @@ class Runner:
     def retrain(self, run: Retraining, path: Path) -> results.Record:
         """Trains a sub-network of a solved program from the beginning, and records it."""
         config = solved_run(self._config, run.solved)
-        solved = results.load(results.path_of(self._config.results, EXPERIMENT, config), config)
-        if solved is None:
-            raise ValueError("the record of the solved program is gone; the same command solves it")
+        needed = results.path_of(self._config.results, EXPERIMENT, config)
+        with claims.alone(
+            needed, lambda: self._show("waiting for another process's program", 0, 1)
+        ):
+            solved = results.load(needed, config, needs=NEEDS["solved"])
+            if solved is None:
+                solved = self.solve(run.solved, needed)
         scores = {
             group: np.array(each)
             for group, each in solved["metrics"]["certificate"]["scores"].items()
@@ -329,35 +345,36 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
       The records of all runs, in the order of the studies, the programs first.
     """
     asked = [run for runs in config.runs().values() for run in runs]
-    wanted = list(dict.fromkeys([*solved_by(config), *asked]))
-    configs = [record_of(config, run) for run in wanted]
-    paths = [results.path_of(config.results, EXPERIMENT, one) for one in configs]
-    found = [
-        results.load(path, one, needs=NEEDS[one["kind"]])
-        for path, one in zip(paths, configs, strict=True)
-    ]
-    missing = sum(record is None for record in found)
-    if missing < len(found):
-        console.print(f"{len(found) - missing} of {len(found)} runs are recorded already")
-    if not missing:
-        return [record for record in found if record is not None]
-    shell.refuse_unwritable(config.results / EXPERIMENT)
+    wanted = {}
+    for run in dict.fromkeys([*solved_by(config), *asked]):
+        wanted[results.path_of(config.results, EXPERIMENT, record_of(config, run))] = run
+    configs = {path: record_of(config, run) for path, run in wanted.items()}
+    engine = Engine(
+        config.results / EXPERIMENT,
+        configs,
+        lambda path: results.load(path, configs[path], needs=NEEDS[configs[path]["kind"]]),
+        lambda one: bool({ALL, one["mode"]}.intersection(config.redo)),
+        console,
+    )
+    if not engine.missing:
+        return engine.records
     bench = workbench(config.dataset, config.model, config.protocols()[0])
     if any(one.setting.mode != "decoupled" for one in solved_by(config)):
         describe(bench.traced, initial(bench, 0))  # refuses what is no chain
-    with shell.progress(console) as bars:
-        overall = bars.add_task("runs", total=len(found), completed=len(found) - missing)
-        current = bars.add_task("", total=1)
-        runner = Runner(
-            config,
-            bench,
-            lambda what, done, of: bars.update(current, description=what, completed=done, total=of),
-        )
-        for index, (run, path) in enumerate(zip(wanted, paths, strict=True)):
-            if found[index] is None:
-                found[index] = runner.do(run, path)
-                bars.advance(overall)
-    return [record for record in found if record is not None]
+
+    def make(show: Show) -> Callable[[Path], results.Record]:
+        runner = Runner(config, bench, show)
+
+        def do(path: Path) -> results.Record:
+            try:
+                return runner.do(wanted[path], path)
+            except ValueError as error:  # the tables need all of them
+                raise Stopped(str(error)) from error
+
+        return do
+
+    engine.do(make, lambda one: f"{one['kind']}, seed {one['seed']}, batch {one['batch']}")
+    return engine.records
 
 
 def main(config: CriticalNeurons, console: Console | None = None) -> int:
@@ -376,7 +393,7 @@ def _experiment(config: CriticalNeurons, console: Console) -> int:
     if config.quick:
         config = replace(config, seeds=1, batches=1)
     records = execute(config, console)
-    asked = {k: v for k, v in asdict(config).items() if k not in ("results", "quick", "workers")}
+    asked = {k: v for k, v in asdict(config).items() if k not in ASIDE}
     shared = {"asked": asked, "run": solved_run(config, Solving(0, config.setting()))}
     name = f"{config.dataset}-{config.model}-{results.config_hash(shared)[:6]}"
     console.print()

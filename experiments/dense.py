@@ -1,6 +1,8 @@
 """Trained dense networks, one a seed, for experiments to prune: kept, or trained when needed."""
 
+import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import results
+from experiments import claims, results
 from experiments.workbench import Workbench
 from prunejax import checkpoint, data, training
 
@@ -63,15 +65,27 @@ def obtain(
     Raises:
       ValueError: what was kept cannot be read, or training diverged.
     """
-    folder = path.with_suffix(".variables")
+    with claims.alone(path, lambda: show(f"waiting for the dense network, seed {seed}", 0, 1)):
+        return _obtain(bench, seed, run, path, show)
+
+
+def _obtain(
+    bench: Workbench,
+    seed: int,
+    run: dict[str, Any],
+    path: Path,
+    show: Callable[[str, int, int], None],
+) -> Dense:
+    folder, checkpoints = path.with_suffix(".variables"), path.with_suffix(".checkpoints")
     kept = _load(folder, bench) if results.load(path, run) is not None else None
     if kept is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return kept
     dense, history, seconds = _train(
         bench,
         seed,
         on_epoch=lambda now: show(f"dense, seed {seed}: training", now.epoch, now.epochs),
-        checkpoints=path.with_suffix(".checkpoints") if bench.protocol.checkpoint_epochs else None,
+        checkpoints=checkpoints if bench.protocol.checkpoint_epochs else None,
     )
     _save(folder, dense)
     results.save(
@@ -81,6 +95,7 @@ def obtain(
         history=history,
         seconds={"training": seconds},
     )
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return dense
 
 
@@ -165,7 +180,7 @@ def _train(
     )
     seconds = time.perf_counter() - started
     trained = {"params": state.params, **training.stats_collection(state.batch_stats)}
-    if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(trained)):
+    if not training.is_finite(state):
         raise ValueError(
             f"the dense network of seed {seed} diverged: its variables are NaN or infinite; lower "
             f"the learning rate ({bench.protocol.learning_rate})"
@@ -178,15 +193,13 @@ def _save(folder: Path, dense: Dense) -> None:
 
 
 def _load(folder: Path, bench: Workbench) -> Dense | None:
-    """A network that ``_save`` kept, or None."""
+    """A network that ``_save`` kept, or None, with a warning where it cannot be read."""
     template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bench.traced.variables)
     try:
         found = checkpoint.restore(folder, template)
     except ValueError as error:
-        raise ValueError(
-            f"the trained network in {folder} cannot be read; remove that folder, and it is "
-            f"trained again ({error})"
-        ) from error
+        warnings.warn(f"the trained network in {folder} is trained again: {error}", stacklevel=2)
+        return None
     return None if found is None else Dense(found.tree, found.extra["accuracy"])
 
 

@@ -20,8 +20,9 @@ from rich.console import Console
 
 from experiments import filter_report, filter_runs, results, shell
 from experiments.dense import DenseNetworks
+from experiments.engine import ALL, Engine, Show, Stopped, check_redo
 from experiments.filter_runs import OURS, Job
-from experiments.protocol import Protocol, recorded
+from experiments.protocol import Protocol, check_protocol, recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, filter_pruning, models, network
 from prunejax.filter_pruning import GroupSource
@@ -79,6 +80,7 @@ class EntropyKCore:
       checkpoint_epochs: save the dense training every so many epochs, to go on from; 0: never.
       save_models: keep every pruned network, to be restored without this program, as a folder with
         its plan, its variables and a jax.export artifact.
+      redo: prune again though it is recorded: "all", or by these methods.
       results: where records, tables and figures go.
     """
 
@@ -114,6 +116,7 @@ class EntropyKCore:
     dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint_epochs: int | None = None
     save_models: bool = False
+    redo: tuple[str, ...] = ()
     results: Path = Path("results")
 
     def protocols(self) -> tuple[Protocol, Protocol]:
@@ -185,14 +188,10 @@ def check(config: EntropyKCore) -> None:
         if getattr(config, name) is not None and getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     for protocol in config.protocols():
-        for name in ("epochs", "batch_size"):
-            if getattr(protocol, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(protocol, name)}")
-        for name in ("weight_decay", "checkpoint_epochs"):
-            if getattr(protocol, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(protocol, name)}")
         if not 0 < protocol.learning_rate < float("inf"):
             raise ValueError(f"learning rates must be positive, got {protocol.learning_rate}")
+        check_protocol(protocol)
+    check_redo(config.redo, (OURS, *config.criteria))
 
 
 def dense_run(config: EntropyKCore, seed: int) -> dict[str, Any]:
@@ -216,6 +215,7 @@ def pruned_run(config: EntropyKCore, job: Job, seed: int, kind: str = "pruned") 
         **dense_run(config, seed),
         "kind": kind,
         "method": job.method,
+        "source": filter_runs.source(job.method),
         "tau": job.tau,
         "images": job.images,
         "group_source": config.group_source,
@@ -334,41 +334,45 @@ def execute(config: EntropyKCore, bench: Workbench, console: Console) -> tuple[R
     Returns:
       The runner and the records, in the order of ``plan_of_runs``; a method that failed has none.
     """
-    runs = list(plan_of_runs(config))
-    configs = [pruned_run(config, job, seed, kind) for kind, job, seed in runs]
-    paths = [results.path_of(config.results, EXPERIMENT, one) for one in configs]
-    found: list[results.Record | None] = []
-    for (kind, _, _), path, one in zip(runs, paths, configs, strict=True):
+    runs = {}
+    for kind, job, seed in plan_of_runs(config):
+        one = pruned_run(config, job, seed, kind)
+        runs[results.path_of(config.results, EXPERIMENT, one)] = (kind, job, seed, one)
+
+    def recorded(path: Path) -> results.Record | None:
+        kind, *_, one = runs[path]
         beside = [".plan.json", *([".sliced"] if config.save_models else [])]
-        complete = kind == "latency" or all(path.with_suffix(end).exists() for end in beside)
-        needs = NEEDS if kind == "pruned" else ()
-        found.append(results.load(path, one, needs=needs) if complete else None)
-    missing = sum(record is None for record in found)
-    if missing < len(runs):
-        console.print(f"{len(runs) - missing} of {len(runs)} runs are recorded already")
-    if missing:
-        shell.refuse_unwritable(config.results / EXPERIMENT)
-    with shell.progress(console) as bars:
-        overall = bars.add_task("runs", total=len(runs), completed=len(runs) - missing)
-        current = bars.add_task("", total=1)
-        runner = Runner(
-            config,
-            bench,
-            lambda what, done, of: bars.update(current, description=what, completed=done, total=of),
-        )
-        for index, ((kind, job, seed), path) in enumerate(zip(runs, paths, strict=True)):
-            if found[index] is not None:
-                continue
+        if kind == "pruned" and not all(path.with_suffix(end).exists() for end in beside):
+            return None
+        return results.load(path, one, needs=NEEDS if kind == "pruned" else ())
+
+    engine = Engine(
+        config.results / EXPERIMENT,
+        {path: one for path, (*_, one) in runs.items()},
+        recorded,
+        lambda one: bool({ALL, one["method"]}.intersection(config.redo)),
+        console,
+    )
+    runners = []
+
+    def make(show: Show) -> Callable[[Path], results.Record]:
+        runner = Runner(config, bench, show)
+        runners.append(runner)
+
+        def do(path: Path) -> results.Record:
+            kind, job, seed, _ = runs[path]
             try:
-                do = runner.prune if kind == "pruned" else runner.time
-                found[index] = do(job, seed, path)
+                return (runner.prune if kind == "pruned" else runner.time)(job, seed, path)
             except ValueError as error:
                 # What stops the method itself stops all; what stops a peer stops only it.
                 if job.method == OURS:
-                    raise
-                console.print(f"[bold red]{job.method} failed:[/] {error}", soft_wrap=True)
-            bars.advance(overall)
-    return runner, [record for record in found if record is not None]
+                    raise Stopped(str(error)) from error
+                raise
+
+        return do
+
+    engine.do(make, lambda one: f"seed {one['seed']}, tau {one['tau']}: {one['method']}")
+    return runners[0], engine.records
 
 
 def main(config: EntropyKCore, console: Console | None = None) -> int:
@@ -422,7 +426,7 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
 
 def _folder(config: EntropyKCore) -> Path:
     """A folder of tables and figures for each command: nothing of another one is replaced."""
-    aside = ("results", "save_models", "checkpoint_epochs", "quick")
+    aside = ("results", "save_models", "checkpoint_epochs", "quick", "redo")
     asked = {name: value for name, value in asdict(config).items() if name not in aside}
     shared = {"asked": asked, "run": pruned_run(config, jobs(config)["tau"][0], 0)}
     name = f"{config.dataset}-{config.model}-{results.config_hash(shared)[:6]}"

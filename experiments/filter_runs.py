@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.dense import Dense, accuracy, keys
+from experiments.methods import REDUNDANCY
 from experiments.protocol import Protocol
+from experiments.sources import digest
 from experiments.workbench import Workbench
 from prunejax import filter_pruning, models, network, training
 from prunejax.filters import FILTER_CRITERIA
@@ -76,6 +78,11 @@ def protocols(
     dense = replace(dense, **{name: value for name, value in given.items() if value is not None})
     tuned |= {name: value for name, value in fine_tuning.items() if value is not None}
     return dense, replace(dense, **tuned)
+
+
+def source(method: str) -> str:
+    """A digest of the files that say what a method of ``METHODS`` does."""
+    return digest(*REDUNDANCY, FILTER_CRITERIA[method])
 
 
 class Job(NamedTuple):
@@ -269,6 +276,7 @@ def fine_tune(
             "multiply_adds_dense": whole.multiply_adds,
             "parameters_dense": whole.parameters,
             "channels": {group: int(kept.sum()) for group, kept in plan.keep.items()},
+            "diverged": not training.is_finite(state, history),
         },
         history,
         {"fine_tuning": seconds},

@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from prunejax import filter_pruning, pruning, training
-from prunejax.criteria import LossFn
+from experiments.sources import digest
+from prunejax import filter_pruning, filters, pruning, training
+from prunejax.criteria import CRITERIA, LossFn
 from prunejax.filter_pruning import CONVOLUTIONS
+from prunejax.filters import FILTER_CRITERIA
 from prunejax.network import Network, Plan
 
 
@@ -126,6 +128,9 @@ def _masks(subject: Subject, plan: Plan) -> PyTree:
     )
 
 
+REDUNDANCY = (filters.perceptual_hash, filters.similarity, filters.entropy, filters.select)
+"""The parts of the k-core method, whose files say what it does."""
+
 METHODS: dict[str, Method] = {
     "random": partial(unstructured, criterion="random"),
     "magnitude": partial(unstructured, criterion="magnitude"),
@@ -159,11 +164,26 @@ redundant ones, or the worst of each layer."""
 
 
 def settings(name: str) -> dict[str, Any]:
-    """What a method's name stands for, so that a record of another meaning is not taken for it."""
+    """What a method's name stands for, so that a record of another meaning is not taken for it.
+
+    That is its function, its settings, and a digest of the file of its criterion.
+    """
     method = METHODS[name]
     if not isinstance(method, partial):
-        return {"function": method.__name__}
+        return {"function": method.__name__, "source": digest(method)}
     chosen = dict(method.keywords)
+    scored_by = _criterion(method.func, chosen)
     if chosen.get("rounds") is None and "criterion" in chosen:
         chosen["rounds"] = pruning.ROUNDS.get(chosen["criterion"], 1)
-    return {"function": method.func.__name__, **chosen}
+    return {"function": method.func.__name__, "source": digest(*scored_by), **chosen}
+
+
+def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., Any]]:
+    """The functions whose files say what a method does."""
+    if function is unstructured:
+        return [CRITERIA[chosen["criterion"]]]
+    if function is channels:
+        return [FILTER_CRITERIA[chosen["criterion"]]]
+    if function is redundant_channels:
+        return list(REDUNDANCY)
+    return [function]

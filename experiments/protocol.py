@@ -1,5 +1,6 @@
 """How a network is trained: settings, and each data set's and model's own."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -95,3 +96,28 @@ def recorded(protocol: Protocol) -> dict[str, Any]:
     """What of a protocol changes a trained network: not how often it is saved, nor its scoring."""
     ignored = ("checkpoint_epochs", "score_examples")
     return {name: value for name, value in asdict(protocol).items() if name not in ignored}
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Refuses what no training could do, NaN and infinite numbers included.
+
+    Raises:
+      ValueError: which setting is wrong, what was given and what is allowed.
+    """
+    for name in ("epochs", "batch_size", "score_examples"):
+        if getattr(protocol, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(protocol, name)}")
+    if protocol.limit is not None and protocol.limit < 1:
+        raise ValueError(f"limit must be at least 1, got {protocol.limit}")
+    for name in ("weight_decay", "checkpoint_epochs"):
+        value = getattr(protocol, name)
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+        if not value < math.inf:
+            raise ValueError(f"{name} must be a finite number, got {value}")
+    if not 0 < protocol.learning_rate < math.inf:
+        raise ValueError(f"learning_rate must be positive, got {protocol.learning_rate}")
+    if not 0 <= protocol.label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {protocol.label_smoothing}")
+    if not 0 <= protocol.momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {protocol.momentum}")

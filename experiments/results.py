@@ -66,7 +66,7 @@ def save(
             "seconds": seconds,
             "versions": {name: version(name) for name in PACKAGES},
             "device": device(),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": now(),
         }
     )
     write_atomically(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
@@ -141,6 +141,11 @@ def device() -> str:
     return f"{len(devices)} x {kind}, {os.cpu_count()} {platform.machine()} cores"
 
 
+def now() -> str:
+    """The time, in UTC to the second, as a record's date is written."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def plain(value: Any) -> Any:
     """The value as JSON holds it: dataclasses, tuples, paths and NumPy scalars made plain."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -156,3 +161,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def diverged(record: Record) -> bool:
+    """Whether a run's loss, or its parameters, are not finite: its accuracy is that of guessing."""
+    said = record["metrics"].get("diverged")
+    if said is not None:
+        return bool(said)
+    losses = [row["loss"] for row in record["history"] if "loss" in row]
+    return None in losses or record["metrics"].get("loss", 0.0) is None

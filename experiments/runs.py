@@ -115,6 +115,7 @@ def run(
             "sparsity": 1 - masks_lib.count(masks) / weights,
             "layer_sparsity": {key: float(v) for key, v in masks_lib.sparsities(masks).items()},
             "empty_layers": masks_lib.empty(masks),
+            "diverged": not training.is_finite(state, history, tested),
         },
         history=history,
         seconds={"scoring": scoring, "training": trained},

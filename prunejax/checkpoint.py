@@ -1,8 +1,8 @@
 """Checkpoints of any pytree (parameters, masks, optimiser state, keys): one file per step.
 
-A file is an ``.npz`` of the leaves' bytes and a manifest of their paths, dtypes and shapes. It takes
-its name only when it is complete, so that a process may be killed at any moment, and each part of it
-carries a checksum (CRC-32, as in every zip file), so that a damaged file is not restored.
+A file is an ``.npz`` of the leaves' bytes and a manifest of their paths, dtypes and shapes. It
+takes its name only when it is complete, so that a process may be killed at any moment. Each part of
+it carries a checksum (CRC-32, as in every zip file), so that a damaged file is not restored.
 """
 
 import contextlib
@@ -147,7 +147,7 @@ def fingerprint(tree: PyTree) -> str:
     digest = hashlib.sha256()
     for name, leaf in _by_name(tree).items():
         digest.update(f"{name}\n{_kind(leaf)}\n".encode())
-        digest.update(_bytes(leaf))
+        digest.update(_bytes(leaf).data)
     return digest.hexdigest()[:16]
 
 
@@ -272,7 +272,9 @@ def _bytes(leaf: np.ndarray) -> np.ndarray:
 def _like(template: Any, stored: np.ndarray) -> Any:
     """The stored leaf as what the template is: a key, a NumPy array, a number, a JAX array."""
     if _is_key(template):
-        return jax.random.wrap_key_data(stored, impl=jax.random.key_impl(template))
+        return jax.random.wrap_key_data(
+            jax.numpy.asarray(stored), impl=jax.random.key_impl(template)
+        )
     if isinstance(template, bool | int | float | complex):
         return stored.item()
     if isinstance(template, np.ndarray | np.generic):

@@ -70,15 +70,16 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def remove_unfinished(folder: str | os.PathLike[str]) -> None:
+def remove_unfinished(folder: str | os.PathLike[str], stem: str = "") -> None:
     """Removes what processes that died left half written in a folder.
 
-    Only for who knows that nobody else is writing there, by holding the folder's lock.
+    Only for a caller that holds a lock on these files, so that nobody else is writing them.
 
     Args:
       folder: the folder.
+      stem: how the files' names begin; by default all of the folder.
     """
-    for path in Path(folder).glob(f".*{UNFINISHED}"):
+    for path in Path(folder).glob(f".{stem}*{UNFINISHED}"):
         path.unlink(missing_ok=True)
 
 

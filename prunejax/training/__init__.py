@@ -1,6 +1,6 @@
 """Training pruned networks: a masked optimiser, compiled steps, and a loop that resumes exactly."""
 
-from prunejax.training.loop import History, Progress, evaluate, fit
+from prunejax.training.loop import History, Progress, evaluate, fit, is_finite
 from prunejax.training.losses import classification_loss, cross_entropy
 from prunejax.training.masked_optimizer import masked
 from prunejax.training.optimizers import (
@@ -38,6 +38,7 @@ __all__ = [
     "fit",
     "init_state",
     "init_variables",
+    "is_finite",
     "learning_rate",
     "make_eval_step",
     "make_train_step",

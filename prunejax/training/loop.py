@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from prunejax import checkpoint, data
@@ -161,6 +162,18 @@ def _refuse_another_run(
         f"the checkpoint in {folder} is of a run with {differing}: go on with those, or name "
         "another folder for this run"
     )
+
+
+def is_finite(state: TrainState, *metrics: Any) -> bool:
+    """Whether a training went well: no parameter, running statistic or metric is NaN or infinite.
+
+    Args:
+      state: after training.
+      *metrics: a history, or what ``evaluate`` gave; any trees of numbers.
+    """
+    arrays = jax.device_get(jax.tree.leaves((state.params, state.batch_stats)))
+    numbers = [*arrays, *jax.tree.leaves(metrics)]
+    return all(bool(np.isfinite(np.asarray(each)).all()) for each in numbers)
 
 
 def evaluate(

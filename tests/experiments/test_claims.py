@@ -1,0 +1,118 @@
+"""Several processes on one results folder: nothing twice, nothing lost, nothing hung."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import claims
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from experiments import claims
+lock = claims.lock_of(Path(sys.argv[1]))
+lock.acquire()
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def another_process(tmp_path):
+    """Holds the claim of a run until it is killed."""
+    path = tmp_path / "experiment" / "b.json"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_what_another_process_has_claimed_comes_last_and_is_taken_over_when_it_dies(
+    tmp_path, another_process
+):
+    paths = [tmp_path / "experiment" / f"{name}.json" for name in "abc"]
+    waits, order = [], []
+
+    def wait(count):
+        waits.append(count)
+        os.kill(another_process.pid, signal.SIGKILL)
+
+    for path in claims.in_turns(paths, wait):
+        order.append(path.stem)
+    assert order == ["a", "c", "b"]
+    assert waits[0] == 1
+
+
+def test_a_claim_is_held_while_its_run_is_done_and_given_up_after(tmp_path):
+    paths = [tmp_path / "experiment" / f"{name}.json" for name in "ab"]
+    program = """
+import sys
+from pathlib import Path
+from filelock import Timeout
+from experiments import claims
+try:
+    claims.lock_of(Path(sys.argv[1])).acquire(timeout=0)
+    print("free")
+except Timeout:
+    print("claimed")
+"""
+
+    def state(path):
+        command = [sys.executable, "-c", program, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    turns = claims.in_turns(paths, on_wait=lambda count: pytest.fail("nobody else is there"))
+    assert next(turns) == paths[0]
+    assert [state(path) for path in paths] == ["claimed", "free"]
+    assert next(turns) == paths[1]
+    assert [state(path) for path in paths] == ["free", "claimed"]
+    turns.close()
+    assert state(paths[1]) == "free"
+
+
+def test_a_run_that_another_process_needs_is_waited_for(tmp_path, another_process):
+    path = tmp_path / "experiment" / "b.json"
+    told = []
+
+    def wait():
+        told.append(1)
+        another_process.kill()
+
+    with claims.alone(path, wait):
+        assert told == [1]
+
+
+def test_what_a_dead_process_left_half_written_goes_with_the_claim(tmp_path):
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    for name in (".a.json.x.unfinished", ".b.json.y.unfinished"):
+        (folder / name).write_text("half")
+    for _ in claims.in_turns([folder / "a.json"], lambda count: None):
+        assert [path.name for path in folder.iterdir()] == [".b.json.y.unfinished"]
+
+
+def test_two_commands_share_one_comparison(tmp_path):
+    """With checkpoints, where both once removed each other's temporary folders."""
+    command = [
+        sys.executable, "-m", "experiments.compare", "--quick", "--seeds", "1", "--epochs", "2",
+        "--methods", "random", "magnitude", "--sparsities", "0.9", "--checkpoint-epochs", "1",
+        "--results", str(tmp_path),
+    ]  # fmt: skip
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    started = time.monotonic()
+    texts = [one.communicate(timeout=300)[0] for one in both]
+    assert [one.returncode for one in both] == [0, 0], texts
+    assert time.monotonic() - started < 300
+    records = list(tmp_path.glob("compare/*.json"))
+    assert len(records) == 3
+    assert all(json.loads(path.read_text())["metrics"]["accuracy"] > 0 for path in records)
+    assert not list(tmp_path.glob("compare/*.checkpoints"))
+    assert not list(tmp_path.glob("compare/.*"))
