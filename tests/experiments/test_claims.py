@@ -26,13 +26,11 @@ time.sleep(60)
 def another_process(tmp_path):
     """Holds the claim of a run until it is killed."""
     path = tmp_path / "experiment" / "b.json"
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
 
 
 def test_what_another_process_has_claimed_comes_last_and_is_taken_over_when_it_dies(
