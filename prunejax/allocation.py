@@ -61,7 +61,7 @@ def allocate(
     if distribution == "global":
         weights = sum(math.prod(shape) for shape in shapes)
         total = kept_weights(weights, sparsity)
-        _refuse_too_few(total, len(leaves), sparsity, allow_empty)
+        _refuse_too_few(total, sum(leaf.size > 0 for leaf in leaves), sparsity, allow_empty)
         return keep(scores, total, masks=masks, allow_empty=allow_empty)
     left = None
     if masks is not None and not any(isinstance(mask, Tracer) for mask in alive):
@@ -178,8 +178,10 @@ def leaf_counts(
         )
     sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
     total = kept_weights(int(sizes.sum()), sparsity)
-    _refuse_too_few(total, len(sizes), sparsity, allow_empty)
-    raw = np.array([DENSITIES[distribution](shape) for shape in shapes], np.float64)
+    _refuse_too_few(total, int((sizes > 0).sum()), sparsity, allow_empty)
+    raw = np.array(
+        [DENSITIES[distribution](shape) if 0 not in shape else 0.0 for shape in shapes], np.float64
+    )
     most = sizes if left is None else np.asarray(left, np.int64)
     total = min(total, int(most.sum()))
     least = np.zeros_like(sizes) if allow_empty else np.minimum(most, 1)
@@ -197,7 +199,7 @@ def leaf_counts(
 
 def _share(weights: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
     """Real-valued counts in proportion to ``weights``, none above its most, of sum ``total``."""
-    full = np.zeros(len(most), bool)
+    full = most == 0
     wanted = np.zeros(len(most))
     while not full.all():
         rest = total - most[full].sum()
@@ -264,8 +266,8 @@ def _keep_together(
 
 def _rank(scores: Array, alive: Bool[Array, "..."] | None, wide: bool) -> Array:
     """Unsigned integers in the scores' order: 0 for pruned weights, 1 for NaN, then -inf..inf."""
-    floating, unsigned = (jnp.float64, jnp.uint64) if wide else (jnp.float32, jnp.uint32)
-    bits = jax.lax.bitcast_convert_type(scores.ravel().astype(floating), unsigned)
+    unsigned = jnp.uint64 if wide else jnp.uint32
+    bits = jax.lax.bitcast_convert_type(_converted(scores.ravel(), wide), unsigned)
     sign = np.array(1, unsigned) << np.array(63 if wide else 31, unsigned)
     bits = jnp.where(bits == sign, np.array(0, unsigned), bits)  # -0.0 ranks with 0.0
     rank = jnp.where(bits >= sign, ~bits, bits | sign)
@@ -273,8 +275,34 @@ def _rank(scores: Array, alive: Bool[Array, "..."] | None, wide: bool) -> Array:
     return rank if alive is None else jnp.where(alive.ravel(), rank, np.array(0, unsigned))
 
 
+def _converted(scores: Array, wide: bool) -> Array:
+    """The scores in float64 or float32, exactly: XLA's own conversion makes denormal numbers 0."""
+    widest = jnp.float64 if wide else jnp.float32
+    if scores.dtype == widest:
+        return scores
+    converted = scores.astype(widest)
+    tiny = jnp.finfo(scores.dtype)
+    unsigned = {2: jnp.uint16, 4: jnp.uint32}.get(scores.dtype.itemsize)
+    if unsigned is None:
+        return converted
+    bits = jax.lax.bitcast_convert_type(scores, unsigned)
+    sign = np.array(1, unsigned) << np.array(tiny.bits - 1, unsigned)
+    mantissa = bits & ~sign
+    if widest == jnp.float32 and tiny.dtype == jnp.bfloat16:
+        # its exponents are float32's, and so are its denormal numbers: its bits are the upper half
+        upper = bits.astype(jnp.uint32) << np.uint32(16)
+        return jax.lax.bitcast_convert_type(upper, jnp.float32)
+    # A denormal number is its bits times the smallest one; both are normal in the wider format.
+    exact = mantissa.astype(widest) * np.array(tiny.smallest_subnormal, widest)
+    exact = jnp.where(bits >= sign, -exact, exact)
+    denormal = mantissa < np.array(1, unsigned) << np.array(tiny.nmant, unsigned)
+    return jnp.where(denormal, exact, converted)
+
+
 def _protect_best(rank: Array) -> Array:
     """Raises the highest rank of a leaf above all others, unless nothing is left of the leaf."""
+    if rank.size == 0:
+        return rank
     best = jnp.argmax(rank)
     top = np.array(np.iinfo(rank.dtype).max, rank.dtype)
     return rank.at[best].set(jnp.where(rank[best] > 0, top, rank[best]))

@@ -7,13 +7,10 @@ it carries a checksum (CRC-32, as in every zip file), so that a damaged file is 
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import re
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax import masks as masks_lib
-from prunejax.files import remove_unfinished, written_atomically
+from prunejax.files import read_arrays, remove_unfinished, written_atomically
 
 MANIFEST = "manifest"
 LOCK = ".lock"
@@ -178,32 +175,20 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
       ValueError: the file is damaged.
       FileNotFoundError: there is none.
     """
+    contents = read_arrays(path)
     try:
-        # Read here, not by numpy.load: numpy reads a changed header before the checksum is known.
-        with zipfile.ZipFile(path) as archive:
-            contents = {
-                name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()
-            }
-        manifest = json.loads(_array(contents[MANIFEST]).tobytes())
+        manifest = json.loads(contents[MANIFEST].tobytes())
         leaves = {
-            name: _array(contents[f"leaf{index}"]).view(np.dtype(dtype)).reshape(shape)
+            name: contents[f"leaf{index}"].view(np.dtype(dtype)).reshape(shape)
             for index, (name, dtype, shape) in enumerate(manifest["leaves"])
         }
-        if len(leaves) != len(contents) - 1 or manifest["step"] != int(path.stem):
-            raise ValueError("its parts do not belong together")
-    except FileNotFoundError:
-        raise
-    except (
-        OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
+        if {"step", "leaves", "extra"} != set(manifest) or manifest["step"] != int(path.stem):
+            raise ValueError("its manifest is not of this checkpoint")
+        if len(leaves) != len(contents) - 1:
+            raise ValueError("it has other arrays than its manifest says")
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return manifest, leaves
-
-
-def _array(content: bytes) -> np.ndarray:
-    """The bytes that an ``.npy`` file of bytes holds."""
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _set_aside(folder: Path, step: int, error: ValueError) -> str:

@@ -1,11 +1,18 @@
-"""Writing a file so that a reader never sees half of it."""
+"""Files written in one step, so that a reader never sees half of one; arrays read with care."""
 
 import contextlib
+import io
+import math
 import os
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written."""
@@ -81,6 +88,75 @@ def remove_unfinished(folder: str | os.PathLike[str], stem: str = "") -> None:
     """
     for path in Path(folder).glob(f".{stem}*{UNFINISHED}"):
         path.unlink(missing_ok=True)
+
+
+def read_arrays(
+    path: str | os.PathLike[str], *, most_bytes: int | None = None
+) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file, of which nothing is believed before it is checked.
+
+    Checksums are compared, a stored shape must be that of the stored bytes, and no pickled object
+    is loaded. (``numpy.load`` reads a header before it knows the checksum, and takes its word for
+    the memory that it needs.)
+
+    Args:
+      path: the file.
+      most_bytes: how large the arrays may be together; None for any size.
+
+    Returns:
+      Name -> array.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged, no such file, or larger than ``most_bytes``.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            # each has a header of its own, of 128 bytes mostly
+            size = sum(entry.file_size for entry in entries) - 256 * len(entries)
+            if most_bytes is not None and size > most_bytes:
+                raise ValueError(
+                    f"its arrays take {size:,} bytes, at most {most_bytes:,} can belong"
+                )
+            if len({entry.filename for entry in entries}) < len(entries):
+                raise ValueError("two of its arrays have one name")
+            return {
+                entry.filename.removesuffix(".npy"): _array(archive.read(entry))
+                for entry in entries
+            }
+    except FileNotFoundError:
+        raise
+    except (
+        OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError,
+        NotImplementedError, RuntimeError, SyntaxError, struct.error,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _array(content: bytes) -> np.ndarray:
+    """The array that the bytes of an ``.npy`` file hold."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"an array is of format {version}, which is not read")
+    shape, fortran_order, dtype = _HEADERS[version](stream)
+    if dtype.hasobject:
+        raise ValueError("an array holds Python objects")
+    start = stream.tell()
+    if math.prod(shape) * dtype.itemsize != len(content) - start or min(shape, default=0) < 0:
+        raise ValueError(
+            f"an array of {len(content) - start} bytes says it is {dtype}{list(shape)}"
+        )
+    flat = np.frombuffer(content, dtype, math.prod(shape), start)
+    return flat.reshape(shape, order="F" if fortran_order else "C").copy()
 
 
 def _umask() -> int:

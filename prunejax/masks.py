@@ -7,9 +7,10 @@ Flax linen's nested dicts, ``nnx.to_pure_dict(state)``, an Equinox module, a bar
 
 import difflib
 import io
+import math
 import os
 import re
-import zipfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
-from prunejax.files import write_atomically
+from prunejax.files import read_arrays, write_atomically
 
 Select = str | Sequence[str] | Callable[[str, Any], bool]
 """Regular expression(s) searched for in a leaf's path, or ``(path, leaf) -> bool``."""
 
 KERNELS = r"(^|/)(kernel|weight|w)$"
 """The names that Flax, Equinox and Haiku give to the weights of a dense or convolutional layer."""
+
+NO_KERNELS = r"(^|/)(bias\w*|b|scale|mean|var|embedding|pos_embedding)$"
+"""Names of what nobody expects among the kernels, whatever its axes."""
 
 
 def make(params: PyTree, select: Select | None = None) -> PyTree:
@@ -35,10 +39,13 @@ def make(params: PyTree, select: Select | None = None) -> PyTree:
       params: any pytree of arrays (or of ``jax.ShapeDtypeStruct``).
       select: which leaves can be pruned: a regular expression that is searched for in the leaf's
         path (``"encoder/Dense_0/kernel"``), several of them, or ``(path, leaf) -> bool``. By
-        default every kernel: a leaf called ``kernel``, ``weight`` or ``w`` of two or more axes.
+        default every kernel: a leaf called ``kernel``, ``weight`` or ``w`` of two or more axes. A
+        warning names other weights of two or more axes, which are left out: Equinox's recurrent
+        ``weight_hh``, say, or complex kernels.
 
     Returns:
-      A tree parallel to ``params``: ``ones(shape, bool)`` where selected, else ``None``.
+      A tree parallel to ``params``: ``ones(shape, bool)`` where selected, else ``None``; ``None``
+      too for a leaf without entries, in which there is nothing to prune.
 
     Raises:
       ValueError: a pattern matches nothing, is no regular expression, or selects a leaf that is
@@ -57,10 +64,14 @@ def make(params: PyTree, select: Select | None = None) -> PyTree:
                 f"only floating point arrays can be pruned, but {leaf_name!r} was selected: "
                 f"{_describe(leaf)}"
             )
+    if select is None:
+        _warn_of_others(names, [leaf for _, leaf in leaves], chosen)
     masks = [
-        jnp.ones(leaf.shape, bool) if picked else None
+        jnp.ones(leaf.shape, bool) if picked and np.size(leaf) else None
         for (_, leaf), picked in zip(leaves, chosen, strict=True)
     ]
+    if all(mask is None for mask in masks):
+        raise ValueError("the leaves selected hold no weights: each has an axis of length 0")
     return jax.tree_util.tree_unflatten(structure, masks)
 
 
@@ -128,7 +139,8 @@ def sparsities(masks: PyTree) -> dict[str, Float[Array, ""]]:
     """
     names, leaves = _named_leaves(masks)
     return {
-        key: jnp.mean(~mask, dtype=jnp.float32) for key, mask in zip(names, leaves, strict=True)
+        key: jnp.sum(~mask, dtype=jnp.float32) / max(mask.size, 1)
+        for key, mask in zip(names, leaves, strict=True)
     }
 
 
@@ -148,7 +160,7 @@ def empty(masks: PyTree) -> list[str]:
       ValueError: the tree holds no mask.
     """
     names, leaves = _named_leaves(masks)
-    return [key for key, mask in zip(names, leaves, strict=True) if not np.any(mask)]
+    return [key for key, mask in zip(names, leaves, strict=True) if mask.size and not np.any(mask)]
 
 
 def name(path: jax.tree_util.KeyPath) -> str:
@@ -227,20 +239,21 @@ def load(path: str | os.PathLike[str], params: PyTree) -> PyTree:
       FileNotFoundError: there is no such file.
       ValueError: it is no mask file, or its masks belong to other parameters.
     """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
+    names = [name(leaf_path) for leaf_path, _ in leaves]
+    # bits, and a shape of eight bytes an axis, of every leaf at most
+    most = sum(np.size(leaf) // 8 + 1 + 8 * np.ndim(leaf) for _, leaf in leaves) + 1024
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            stored = {key: file[key] for key in file.files}
+        stored = read_arrays(path, most_bytes=most)
         saved = {
             key.removeprefix("bits:"): _unpack(bits, stored["shape:" + key.removeprefix("bits:")])
             for key, bits in stored.items()
             if key.startswith("bits:")
         }
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if not saved:
+            raise ValueError("it holds no masks")
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged or no mask file: {error}") from error
-    leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    names = [name(leaf_path) for leaf_path, _ in leaves]
     if unknown := sorted(set(saved) - set(names)):
         raise ValueError(f"{path} has masks for {unknown}, which the parameters do not have")
     masks = [saved.get(key) for key in names]
@@ -250,7 +263,19 @@ def load(path: str | os.PathLike[str], params: PyTree) -> PyTree:
 
 
 def _unpack(bits: np.ndarray, shape: np.ndarray) -> Bool[Array, "..."]:
-    return jnp.asarray(np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape))
+    """The mask of a shape whose bits were packed.
+
+    Raises:
+      ValueError: these are not as many bits as the shape has places.
+    """
+    if bits.dtype != np.uint8 or bits.ndim != 1:
+        raise ValueError(f"bits must be uint8 in one axis, got {_describe(bits)}")
+    if shape.dtype != np.int64 or shape.ndim != 1 or (shape < 0).any():
+        raise ValueError(f"a shape must be int64 and not negative, got {_describe(shape)}")
+    size = math.prod(shape.tolist())
+    if len(bits) != -(-size // 8):
+        raise ValueError(f"a mask of shape {shape.tolist()} cannot have {len(bits)} bytes")
+    return jnp.asarray(np.unpackbits(bits, count=size).astype(bool).reshape(shape))
 
 
 def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:
@@ -297,6 +322,26 @@ def _select(names: list[str], leaves: list[Any], select: Select | None) -> list[
             raise ValueError(f"the pattern {pattern!r} matches no leaf.{hint} {_known(names)}")
         chosen = [before or now for before, now in zip(chosen, matches, strict=True)]
     return chosen
+
+
+def _warn_of_others(names: list[str], leaves: list[Any], chosen: list[bool]) -> None:
+    """Names weights of two or more axes that the default leaves out."""
+    others = [
+        key
+        for key, leaf, picked in zip(names, leaves, chosen, strict=True)
+        if not picked
+        and not re.search(NO_KERNELS, key)
+        and sum(length > 1 for length in np.shape(leaf)) >= 2
+        and jnp.issubdtype(getattr(leaf, "dtype", np.int32), jnp.inexact)
+    ]
+    if others:
+        shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+        warnings.warn(
+            f"{len(others)} arrays of two or more axes get no mask, because they are not called "
+            f"kernel, weight or w, or are complex: {shown}. Name what is to be pruned with select= "
+            "(complex arrays cannot be)",
+            stacklevel=3,
+        )
 
 
 def _known(names: list[str]) -> str:

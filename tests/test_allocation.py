@@ -250,3 +250,28 @@ def test_masks_of_another_tree_are_refused_everywhere():
             call(other)
         with pytest.raises(ValueError, match="scores for 2 leaves, but masks for 1"):
             call(missing)
+
+
+@pytest.mark.parametrize("distribution", allocation.DISTRIBUTIONS)
+def test_leaves_without_entries_are_passed_over(distribution):
+    scores = {"a": jnp.zeros((0, 4)), "b": jnp.arange(12.0).reshape(3, 4), "c": jnp.zeros((2, 0))}
+    kept = allocation.allocate(scores, 0.5, distribution=distribution)
+    assert kept["a"].shape == (0, 4)
+    np.testing.assert_array_equal(np.asarray(kept["b"]).ravel(), np.arange(12) >= 6)
+    with pytest.raises(ValueError, match="fewer than the 1 layers"):
+        allocation.allocate({"a": jnp.zeros((0, 4)), "b": jnp.ones(3)}, 0.9)
+
+
+@pytest.mark.parametrize("narrow", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("wide", ["float32", "float64"])
+def test_denormal_scores_rank_above_zero_whatever_they_stand_beside(narrow, wide):
+    """XLA's conversion to a wider type makes them 0."""
+    step = {"float32": 1e-40, "bfloat16": 1e-39, "float16": 1e-7}[narrow]
+    tiny = np.array([-2, -1, 1, 2, 3, 4]) * step
+    with jax.enable_x64(True):
+        scores = {"tiny": jnp.asarray(tiny.astype(narrow)), "zero": jnp.zeros(4, wide)}
+        assert (np.asarray(scores["tiny"]).astype(np.float64)[2:] > 0).all()
+        kept = allocation.allocate(scores, 0.6, allow_empty=True)["tiny"]
+        np.testing.assert_array_equal(kept, [False, False, True, True, True, True])
+        lost = allocation.allocate(scores, 0.2, allow_empty=True)["tiny"]
+        np.testing.assert_array_equal(lost, [False, False, True, True, True, True])

@@ -1,3 +1,5 @@
+import random
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -223,3 +225,97 @@ def test_nnx_as_a_pure_dict():
 def test_raw_nnx_state_is_refused_with_advice():
     with pytest.raises(ValueError, match=r"nnx\.to_pure_dict"):
         masks.make(nnx.state(nnx.Linear(3, 2, rngs=nnx.Rngs(0))))
+
+
+def bad_file(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+BYTE, SHAPE = np.array([255], np.uint8), np.array([30, 40])
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"bits:w": BYTE, "shape:w": SHAPE}, r"shape \[30, 40\] cannot have 1 bytes"),
+        ({"bits:w": BYTE[:0], "shape:w": SHAPE}, "cannot have 0 bytes"),
+        ({"bits:w": np.ones(150), "shape:w": SHAPE}, "bits must be uint8.*float64|take"),
+        ({"bits:w": np.ones(150, np.uint8), "shape:w": SHAPE * 1.0}, "a shape must be int64"),
+        ({"bits:w": BYTE, "shape:w": np.array([10**7, 10**7])}, "cannot have 1 bytes"),
+        ({"bits:w": BYTE, "shape:w": np.array([-30, -40])}, "not negative"),
+        ({"bits:w": BYTE, "shape:w": np.array([2**62, 4])}, "cannot have 1 bytes"),
+        ({"bits:w": BYTE}, "shape:w"),
+        ({"other": BYTE}, "holds no masks"),
+        ({"bits:w": np.zeros(10**6, np.uint8), "shape:w": SHAPE}, "at most"),
+        ({"bits:w": np.array([{}]), "shape:w": SHAPE}, "Python objects"),
+    ],
+)
+def test_files_that_are_no_masks_are_refused(tmp_path, arrays, message):
+    path = bad_file(tmp_path / "m.npz", **arrays)
+    with pytest.raises(ValueError, match=f"damaged or no mask file: .*({message})"):
+        masks.load(path, {"w": jnp.ones((30, 40))})
+
+
+def test_a_bare_array_is_no_mask_file(tmp_path):
+    with open(tmp_path / "m.npz", "wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(ValueError, match="damaged or no mask file"):
+        masks.load(tmp_path / "m.npz", {"w": jnp.ones((3, 4))})
+
+
+def test_no_flipped_bit_changes_a_mask(tmp_path):
+    """The file is refused by one documented error, or the flip was where nothing is stored."""
+    kept = jnp.arange(1200).reshape(30, 40) % 7 == 0
+    path = masks.save(tmp_path / "m.npz", {"w": kept})
+    good, draw, refusals = path.read_bytes(), random.Random(0), []
+    for _ in range(150):
+        content = bytearray(good)
+        content[draw.randrange(len(good))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            found = masks.load(path, {"w": jnp.ones((30, 40))})
+        except ValueError as error:
+            refusals.append(str(error))
+        else:
+            np.testing.assert_array_equal(found["w"], kept)
+    assert len(refusals) > 50
+
+
+def test_leaves_called_like_files_are_kept_apart(tmp_path):
+    two = {"a": jnp.ones((2, 2), bool), "a.npy": jnp.zeros((3, 2), bool)}
+    found = masks.load(masks.save(tmp_path / "m.npz", two), two)
+    assert found["a"].all()
+    assert found["a"].shape == (2, 2)
+    assert not found["a.npy"].any()
+    assert found["a.npy"].shape == (3, 2)
+
+
+def test_weights_that_are_left_out_by_default_are_named():
+    net = [
+        eqx.nn.GRUCell(3, 5, key=jax.random.key(0)),
+        eqx.nn.Conv2d(2, 4, 3, key=jax.random.key(1)),
+        {"kernel": jnp.ones((4, 4), jnp.complex64), "bias": jnp.ones((2, 3))},
+    ]
+    params = eqx.filter(net, eqx.is_inexact_array)
+    said = "3 arrays of two or more axes get no mask.*0/weight_ih, 0/weight_hh, 2/kernel"
+    with pytest.warns(UserWarning, match=said):
+        made = masks.make(params)
+    assert list(masks.sparsities(made)) == ["1/weight"]
+    # Whoever names what to prune is not told of the rest.
+    assert list(masks.sparsities(masks.make(params, r"weight_\w\w$"))) == [
+        "0/weight_ih",
+        "0/weight_hh",
+    ]
+
+
+def test_leaves_without_entries_hold_nothing_to_prune():
+    params = {"a": {"kernel": jnp.zeros((0, 4))}, "b": {"kernel": jnp.ones((3, 4))}}
+    made = masks.make(params)
+    assert made["a"]["kernel"] is None
+    assert masks.count(made) == 12
+    with pytest.raises(ValueError, match="hold no weights"):
+        masks.make(params, "a/kernel")
+    none = {"a": jnp.zeros((0, 4), bool), "b": jnp.zeros(3, bool)}
+    assert masks.empty(none) == ["b"]
+    assert float(masks.sparsities(none)["a"]) == 0

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from prunejax import checkpoint, data
 from prunejax import masks as masks_lib
+from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
 from prunejax.training.state import Metrics, TrainState
 from prunejax.training.steps import EvalStep, TrainStep
@@ -70,8 +71,8 @@ def fit(
       ``accuracy`` (training, running over the epoch), and ``test_...``.
 
     Raises:
-      ValueError: epochs < 0, a batch that does not fit the data or the devices, or a checkpoint
-        of another model or run.
+      ValueError: epochs < 0, labels that are no classes of the model, a batch that does not fit
+        the data or the devices, or a checkpoint of another model or run.
       OSError: a checkpoint could not be written; earlier ones are unchanged.
     """
     if epochs < 0:
@@ -99,6 +100,8 @@ def fit(
                 f"{epochs * per_epoch} of {epochs} epochs"
             )
         state, history = found.tree, found.extra["history"]
+    classes_of = getattr(train_step, "classes", None)
+    check_labels(split.labels, classes_of and classes_of(state, split.images[:1]))
     state = jax.device_put(state, placement.state)
 
     def save(step: int, state: TrainState) -> None:
@@ -194,8 +197,13 @@ def evaluate(
       batch_size: examples a step; the last batch is padded, so that one program serves all.
 
     Returns:
-      ``{"loss": nats, "accuracy": in [0, 1]}``.
+      ``{"loss": nats, "accuracy": in [0, 1]}``; the loss is NaN where a label is above the model's
+      classes.
+
+    Raises:
+      ValueError: labels that are negative or no integers.
     """
+    check_labels(split.labels)
     metrics = Metrics.zero()
     for batch in data.sequential(split, min(batch_size, len(split.labels))):
         metrics = eval_step(params, batch_stats, metrics, batch)

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from prunejax.training.state import stats_collection
@@ -14,7 +16,7 @@ from prunejax.training.state import stats_collection
 
 def cross_entropy(
     logits: Float[Array, "batch classes"],
-    labels: Int[Array, " batch"],
+    labels: Int[Array, " batch"] | Int[np.ndarray, " batch"],
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
@@ -22,7 +24,8 @@ def cross_entropy(
 
     Args:
       logits: unnormalised log-probabilities.
-      labels: the true classes.
+      labels: the true classes, 0 to classes - 1. Inside jit, where they cannot be looked at, the
+        loss of another label is NaN, and so is its gradient.
       label_smoothing: the probability spread evenly over all classes (Szegedy et al. 2016), in
         [0, 1).
 
@@ -30,13 +33,42 @@ def cross_entropy(
       One loss an example.
 
     Raises:
-      ValueError: ``label_smoothing`` is outside [0, 1).
+      ValueError: ``label_smoothing`` is outside [0, 1), or a label is no class.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    classes = logits.shape[-1]
+    check_labels(labels, classes)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    # A row of zeros, which is what other labels have, would count as classified without loss.
+    known = (labels >= 0) & (labels < classes)
+    one_hot = jnp.where(
+        known[:, None], jax.nn.one_hot(labels, classes, dtype=logits.dtype), jnp.nan
+    )
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, label_smoothing))
+
+
+def check_labels(labels: Any, classes: int | None = None) -> None:
+    """Refuses labels that are no classes; labels that are traced are let through.
+
+    Args:
+      labels: integers of any shape.
+      classes: how many classes there are; None where it is not known.
+
+    Raises:
+      ValueError: a label is not an integer, is negative, or is not below ``classes``.
+    """
+    if isinstance(labels, Tracer):
+        return
+    found = np.asarray(labels)
+    if not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(f"labels must be integers, got {found.dtype}")
+    if found.size == 0:
+        return
+    lowest, highest = int(found.min()), int(found.max())
+    if lowest < 0 or (classes is not None and highest >= classes):
+        allowed = "0 or more" if classes is None else f"0 to {classes - 1}"
+        raise ValueError(f"labels must be {allowed}, got labels from {lowest} to {highest}")
 
 
 def classification_loss(

@@ -41,7 +41,8 @@ def make_train_step(
       placement: where the state lives, from ``data_parallel``; by default on all local devices.
 
     Returns:
-      ``(state, batch) -> state``.
+      ``(state, batch) -> state``. Its attribute ``classes`` is ``(state, images) -> number of
+      classes``, by which ``fit`` checks labels.
     """
 
     masked_tx = masked(tx)
@@ -85,8 +86,18 @@ def make_train_step(
             metrics=metrics,
         )
 
+    def classes(state: TrainState, images: Any) -> int:
+        def forward(params: PyTree, batch_stats: PyTree, images: Any) -> Any:
+            augmented = images if augment is None else augment(jax.random.key(0), images)
+            variables = {"params": params, **stats_collection(batch_stats)}
+            return model.apply(variables, augmented, train=False)
+
+        return jax.eval_shape(forward, state.params, state.batch_stats, images).shape[-1]
+
     placement = data_parallel() if placement is None else placement
-    return jax.jit(step, donate_argnums=0, out_shardings=placement.state)
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=placement.state)
+    compiled.classes = classes  # pyright: ignore[reportAttributeAccessIssue]
+    return compiled
 
 
 def make_eval_step(model: nn.Module) -> EvalStep:

@@ -302,3 +302,44 @@ def test_step_schedule_and_warmup():
     warm = training.learning_rate("cosine", 0.1, 20, warmup_steps=10)
     rates = [warm(step) for step in (0, 5, 10, 15, 20)]
     np.testing.assert_allclose(rates, [0, 0.05, 0.1, 0.05, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [10, -1])
+def test_labels_that_are_no_classes(split, wrong):
+    """An error where they can be looked at, NaN inside jit: never a loss that leaves them out."""
+    labels = split.labels.copy()
+    labels[7] = wrong
+    bad = data.Split(split.images, labels)
+    said = "labels must be 0 to 9, got labels from"
+    with pytest.raises(ValueError, match=said):
+        training.fit(start(), STEP, bad, epochs=1, batch_size=20)
+    state = start()
+    loss_fn = training.classification_loss(MODEL, state.batch_stats)
+    with pytest.raises(ValueError, match=said):
+        loss_fn(state.params, (bad.images, labels))
+    for name in ("snip", "grasp", "prospr"):  # SynFlow reads no labels
+        with pytest.raises(ValueError, match=said):
+            criteria.CRITERIA[name](
+                state.params, state.masks, (bad.images, labels), loss_fn=loss_fn, key=None
+            )
+    gradient = jax.jit(jax.grad(lambda params, batch: loss_fn(params, batch)[0]))
+    for leaf in jax.tree.leaves(gradient(state.params, (bad.images, labels))):
+        assert np.isnan(leaf).any()
+    eval_step = training.make_eval_step(MODEL)
+    if wrong < 0:
+        with pytest.raises(ValueError, match="labels must be 0 or more"):
+            training.evaluate(eval_step, state.params, state.batch_stats, bad)
+    else:
+        found = training.evaluate(eval_step, state.params, state.batch_stats, bad)
+        assert np.isnan(found["loss"])
+    stepped = STEP(state, (bad.images[:20], labels[:20]))
+    assert np.isnan(stepped.metrics.read()["loss"])
+    assert not training.is_finite(stepped)
+
+
+def test_labels_that_are_no_integers(split):
+    with pytest.raises(ValueError, match="labels must be integers, got float32"):
+        training.fit(
+            start(), STEP, data.Split(split.images, split.labels.astype(np.float32)),
+            epochs=1, batch_size=20,
+        )  # fmt: skip

@@ -26,6 +26,7 @@ OPTIMIZERS = {
     "decay_before": optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1, momentum=0.9)),
     "decay_after": optax.chain(optax.adam(0.05), optax.add_decayed_weights(-0.01)),
     "noise": optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1)),
+    "inner_masked": optax.chain(optax.clip(1.0), masked(optax.adam(0.05)), optax.scale(0.5)),
     "clip": optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(0.05)),
 }
 
@@ -154,3 +155,113 @@ def test_missing_arguments_are_named():
     wrong = {"kernel": made["kernel"][:2], "bias": None}
     with pytest.raises(ValueError, match="shape"):
         tx.update(gradients, tx.init(params), params, masks=wrong)
+
+
+LEARNING = {
+    name: getattr(package, name)
+    for package, names in {
+        optax: (
+            "adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad fromage "
+            "lamb lars lbfgs lion nadam nadamw noisy_sgd novograd optimistic_adam_v2 "
+            "optimistic_gradient_descent polyak_sgd radam rmsprop rprop sgd sign_sgd signum sm3 "
+            "yogi"
+        ),
+        optax.contrib: (
+            "acprop ademamix adopt cocob dadapt_adamw dog dowg galore madgrad momo momo_adam muon "
+            "prodigy schedule_free_adamw schedule_free_sgd simplified_ademamix sophia"
+        ),
+    }.items()
+    for name in names.split()
+}
+"""Every optimiser of optax that takes a learning rate (dpsgd wants a gradient per example)."""
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_weights_pruned_in_the_middle_are_zero_under_every_optimizer(name):
+    """Also in the parameters that one evaluates with."""
+    params, made, loss = problem()
+    params = {"kernel": params["kernel"]}
+    made = {"kernel": made["kernel"]}
+
+    def of(params):
+        return loss({**params, "bias": jnp.zeros(4)})
+
+    options = {
+        "noisy_sgd": {"learning_rate": 0.01, "key": jax.random.key(0)},
+        "polyak_sgd": {"max_learning_rate": 0.1},
+    }
+    tx = masked(LEARNING[name](**options.get(name, {"learning_rate": 0.01})))
+    state = tx.init(params)
+
+    @jax.jit
+    def step(params, state, made):
+        value, gradients = jax.value_and_grad(of)(params)
+        extra = {
+            "lbfgs": {"value": value, "grad": gradients, "value_fn": of},
+            "polyak_sgd": {"value": value},
+            "momo": {"value": value},
+            "momo_adam": {"value": value},
+            "sophia": {"obj_fn": of},
+        }.get(name, {})
+        updates, state = tx.update(gradients, state, params, masks=made, **extra)
+        return optax.apply_updates(params, updates), state
+
+    whole = jax.tree.map(jnp.ones_like, made)
+    start = np.asarray(params["kernel"])
+    for turn in range(5):
+        params, state = step(params, state, whole if turn < 2 else made)
+    found = params
+    if name.startswith("schedule_free"):
+        found = optax.contrib.schedule_free_eval_params(state, params)
+    pruned = ~np.asarray(made["kernel"])
+    for tree in (params, found):
+        kernel = np.asarray(tree["kernel"])
+        assert np.isfinite(kernel).all()
+        np.testing.assert_array_equal(kernel[pruned], 0.0)
+        assert (kernel[~pruned] != start[~pruned]).any()
+
+
+def test_lookahead_goes_inside():
+    params, made, loss = problem()
+    tx = masked(optax.lookahead(optax.adam(0.05), sync_period=2, slow_step_size=0.5))
+    pruned = ~np.asarray(made["kernel"])
+    for masks_given in (made, optax.LookaheadParams(made, made)):
+        both = optax.LookaheadParams.init_synced(params)
+        state = tx.init(both)
+        for _ in range(5):
+            gradients = jax.grad(loss)(both.fast)
+            updates, state = tx.update(gradients, state, both, masks=masks_given)
+            both = optax.apply_updates(both, updates)
+            for part in both:
+                np.testing.assert_array_equal(np.asarray(part["kernel"])[pruned], 0.0)
+        assert float(loss(both.slow)) < float(loss(params))
+    outside = optax.lookahead(masked(optax.adam(0.05)), sync_period=2, slow_step_size=0.5)
+    with pytest.raises(ValueError, match=r"goes inside: masked\(lookahead\(tx\)\)"):
+        outside.update(gradients, outside.init(both), both)
+
+
+@pytest.mark.parametrize("order", ["multi_transform", "optax_masked"])
+def test_wrappers_that_take_leaves_out_may_stand_outside(order):
+    params, made, loss = problem()
+    params["other"] = {"kernel": jnp.ones((3, 2))}
+    made["other"] = {"kernel": jnp.eye(3, 2).astype(bool)}
+    inner = masked(optax.adamw(0.05, weight_decay=0.1))
+    if order == "multi_transform":
+        labels = {"kernel": "a", "bias": "a", "other": {"kernel": "b"}}
+        tx = optax.multi_transform({"a": inner, "b": masked(optax.sgd(0.1))}, labels)
+    else:
+        tx = optax.chain(
+            optax.masked(inner, {"kernel": True, "bias": True, "other": {"kernel": False}}),
+            optax.masked(masked(optax.sgd(0.1)), {"kernel": False, "bias": False, "other": True}),
+        )
+
+    def of(params):
+        return loss(params) + jnp.sum(params["other"]["kernel"] ** 2)
+
+    *_, after = train(tx, params, made, of)
+    for path in (("kernel",), ("other", "kernel")):
+        kernel, mask = after, made
+        for key in path:
+            kernel, mask = kernel[key], mask[key]
+        np.testing.assert_array_equal(np.asarray(kernel)[~np.asarray(mask)], 0.0)
+        assert (np.asarray(kernel)[np.asarray(mask)] != 0).all()
