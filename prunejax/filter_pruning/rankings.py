@@ -24,7 +24,30 @@ class Ranking:
     """
 
     network: Network
-    scores: dict[str, Float[Array, " width"]]
+    scores: dict[str, Float[Array, " width"] | Float[np.ndarray, " width"]]
+
+    def __post_init__(self) -> None:
+        """Refuses scores that rank nothing.
+
+        Raises:
+          ValueError: a group that the network does not have, another number of channels, or NaN.
+        """
+        for group, scores in self.scores.items():
+            if group not in self.network.groups:
+                raise ValueError(
+                    f"the network has no group {group!r}; it has {', '.join(self.network.groups)}"
+                )
+            width = self.network.groups[group].width
+            values = np.asarray(scores)
+            if values.shape != (width,):
+                raise ValueError(
+                    f"{group!r} needs one score per channel, {width} of them, got shape "
+                    f"{list(values.shape)}"
+                )
+            if unknown := int(np.isnan(values.astype(np.float64)).sum()):
+                raise ValueError(
+                    f"{unknown} of {width} scores of the channels of {group!r} are NaN"
+                )
 
     def keep(
         self, fraction: float | Mapping[str, int], *, min_channels: int = 1

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from prunejax.filters import checks
-from prunejax.filters.precision import at_least_single
+from prunejax.filters.precision import at_least_single, to_unit_range
 
 Over = Literal["activations", "images", "pooled"]
 Limits = Literal["filter", "layer"]
@@ -61,11 +61,13 @@ def entropy(
 
 @partial(jax.jit, static_argnames=("bins", "over", "limits"))
 def _entropy(maps: Array, bins: int, over: Over, limits: Limits) -> Array:
-    maps = at_least_single(maps)
+    axes = None if limits == "layer" else (0, 1, 2)
+    # Entropies do not change, and no range is too small or too large to be divided by.
+    maps = to_unit_range(at_least_single(maps), axes)
     images, _, _, channels = maps.shape
     if over == "pooled":
         maps = jnp.mean(maps, axis=(1, 2), keepdims=True)
-    binned = _binned(maps, bins, None if limits == "layer" else (0, 1, 2))
+    binned = _binned(maps, bins, axes)
     if over == "images":
         each = jax.lax.map(
             lambda image: _histogram_entropy(image, bins), binned.reshape(images, -1, channels)

@@ -19,6 +19,9 @@ SIDE = 8
 RESIZED = 32
 """The side that the package imagehash resizes to."""
 
+NOISE = 32
+"""Frequencies so many rounding errors small, next to the largest, are 0."""
+
 LANCZOS = 3.0
 """The reach of the Lanczos kernel, in pixels of the coarser grid."""
 
@@ -42,8 +45,9 @@ def perceptual_hash(
       maps: the outputs of a layer's filters.
       hash: "dct", or "imagehash" for what the Python package of that name does (on floats, not on
         bytes): maps are first resized to 32 x 32 (Lanczos), and a bit says that a frequency is
-        strictly above the block's median. It always has 64 bits; of 2 x 2 maps most frequencies
-        are 0 but for rounding, and their bits mean nothing.
+        strictly above the block's median. It always has 64 bits. What only rounding keeps from 0
+        is 0, so that constant maps, and those that vary along one axis alone, hash alike wherever
+        they are computed.
 
     Returns:
       The bits, ``k_h k_w`` of them, row by row.
@@ -85,12 +89,19 @@ def _hash(maps: Array, hash: Hash) -> Array:
     images, height, width, channels = maps.shape
     rows = _frequencies(height, hash)
     columns = _frequencies(width, hash)
+    # A constant map has one frequency alone; any other would be what rounding leaves of it.
+    level = maps[:, :1, :1] if hash == "imagehash" else jnp.zeros((), maps.dtype)
+    maps = maps - level
     # Two batched products in the order that the maps lie in memory: nothing is transposed.
     block = _product(rows, maps.reshape(images, height, width * channels))
     block = _product(columns, block.reshape(images * len(rows), width, channels))
     block = block.reshape(images, len(rows) * len(columns), channels)
     if hash == "dct":
         return block >= jnp.mean(block, axis=1, keepdims=True)
+    smallest = NOISE * jnp.finfo(block.dtype).eps * jnp.max(jnp.abs(block), axis=1, keepdims=True)
+    block = jnp.where(jnp.abs(block) <= smallest, 0, block)
+    gain = rows[0].sum() * columns[0].sum()  # how a level enters the constant frequency
+    block = block.at[:, 0].add(level[:, 0, 0] * gain.astype(block.dtype))
     return block > jnp.median(block, axis=1, keepdims=True)
 
 

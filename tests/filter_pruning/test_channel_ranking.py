@@ -326,6 +326,23 @@ def test_a_wrong_fraction_is_refused(fraction, message):
         ranking.plan(fraction)
 
 
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"one": np.full(8, np.nan)}, "8 of 8 scores of the channels of 'one' are NaN"),
+        ({"one": np.array([1, 2, np.nan, 4, 5, 6, 7, 8])}, "1 of 8 scores .* are NaN"),
+        ({"one": np.ones(7)}, r"'one' needs one score per channel, 8 of them, got shape \[7\]"),
+        ({"four": np.ones(8)}, "no group 'four'; it has one, two, three"),
+    ],
+)
+def test_scores_that_rank_nothing_are_refused(changed, message):
+    """A stable sort would keep the first half without a word."""
+    _, variables, _, network = case("chain")
+    scored = rank(network, variables, None, criterion="l1").scores
+    with pytest.raises(ValueError, match=message):
+        Ranking(network, scored | changed)
+
+
 def test_none_at_least_is_refused():
     _, variables, _, network = case("chain")
     ranking = rank(network, variables, None, criterion="l1")

@@ -115,3 +115,33 @@ def test_nan_is_refused_wherever_it_is_in_a_large_array(place):
     maps[place] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         filters.entropy(jnp.asarray(maps.reshape(20, 16, 16, 8)))
+
+
+@pytest.mark.parametrize("over", ["activations", "images", "pooled"])
+@pytest.mark.parametrize("limits", ["filter", "layer"])
+@pytest.mark.parametrize(
+    "factor, shift",
+    [(1e-37, 0), (1e-38, 0), (2e-41, 0), (3e38, 0), (1.5e38, 1.5e38), (1e-30, 0), (1e30, 0)],
+)
+def test_ranges_at_the_ends_of_float32(over, limits, factor, shift):
+    """Neither a reciprocal that overflows nor numbers that XLA takes for 0 change an entropy."""
+    random = np.random.default_rng(8)
+    steps = random.integers(0, 2000, size=(5, 6, 6, 2)) / 1000 - 1
+    maps = (steps * factor + shift).astype(np.float32)
+    assert np.isfinite(maps).all()
+    found = filters.entropy(jnp.asarray(maps), 16, over=over, limits=limits)
+    wide = maps.astype(np.float64)
+    if over == "pooled":
+        wide = wide.mean(axis=(1, 2), keepdims=True)
+    pieces = wide[:, None] if over == "images" else wide[None]
+    for channel in range(2):
+        ends = wide if limits == "layer" else wide[..., channel]
+        expected = np.mean(
+            [
+                scipy.stats.entropy(
+                    np.histogram(piece[..., channel], 16, (ends.min(), ends.max()))[0]
+                )
+                for piece in pieces
+            ]
+        )
+        np.testing.assert_allclose(found[channel], expected, rtol=0.01)

@@ -112,3 +112,23 @@ def test_other_shapes_and_dtypes_are_refused(maps, message):
 def test_an_unknown_hash_is_refused():
     with pytest.raises(ValueError, match="one of dct, imagehash; got 'md5'"):
         untyped_hash(jnp.asarray(random_maps(4, 4)), hash="md5")
+
+
+@pytest.mark.parametrize("size", [3, 8, 16, 32, 50])
+@pytest.mark.parametrize("hash", ["dct", "imagehash"])
+def test_maps_without_detail_hash_by_what_they_are_and_not_by_rounding(hash, size):
+    """Constant maps (dead filters) and such that vary along one axis, at any level."""
+    levels = np.array([0.3, 0.7, 1e-3, 12345.6], np.float32)
+    maps = np.zeros((2, size, size, 6), np.float32)
+    maps[..., :4] = levels
+    maps[..., 4:] = np.linspace(1, 3, size)[:, None, None] * np.array([1, 7])
+    bits = np.asarray(filters.perceptual_hash(jnp.asarray(maps), hash=hash))
+    if hash == "imagehash":
+        expected = np.zeros(64, bool)
+        expected[0] = True  # the constant frequency alone is above the median, 0
+        for channel in range(4):
+            np.testing.assert_array_equal(bits[0, :, channel], expected)
+        # Frequencies along the other axis are 0, and nothing that is 0 is above the median.
+        assert not bits[0, :, 4].reshape(8, 8)[:, 1:].any()
+    for first, second in ((0, 1), (0, 2), (0, 3), (4, 5)):
+        np.testing.assert_array_equal(bits[:, :, first], bits[:, :, second])
