@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 from rich.console import Console
 
-from experiments import report, results, shell
+from experiments import comparison, results, shell
+from experiments.comparison import EXPERIMENT
 from experiments.engine import ALL, Engine, Show, Stopped, check_redo
 from experiments.methods import METHODS, settings
+from experiments.outputs import DEFAULT, Format
 from experiments.protocol import DENSE, VERSION, Protocol, check_protocol, protocol_for
 from experiments.runs import run
 from experiments.workbench import Workbench, workbench
@@ -44,7 +46,6 @@ else:
     OptimizerName = tyro.extras.literal_type_from_choices(training.OPTIMIZERS)
     ScheduleName = tyro.extras.literal_type_from_choices(training.SCHEDULES)
 
-EXPERIMENT = "compare"
 METHODS_DEFAULT = ("random", "magnitude", "snip", "grasp", "synflow", "prospr")
 
 
@@ -55,7 +56,7 @@ class Compare:
     Attributes:
       dataset: the data; "digits" needs no download, the others are read from TFDS_DATA_DIR.
       model: the network.
-      methods: the pruning methods, in the order of the table.
+      methods: the pruning methods.
       sparsities: the fractions of prunable weights removed, each in [0, 1).
       seeds: how many seeds: 0, 1, ...
       quick: three epochs on at most 2,000 examples.
@@ -75,6 +76,7 @@ class Compare:
       checkpoint_epochs: save a run's state every so many epochs, to go on from; 0: never.
       save_masks: keep each run's masks beside its record.
       redo: do runs again though they are recorded: "all", or those of these methods ("dense" too).
+      formats: of tables (csv, md, tex) and figures (png, pdf).
       results: where records, tables and figures go.
     """
 
@@ -100,6 +102,7 @@ class Compare:
     checkpoint_epochs: int | None = None
     save_masks: bool = False
     redo: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = DEFAULT
     results: Path = Path("results")
 
     def protocol(self) -> Protocol:
@@ -192,7 +195,7 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
     def recorded(path: Path) -> results.Record | None:
         if config.save_masks and not _masks_path(path).exists():
             return None
-        return results.load(path, configs[path], needs=report.NEEDS)
+        return results.load(path, configs[path], needs=comparison.NEEDS)
 
     engine = Engine(
         config.results / EXPERIMENT,
@@ -282,11 +285,15 @@ def _compare(config: Compare, console: Console) -> int:
     started = time.perf_counter()
     check(config)
     records = execute(config, console)
-    frame = report.rows(records)
-    folder = report.folder_of(frame, config.results, EXPERIMENT)
+    frame = comparison.ordered(comparison.rows(records))
+    asked = results.config_hash(
+        {name: getattr(config, name) for name in ("methods", "sparsities", "seeds")}
+    )
+    folder = comparison.folder_of(frame, config.results, EXPERIMENT, asked[:6])
     console.print()
     title = f"{config.model} on {config.dataset}"
-    files = report.write(frame, folder, title, console, report.details(records[-1]))
+    about = comparison.details(records[-1])
+    files = comparison.write(frame, folder, title, console, about, config.formats)
     console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
     for file in files:
         console.print(f"  {file}", soft_wrap=True)

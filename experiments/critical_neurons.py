@@ -34,6 +34,7 @@ from experiments.dense import DenseNetworks, initial, keys
 from experiments.engine import ALL, Engine, Show, Stopped, check_redo
 from experiments.neuron_runs import RIVALS, Setting
 from experiments.neuron_studies import Retraining, Run, Solving, Study
+from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import Protocol, check_protocol, recorded
 from experiments.sources import digest
 from experiments.workbench import Workbench, workbench
@@ -58,10 +59,10 @@ EXPERIMENT = "critical_neurons"
 OF_SOLVER = ("time_limit", "gap", "memory_mb", "max_prune", "workers", "backend")
 """Settings that go to the solver as they are."""
 
-ASIDE = ("results", "quick", "workers", "redo")
+ASIDE = ("results", "quick", "workers", "redo", "formats")
 """Settings that change no table."""
 
-NEEDS = {"solved": ("reference", "rivals", "certificate"), "retrained": ("accuracy", "parameters")}
+NEEDS = {"solved": neuron_report.NEEDS, "retrained": ("accuracy", "parameters")}
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class CriticalNeurons:
       limit: train on so many images only.
       quick: three epochs of training, one seed, one batch, three batches for their robustness.
       redo: solve again though it is recorded: "all", or programs of these modes.
+      formats: of tables (csv, md, tex) and figures (png, pdf).
       results: where records, tables and figures go.
     """
 
@@ -122,6 +124,7 @@ class CriticalNeurons:
     limit: int | None = None
     quick: bool = False
     redo: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = DEFAULT
     results: Path = Path("results")
 
     def setting(self) -> Setting:
@@ -277,7 +280,7 @@ class Runner:
             self._targets[run.target] = workbench(run.target, self._config.model, protocol)
         title = f"{run.target}, seed {run.solved.seed}: {run.subnetwork} from a {run.start} start"
         started = time.perf_counter()
-        found = neuron_retraining.retrain(
+        found, diverged = neuron_retraining.retrain(
             self._targets[run.target],
             run,
             scores,
@@ -286,7 +289,7 @@ class Runner:
         return results.save(
             path,
             config=retrained_run(self._config, run),
-            metrics=found._asdict(),
+            metrics={**found._asdict(), "diverged": diverged},
             history=[],
             seconds={"training": time.perf_counter() - started},
         )
@@ -314,18 +317,20 @@ class Runner:
         if found.solution.status == "interrupted":
             raise KeyboardInterrupt
         draw = keys(seed).method
-        rivals = {}
+        rivals, diverged = {}, False
         for done, name in enumerate(RIVALS):
             self._show(f"{title}: {name}", done, len(RIVALS))
             keep = neuron_runs.rival(name, found, setting, batch[0], dense, draw)
             plan = found.network.plan(keep)
-            rivals[name] = neuron_runs.measure(
+            pruned, failed = neuron_runs.measure(
                 self._bench, self._tools, self._tuning, dense, plan, seed
-            )._asdict()
+            )
+            rivals[name], diverged = pruned._asdict(), diverged or failed
         metrics = {
             "reference": dense.accuracy,
             "rivals": rivals,
             "certificate": neuron_runs.certificate(found, setting.threshold),
+            "diverged": diverged,
         }
         if seed == 0 and setting.batch == 0:
             metrics["curve"] = neuron_runs.curve(self._bench, found, dense, draw)
@@ -397,15 +402,16 @@ def _experiment(config: CriticalNeurons, console: Console) -> int:
     shared = {"asked": asked, "run": solved_run(config, Solving(0, config.setting()))}
     name = f"{config.dataset}-{config.model}-{results.config_hash(shared)[:6]}"
     console.print()
-    files = neuron_report.write(
+    outputs = Outputs(config.results / EXPERIMENT / name, config.formats)
+    neuron_report.write(
         records,
         {study: [record_of(config, run) for run in runs] for study, runs in config.runs().items()},
-        folder=config.results / EXPERIMENT / name,
+        outputs=outputs,
         title=f"{config.model} on {config.dataset}, mode {config.mode}",
         console=console,
     )
     console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
-    for file in files:
+    for file in outputs.files:
         console.print(f"  {file}", soft_wrap=True)
     return 0
 

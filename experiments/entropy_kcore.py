@@ -22,6 +22,7 @@ from experiments import filter_report, filter_runs, results, shell
 from experiments.dense import DenseNetworks
 from experiments.engine import ALL, Engine, Show, Stopped, check_redo
 from experiments.filter_runs import OURS, Job
+from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import Protocol, check_protocol, recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, filter_pruning, models, network
@@ -42,7 +43,6 @@ EXPERIMENT = "entropy_kcore"
 Study = Literal["tau", "criteria", "sample_size", "learning_rate"]
 SAMPLE_SIZES = tuple(range(25, 201, 25))
 RATES = (0.1, 0.01, 0.001, 0.0001)
-NEEDS = ("accuracy", "accuracy_pruned", "accuracy_dense", "flops_reduction", "parameter_reduction")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ class EntropyKCore:
       save_models: keep every pruned network, to be restored without this program, as a folder with
         its plan, its variables and a jax.export artifact.
       redo: prune again though it is recorded: "all", or by these methods.
+      formats: of tables (csv, md, tex) and figures (png, pdf).
       results: where records, tables and figures go.
     """
 
@@ -117,6 +118,7 @@ class EntropyKCore:
     checkpoint_epochs: int | None = None
     save_models: bool = False
     redo: tuple[str, ...] = ()
+    formats: tuple[Format, ...] = DEFAULT
     results: Path = Path("results")
 
     def protocols(self) -> tuple[Protocol, Protocol]:
@@ -344,7 +346,7 @@ def execute(config: EntropyKCore, bench: Workbench, console: Console) -> tuple[R
         beside = [".plan.json", *([".sliced"] if config.save_models else [])]
         if kind == "pruned" and not all(path.with_suffix(end).exists() for end in beside):
             return None
-        return results.load(path, one, needs=NEEDS if kind == "pruned" else ())
+        return results.load(path, one, needs=filter_report.NEEDS if kind == "pruned" else ())
 
     engine = Engine(
         config.results / EXPERIMENT,
@@ -404,19 +406,20 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
         filter_runs.check_images(bench, job.images)
     runner, records = execute(config, bench, console)
     console.print()
-    files = filter_report.write(
+    outputs = Outputs(_folder(config), config.formats)
+    filter_report.write(
         records,
         {study: jobs(config)[study] for study in config.study},
         runner.selection(0, config.images),
         tau=chosen_tau(config),
         layer=config.layer,
-        folder=_folder(config),
+        outputs=outputs,
         title=f"{config.model} on {config.dataset}",
         settings=_described(config),
         console=console,
     )
     console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
-    for file in files:
+    for file in outputs.files:
         console.print(f"  {file}", soft_wrap=True)
     failed = sum(1 for _ in plan_of_runs(config)) - len(records)
     if failed:
@@ -426,7 +429,7 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
 
 def _folder(config: EntropyKCore) -> Path:
     """A folder of tables and figures for each command: nothing of another one is replaced."""
-    aside = ("results", "save_models", "checkpoint_epochs", "quick", "redo")
+    aside = ("results", "save_models", "checkpoint_epochs", "quick", "redo", "formats")
     asked = {name: value for name, value in asdict(config).items() if name not in aside}
     shared = {"asked": asked, "run": pruned_run(config, jobs(config)["tau"][0], 0)}
     name = f"{config.dataset}-{config.model}-{results.config_hash(shared)[:6]}"

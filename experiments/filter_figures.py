@@ -1,7 +1,6 @@
 """Figures of filter pruning: curves, bars, the redundancy graph of one layer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,16 +8,20 @@ import networkx
 import numpy as np
 import polars as pl
 
-from experiments.report import canvas, save_figure
+from experiments.figures import canvas, save_figure, style
+from experiments.outputs import Place
 from experiments.results import Record
 from prunejax import filters
 from prunejax.filter_pruning import Measured, Redundancies
+
+AS_METHOD = {name: name for name in ("entropy_kcore", "kcore_l1", "kcore_random")}
+"""Names that the comparison has too; its others begin with "channels_"."""
 
 EDGES_DRAWN = 4000
 """A graph with more edges than that shows a sample of them."""
 
 
-def thresholds(table: pl.DataFrame, _: Sequence[Record], path: Path, title: str) -> None:
+def thresholds(table: pl.DataFrame, _: Sequence[Record], place: Place, title: str) -> None:
     """Draws what is removed, and accuracy, against tau."""
     figure, (left, right) = canvas(2)
     table = table.sort("tau")
@@ -32,24 +35,25 @@ def thresholds(table: pl.DataFrame, _: Sequence[Record], path: Path, title: str)
     for axes in (left, right):
         axes.set_xlabel("threshold tau")
         axes.legend()
-    save_figure(figure, path, title)
+    save_figure(figure, place, title)
 
 
-def bars(table: pl.DataFrame, _: Sequence[Record], path: Path, title: str) -> None:
+def bars(table: pl.DataFrame, _: Sequence[Record], place: Place, title: str) -> None:
     """Draws accuracy lost, FR and PR of each method, with error bars (Fig. 5)."""
     figure, panels = canvas(3)
     names = ("drop", "flops_reduction", "parameter_reduction")
     labels = ("accuracy lost (points)", "FR (%)", "PR (%)")
+    colours = [style(AS_METHOD.get(name, f"channels_{name}"))["color"] for name in table["method"]]
     for axes, name, label in zip(panels, names, labels, strict=True):
         spread = table[f"{name}_spread"].fill_null(0.0).to_numpy()
         places = np.arange(len(table))
-        axes.bar(places, table[name].to_numpy(), yerr=spread, capsize=4, color="tab:blue")
+        axes.bar(places, table[name].to_numpy(), yerr=spread, capsize=4, color=colours)
         axes.set_xticks(places, table["method"].to_list(), rotation=45, ha="right")
         axes.set_ylabel(label)
-    save_figure(figure, path, title)
+    save_figure(figure, place, title)
 
 
-def sample_sizes(table: pl.DataFrame, _: Sequence[Record], path: Path, title: str) -> None:
+def sample_sizes(table: pl.DataFrame, _: Sequence[Record], place: Place, title: str) -> None:
     """Draws what is removed, and accuracy lost, against the number of images (Table 8)."""
     figure, (left, right) = canvas(2)
     table = table.sort("images")
@@ -61,10 +65,12 @@ def sample_sizes(table: pl.DataFrame, _: Sequence[Record], path: Path, title: st
     right.set_ylabel("accuracy lost (points)")
     for axes in (left, right):
         axes.set_xlabel("images")
-    save_figure(figure, path, title)
+    save_figure(figure, place, title)
 
 
-def learning_rates(table: pl.DataFrame, records: Sequence[Record], path: Path, title: str) -> None:
+def learning_rates(
+    table: pl.DataFrame, records: Sequence[Record], place: Place, title: str
+) -> None:
     """Draws test accuracy over fine-tuning, one line a rate, the mean over seeds (Fig. 6)."""
     figure, (axes,) = canvas(1)
     job = table.row(0, named=True)
@@ -82,10 +88,10 @@ def learning_rates(table: pl.DataFrame, records: Sequence[Record], path: Path, t
     axes.set_xlabel("epoch of fine-tuning")
     axes.set_ylabel("test accuracy (%)")
     axes.legend(title="initial rate")
-    save_figure(figure, path, title)
+    save_figure(figure, place, title)
 
 
-def scatter(measured: Measured, keep: np.ndarray, tau: float, path: Path, title: str) -> None:
+def scatter(measured: Measured, keep: np.ndarray, tau: float, place: Place, title: str) -> None:
     """Draws each filter's degree and entropy (Fig. 2)."""
     seen = filters.redundancy(measured.similarity, jnp.asarray(keep), tau)
     figure, (axes,) = canvas(1)
@@ -97,10 +103,10 @@ def scatter(measured: Measured, keep: np.ndarray, tau: float, path: Path, title:
     axes.set_xlabel(f"degree: filters more similar than {tau:g}")
     axes.set_ylabel("entropy of the feature maps (nats)")
     axes.legend()
-    save_figure(figure, path, f"{title}: correlation {correlation:.2f}")
+    save_figure(figure, place, f"{title}: correlation {correlation:.2f}")
 
 
-def graph(measured: Measured, keep: np.ndarray, tau: float, path: Path, title: str) -> None:
+def graph(measured: Measured, keep: np.ndarray, tau: float, place: Place, title: str) -> None:
     """Draws the redundancy graph: cores coloured, kept filters ringed, orphans crossed."""
     seen = filters.redundancy(measured.similarity, jnp.asarray(keep), tau)
     core, orphans = np.asarray(seen.core), np.asarray(seen.orphans)
@@ -117,19 +123,19 @@ def graph(measured: Measured, keep: np.ndarray, tau: float, path: Path, title: s
         axes.plot(*position[[first, second]].T, color="0.8", linewidth=0.5, zorder=1)
     removed = ~keep & ~orphans
     limits: dict[str, Any] = {"vmin": 0, "vmax": max(int(core.max()), 1), "cmap": "viridis"}
-    for which, label, style in (
+    for which, label, drawing in (
         (removed, "removed, a similar one stays", {"marker": "o", "s": 35}),
         (orphans, "removed, none similar stays", {"marker": "X", "s": 70}),
         (keep, "kept", {"marker": "o", "s": 110, "edgecolors": "red", "linewidths": 2}),
     ):
         shown = axes.scatter(
-            *position[which].T, c=core[which], label=label, zorder=2, **style, **limits
+            *position[which].T, c=core[which], label=label, zorder=2, **drawing, **limits
         )
     figure.colorbar(shown, ax=axes, label="core number")
     axes.legend(loc="upper right", fontsize="small")
     axes.set_axis_off()
     save_figure(
-        figure, path, f"{title}: {int(keep.sum())} of {len(keep)} filters kept, tau {tau:g}"
+        figure, place, f"{title}: {int(keep.sum())} of {len(keep)} filters kept, tau {tau:g}"
     )
 
 
@@ -153,7 +159,7 @@ def _line(axes: Any, table: pl.DataFrame, x: str, y: str, label: str) -> None:
     )
 
 
-STUDIES: dict[str, Callable[[pl.DataFrame, Sequence[Record], Path, str], None]] = {
+STUDIES: dict[str, Callable[[pl.DataFrame, Sequence[Record], Place, str], None]] = {
     "tau": thresholds,
     "criteria": bars,
     "sample_size": sample_sizes,
@@ -161,7 +167,7 @@ STUDIES: dict[str, Callable[[pl.DataFrame, Sequence[Record], Path, str], None]] 
 }
 """Study -> its figure."""
 
-LAYER: dict[str, Callable[[Measured, np.ndarray, float, Path, str], None]] = {
+LAYER: dict[str, Callable[[Measured, np.ndarray, float, Place, str], None]] = {
     "degree_entropy": scatter,
     "graph": graph,
 }

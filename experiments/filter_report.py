@@ -1,16 +1,17 @@
 """From records of filter pruning to tables, and to the figures beside them."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import polars as pl
 from rich.console import Console
 
-from experiments import filter_figures, report, results
+from experiments import filter_figures, results
 from experiments.filter_runs import BATCHES, OURS, Job, Selection
+from experiments.outputs import Outputs
+from experiments.tables import markdown_table, print_table
 from prunejax import filters
-from prunejax.files import write_atomically
 from prunejax.network import KERNELS, Plan
 
 COLUMNS: dict[str, str] = {
@@ -29,6 +30,11 @@ ABOUT = {
     "sample_size": "Sample size: of how many images feature maps are taken.",
     "learning_rate": "Learning rate of fine-tuning.",
 }
+NEEDS = ("accuracy", "accuracy_pruned", "accuracy_dense", "flops_reduction", "parameter_reduction")
+"""The metrics that the record of a pruned network must have."""
+
+RECORDED = "All pruned networks that are recorded; % of accuracy, and of what is removed."
+
 JOB = list(Job._fields)
 VARIES = {"tau": "tau", "criteria": "method", "sample_size": "images", "learning_rate": "rate"}
 
@@ -42,7 +48,7 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
     Returns:
       Columns method, tau, images, rate, curve, seed, and in %: dense, pruned (before fine-tuning),
       accuracy (after), drop (dense - accuracy), flops_reduction (Eq. 7), parameter_reduction
-      (Eq. 8); multiply_adds, parameters.
+      (Eq. 8); multiply_adds, parameters; diverged.
     """
     return pl.DataFrame(
         [
@@ -61,6 +67,7 @@ def rows(records: Sequence[results.Record]) -> pl.DataFrame:
                 "parameter_reduction": 100 * record["metrics"]["parameter_reduction"],
                 "multiply_adds": record["metrics"]["multiply_adds"],
                 "parameters": record["metrics"]["parameters"],
+                "diverged": results.diverged(record),
             }
             for record in records
         ]
@@ -75,6 +82,7 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(name).std().alias(f"{name}_spread") for name in numbers),
         pl.col("multiply_adds", "parameters").mean().round().cast(pl.Int64),
         pl.len().alias("seeds"),
+        pl.col("diverged").sum(),
     )
 
 
@@ -94,7 +102,7 @@ def lines(
     body = []
     for row in table.iter_rows(named=True):
         cells = [str(row[VARIES[study]])]
-        cells += [_spread(row[name], row[f"{name}_spread"]) for name in COLUMNS]
+        cells += _numbers(row)
         if study == "tau":
             times = latency.get(row["tau"], {})
             cells += [
@@ -103,6 +111,14 @@ def lines(
             ]
         body.append(cells)
     return header, body
+
+
+def _numbers(row: Mapping[str, Any]) -> list[str]:
+    """The cells of ``COLUMNS``, the accuracy of networks that diverged marked."""
+    cells = {name: _spread(row[name], row[f"{name}_spread"]) for name in COLUMNS}
+    if row["diverged"]:
+        cells["accuracy"] += f" ({row['diverged']} diverged)"
+    return list(cells.values())
 
 
 def _spread(mean: float, spread: float | None) -> str:
@@ -186,12 +202,12 @@ def write(
     *,
     tau: float,
     layer: str | None,
-    folder: Path,
+    outputs: Outputs,
     title: str,
     settings: str,
     console: Console,
-) -> list[Path]:
-    """Prints a table of each study, and writes tables (CSV, Markdown) and figures.
+) -> None:
+    """Prints a table of each study, and writes tables and figures.
 
     Args:
       records: of all runs.
@@ -199,13 +215,10 @@ def write(
       selection: of seed 0, for the layer table and the graph.
       tau: the threshold of these.
       layer: the group that the graph is drawn of, or None for the one with most edges.
-      folder: where to.
+      outputs: where to, and in which formats.
       title: of tables and figures.
       settings: what all runs share, for the end of the report.
       console: where to print.
-
-    Returns:
-      The files written.
     """
     pruned = [record for record in records if record["config"]["kind"] == "pruned"]
     latency = {
@@ -215,44 +228,56 @@ def write(
     }
     table = summary(rows(pruned))
     dense = _spread(table["dense"][0], table["dense_spread"][0])
-    files = []
     text = [f"# {title}\n"]
     console.print(f"[bold]{title}[/]: test accuracy, FR and PR in %, mean±standard deviation")
     for study, jobs in studies.items():
         part = of_study(table, jobs)
         header, body = lines(study, part, latency)
         caption = f"{ABOUT[study]} Dense: {dense} %."
-        report.print_table(console, caption, header, body)
-        text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
-        files.append(folder / f"{study}.csv")
-        write_atomically(files[-1], part.write_csv().encode())
-        files.append(folder / f"{study}.png")
-        filter_figures.STUDIES[study](part, pruned, files[-1], f"{title}: {ABOUT[study]}")
+        print_table(console, caption, header, body)
+        text += [f"\n{caption}\n\n", markdown_table(header, body)]
+        outputs.numbers(study, part)
+        outputs.latex(study, header, body, caption)
+        place = outputs.figure(study)
+        filter_figures.STUDIES[study](part, pruned, place, f"{title}: {ABOUT[study]}")
     plan = selection.plan(OURS, tau)
     layers = layer_rows(selection, plan, tau)
     header, body = layer_lines(layers)
     caption = f"Layers at tau {tau}, seed 0.{_accuracies(pruned, tau)}{_times(latency.get(tau))}"
-    report.print_table(console, caption, header, body)
-    text += [
-        f"\n{caption}\n\n",
-        report.markdown_table(header, body),
-        "\n",
-        _legend(records, settings),
-    ]
-    files.append(folder / "layers.csv")
-    write_atomically(files[-1], layers.write_csv().encode())
+    print_table(console, caption, header, body)
+    text += [f"\n{caption}\n\n", markdown_table(header, body), "\n", _legend(records, settings)]
+    outputs.numbers("layers", layers)
+    outputs.latex("layers", header, body, caption)
     thresholds = selection.thresholds(tau)
     group = layer or filter_figures.busiest(selection.found, thresholds)
     if group in selection.found.groups:
         measured, kept = selection.found.groups[group], plan.keep[group]
         for name, draw in filter_figures.LAYER.items():
-            files.append(folder / f"{name}.png")
-            draw(measured, kept, thresholds[group], files[-1], f"{title}, {group}")
+            draw(measured, kept, thresholds[group], outputs.figure(name), f"{title}, {group}")
     else:
         console.print(f"no graph is drawn: the maps of {group!r} carry no hash")
-    files.append(folder / "report.md")
-    write_atomically(files[-1], "".join(text).encode())
-    return files
+    outputs.report("report", "".join(text))
+
+
+def recorded(records: Sequence[results.Record]) -> tuple[pl.DataFrame, list[str], list[list[str]]]:
+    """All pruned networks of one data set, model and settings: a row a method and its settings.
+
+    Args:
+      records: of kind "pruned".
+
+    Returns:
+      The summary, and the table as text.
+    """
+    table = summary(rows(records)).sort("method", "tau", "images", "rate")
+    header = ["method", "tau", "images", "rate", "seeds", *COLUMNS.values()]
+    body = [
+        [
+            *(str(row[name]) for name in ("method", "tau", "images", "rate", "seeds")),
+            *_numbers(row),
+        ]
+        for row in table.iter_rows(named=True)
+    ]
+    return table, header, body
 
 
 def _accuracies(records: Sequence[results.Record], tau: float) -> str:

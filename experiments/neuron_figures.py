@@ -1,13 +1,14 @@
 """Figures of critical neurons: scores, accuracy against shares, the solver, lambda, batches."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from experiments import report, results
+from experiments import results
+from experiments.figures import canvas, save_figure
 from experiments.neuron_runs import CURVE_IMAGES, RIVALS
+from experiments.outputs import Place
 
 NAMES = {
     "method": "method: lowest",
@@ -27,9 +28,9 @@ SUBNETWORK_NAMES = {
 }
 
 
-def _scores(first: results.Record, path: Path, title: str) -> bool:
+def _scores(first: results.Record, place: Place, title: str) -> bool:
     """Draws each layer's scores in falling order."""
-    drawn, (axes,) = report.canvas(1)
+    drawn, (axes,) = canvas(1)
     for group, scores in first["metrics"]["certificate"]["scores"].items():
         ordered = np.sort(np.array(scores))[::-1]
         axes.plot(np.linspace(0, 1, len(ordered)), ordered, label=f"{group} ({len(ordered)})")
@@ -39,26 +40,26 @@ def _scores(first: results.Record, path: Path, title: str) -> bool:
     axes.set_xlabel("neurons of the layer, best first (fraction)")
     axes.set_ylabel("score")
     axes.legend(fontsize="small")
-    report.save_figure(drawn, path, title)
+    save_figure(drawn, place, title)
     return True
 
 
-def _curve(first: results.Record, path: Path, title: str) -> bool:
+def _curve(first: results.Record, place: Place, title: str) -> bool:
     """Draws accuracy against the pruned share of each layer."""
     curve = first["metrics"].get("curve")
     if curve is None:
         return False
-    drawn, (axes,) = report.canvas(1)
+    drawn, (axes,) = canvas(1)
     for name in ("method", "random", "critical"):
         axes.plot(curve["share"], 100 * np.array(curve[name]), marker="o", label=NAMES[name])
     axes.set_xlabel("share of each layer's neurons pruned")
     axes.set_ylabel(f"accuracy on {CURVE_IMAGES} test images, not fine-tuned (%)")
     axes.legend()
-    report.save_figure(drawn, path, title)
+    save_figure(drawn, place, title)
     return True
 
 
-def _trajectory(first: results.Record, path: Path, title: str) -> bool:
+def _trajectory(first: results.Record, place: Place, title: str) -> bool:
     """Draws incumbent and bound over time."""
     moved = np.array(
         [
@@ -66,7 +67,7 @@ def _trajectory(first: results.Record, path: Path, title: str) -> bool:
             for row in first["metrics"]["certificate"]["trajectory"]
         ]
     )
-    drawn, (axes,) = report.canvas(1)
+    drawn, (axes,) = canvas(1)
     for column, label in ((1, "objective"), (2, "bound")):
         axes.step(moved[:, 0], moved[:, column], where="post", label=label)
     axes.set_xlabel("seconds")
@@ -76,14 +77,14 @@ def _trajectory(first: results.Record, path: Path, title: str) -> bool:
         spread = max(float(np.ptp(finite)), 0.1)
         axes.set_ylim(finite.min() - 2 * spread, finite.max() + 0.2 * spread)
     axes.legend()
-    report.save_figure(drawn, path, title)
+    save_figure(drawn, place, title)
     return True
 
 
-def _sweep(frame: pl.DataFrame, path: Path, title: str) -> None:
+def _sweep(frame: pl.DataFrame, place: Place, title: str) -> None:
     """Draws what is pruned, and accuracy, against lambda."""
     frame = frame.sort("loss_weight")
-    drawn, (left, right) = report.canvas(2)
+    drawn, (left, right) = canvas(2)
     ours = frame.filter(pl.col("rival") == "method")
     left.plot(ours["loss_weight"].to_numpy(), ours["neurons"].to_numpy(), marker="o")
     left.set_ylabel("neurons pruned (%)")
@@ -99,12 +100,12 @@ def _sweep(frame: pl.DataFrame, path: Path, title: str) -> None:
     right.legend(fontsize="small")
     for axes in (left, right):
         axes.set_xlabel("lambda")
-    report.save_figure(drawn, path, title)
+    save_figure(drawn, place, title)
 
 
-def _batches(frame: pl.DataFrame, path: Path, title: str) -> None:
+def _batches(frame: pl.DataFrame, place: Place, title: str) -> None:
     """Draws accuracy against the pruned share, a dot a batch."""
-    drawn, panels = report.canvas(2)
+    drawn, panels = canvas(2)
     for axes, column, words in zip(
         panels, ("accuracy", "fine_tuned"), ("not fine-tuned", "fine-tuned"), strict=True
     ):
@@ -115,12 +116,12 @@ def _batches(frame: pl.DataFrame, path: Path, title: str) -> None:
         axes.set_xlabel("neurons pruned (%)")
         axes.set_ylabel(f"test accuracy, {words} (%)")
     panels[0].legend(fontsize="small")
-    report.save_figure(drawn, path, title)
+    save_figure(drawn, place, title)
 
 
-def _subnetworks(frame: pl.DataFrame, path: Path, title: str) -> None:
+def _subnetworks(frame: pl.DataFrame, place: Place, title: str) -> None:
     """Draws a dot for each seed's sub-network."""
-    drawn, (axes,) = report.canvas(1)
+    drawn, (axes,) = canvas(1)
     kinds = frame["subnetwork"].unique(maintain_order=True).to_list()
     for shift, start in enumerate(frame["start"].unique(maintain_order=True)):
         part = frame.filter(pl.col("start") == start)
@@ -130,17 +131,17 @@ def _subnetworks(frame: pl.DataFrame, path: Path, title: str) -> None:
     axes.set_ylabel("test accuracy (%)")
     if frame["start"].n_unique() > 1:
         axes.legend(fontsize="small")
-    report.save_figure(drawn, path, title)
+    save_figure(drawn, place, title)
 
 
-OF_PROGRAM: dict[str, Callable[[results.Record, Path, str], bool]] = {
+OF_PROGRAM: dict[str, Callable[[results.Record, Place, str], bool]] = {
     "scores": _scores,
     "curve": _curve,
     "trajectory": _trajectory,
 }
 """Name of a file -> a figure of one program; False where there is nothing to draw."""
 
-OF_STUDY: dict[str, Callable[[pl.DataFrame, Path, str], None]] = {
+OF_STUDY: dict[str, Callable[[pl.DataFrame, Place, str], None]] = {
     "lambda": _sweep,
     "batch-robustness": _batches,
     "transfer": _subnetworks,

@@ -2,19 +2,23 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from rich.console import Console
 
-from experiments import neuron_figures, report, results
+from experiments import neuron_figures, results
 from experiments.neuron_figures import NAMES, SUBNETWORK_NAMES
+from experiments.neuron_retraining import Retrained
 from experiments.neuron_runs import RIVALS
 from experiments.neuron_studies import STARTS, SUBNETWORKS, Study
+from experiments.outputs import Outputs
+from experiments.tables import markdown_table, print_table
 from prunejax.criteria.critical_neurons import keep_above
-from prunejax.files import write_atomically
+
+NEEDS = ("reference", "rivals", "certificate")
+"""The metrics that the record of a solved program must have."""
 
 PUBLISHED: dict[tuple[str, str], dict[str, str]] = {
     ("mnist", "lenet_300_100"): {
@@ -83,7 +87,7 @@ def retrained_rows(records: Sequence[results.Record]) -> pl.DataFrame:
             {
                 **{name: record["config"][name] for name in ("seed", "target", "subnetwork")},
                 "start": record["config"]["start"],
-                **{key: 100 * value for key, value in record["metrics"].items()},
+                **{key: 100 * record["metrics"][key] for key in Retrained._fields},
                 "seconds": record["seconds"]["training"],
             }
             for record in records
@@ -95,40 +99,36 @@ def write(
     records: Sequence[results.Record],
     studies: Mapping[Study, Sequence[Mapping[str, Any]]],
     *,
-    folder: Path,
+    outputs: Outputs,
     title: str,
     console: Console,
-) -> list[Path]:
-    """Prints a table of each study, and writes tables (CSV, Markdown) and figures.
+) -> None:
+    """Prints a table of each study, and writes tables and figures.
 
     Args:
       records: of all runs.
       studies: study -> the configurations of its runs.
-      folder: where to.
+      outputs: where to, and in which formats.
       title: of tables and figures.
       console: where to print.
-
-    Returns:
-      The files written.
     """
-    text, files = [f"# {title}\n"], []
+    text = [f"# {title}\n"]
     console.print(f"[bold]{title}[/]: test accuracy and shares in %, mean±standard deviation")
     by_name = {results.config_hash(record["config"]): record for record in records}
     for study, configs in studies.items():
         part = [by_name[results.config_hash(config)] for config in configs]
         frame, caption, header, body = TABLES[study](part)
-        report.print_table(console, caption, header, body)
-        text += [f"\n{caption}\n\n", report.markdown_table(header, body)]
-        files.append(folder / f"{study}.csv")
-        write_atomically(files[-1], frame.write_csv().encode())
+        caption += _diverged(part)
+        print_table(console, caption, header, body)
+        text += [f"\n{caption}\n\n", markdown_table(header, body)]
+        outputs.numbers(study, frame)
+        outputs.latex(study, header, body, caption)
         if study in neuron_figures.OF_STUDY:
-            files.append(folder / f"{study}.png")
-            neuron_figures.OF_STUDY[study](frame, files[-1], title)
+            neuron_figures.OF_STUDY[study](frame, outputs.figure(study), title)
     solved = [record for record in records if record["config"]["kind"] == "solved"]
     first = next((record for record in solved if "curve" in record["metrics"]), solved[0])
     for name, draw in neuron_figures.OF_PROGRAM.items():
-        if draw(first, folder / f"{name}.png", title):
-            files.append(folder / f"{name}.png")
+        draw(first, outputs.figure(name), title)
     config = first["config"]
     versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
     dates = sorted(record["date"] for record in records)
@@ -139,9 +139,19 @@ def write(
         f"{config['threshold']}, fine-tuning {config['fine_tuning']['epochs']} epochs. {versions}. "
         f"{first['device']}, {dates[0]} to {dates[-1]}.\n"
     )
-    files.append(folder / "report.md")
-    write_atomically(files[-1], "".join(text).encode())
-    return files
+    outputs.report("report", "".join(text))
+
+
+def recorded(records: Sequence[results.Record]) -> "Table":
+    """The rivals' table of recorded programs of one kind."""
+    frame, caption, header, body = _rivals(records)
+    return Table(frame, caption + _diverged(records), header, body)
+
+
+def _diverged(records: Sequence[results.Record]) -> str:
+    """A sentence on runs whose loss was not finite, where there are any."""
+    count = sum(results.diverged(record) for record in records)
+    return f" **{count} of {len(records)} runs diverged.**" if count else ""
 
 
 class Table(NamedTuple):

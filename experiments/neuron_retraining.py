@@ -37,7 +37,7 @@ class Retrained(NamedTuple):
 
 def retrain(
     bench: Workbench, run: Retraining, scores: Mapping[str, np.ndarray], on_epoch: Any
-) -> Retrained:
+) -> tuple[Retrained, bool]:
     """Trains a sub-network on a target's data from initial weights.
 
     Args:
@@ -47,7 +47,7 @@ def retrain(
       on_epoch: told after each epoch, see ``training.fit``.
 
     Returns:
-      How it does.
+      How it does, and whether training diverged.
 
     Raises:
       ValueError: the target's network has other neurons.
@@ -63,7 +63,7 @@ def retrain(
     params, stats = variables["params"], variables.get("batch_stats", {})
     kept = keep_above(scores, run.solved.setting.threshold)
     made = _masks(bench, run, variables, kept)
-    state, _ = training.fit(
+    state, history = training.fit(
         training.init_state(params, stats, bench.tools.tx, key=keys(seed).training, masks=made),
         bench.tools.train_step,
         bench.train,
@@ -75,7 +75,8 @@ def retrain(
     tested = training.evaluate(bench.tools.eval_step, state.params, state.batch_stats, bench.test)
     by_neuron = run.subnetwork not in ("whole", "snip_weights")
     gone = sum(int((~stays).sum()) for stays in kept.values()) if by_neuron else 0
-    return Retrained(tested["accuracy"], gone / sum(widths.values()), removed(params, made))
+    found = Retrained(tested["accuracy"], gone / sum(widths.values()), removed(params, made))
+    return found, not training.is_finite(state, history)
 
 
 def removed(params: PyTree, made: PyTree | None) -> float:

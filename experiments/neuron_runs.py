@@ -187,13 +187,17 @@ def _active(found: CriticalNeurons, batch: Any, dense: Dense) -> dict[str, np.nd
 
 def measure(
     bench: Workbench, tuning: Tools, protocol: Protocol, dense: Dense, plan: Plan, seed: int
-) -> Pruned:
-    """Masks what a plan removes, tests, trains on, tests again."""
+) -> tuple[Pruned, bool]:
+    """Masks what a plan removes, tests, trains on, tests again.
+
+    Returns:
+      The network's numbers, and whether training diverged.
+    """
     made = plan.masks(dense.variables["params"])
     stats = dense.variables.get("batch_stats", {})
     masked = masks.apply(dense.variables["params"], made)
     before = training.evaluate(tuning.eval_step, masked, stats, bench.test)["accuracy"]
-    state, _ = training.fit(
+    state, history = training.fit(
         training.init_state(
             dense.variables["params"], stats, tuning.tx, key=keys(seed).tuning, masks=made
         ),
@@ -206,12 +210,13 @@ def measure(
     after = training.evaluate(tuning.eval_step, state.params, state.batch_stats, bench.test)
     neurons = sum(len(stays) for stays in plan.keep.values())
     gone = sum(int((~stays).sum()) for stays in plan.keep.values())
-    return Pruned(
+    pruned = Pruned(
         before,
         after["accuracy"],
         gone / neurons,
         1 - plan.cost().parameters / plan.network.cost().parameters,
     )
+    return pruned, not training.is_finite(state, history)
 
 
 def curve(

@@ -123,15 +123,32 @@ def load(
 
 
 def load_all(
-    results: str | os.PathLike[str], experiment: str, *, needs: Sequence[str] = ()
+    results: str | os.PathLike[str],
+    experiment: str,
+    *,
+    kind: str | None = None,
+    needs: Sequence[str] = (),
 ) -> Iterator[Record]:
-    """All usable records of an experiment, in the order of their names; see ``load``."""
+    """All usable records of an experiment, in the order of their names; see ``load``.
+
+    Args:
+      results: the folder of all results.
+      experiment: the experiment's name.
+      kind: only records whose configuration says so.
+      needs: the metrics that these must have.
+    """
     for path in sorted((Path(results) / experiment).glob("*.json")):
         # what lies beside a record, its plan say, has two suffixes
         is_record = path.is_file() and path.suffixes == [".json"]
-        record = load(path, needs=needs, set_aside=False) if is_record else None
-        if record is not None:
-            yield record
+        record = load(path, set_aside=False) if is_record else None
+        if record is None or (kind is not None and record["config"].get("kind") != kind):
+            continue
+        missing = [name for name in needs if dict(record["metrics"]).get(name) is None]
+        if missing:
+            said = ", ".join(f"metrics/{name}" for name in missing)
+            warnings.warn(f"{path} is left out: it lacks {said}", stacklevel=2)
+            continue
+        yield record
 
 
 def device() -> str:

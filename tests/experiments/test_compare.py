@@ -14,10 +14,11 @@ import pytest
 import tyro
 from rich.console import Console
 
-from experiments import compare, workbench
+from experiments import compare, report, sources, workbench
 from experiments.compare import Compare
 from experiments.methods import METHODS
 from prunejax import data
+from prunejax.criteria import CRITERIA
 
 pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
@@ -280,3 +281,102 @@ def test_ctrl_c_in_the_middle(tmp_path):
     for path in finished:
         json.loads(path.read_text())
     assert not list(tmp_path.glob("compare/.*"))
+
+
+def test_runs_are_done_again_when_asked(config, monkeypatch):
+    go(config)
+    before = records(config)
+    done = []
+    real = compare.run
+
+    def counting(bench, method, *args, **kwargs):
+        done.append(method)
+        return real(bench, method, *args, **kwargs)
+
+    monkeypatch.setattr(compare, "run", counting)
+    status, text = go(dataclasses.replace(config, redo=("snip",)))
+    assert status == 0
+    assert done == ["snip"] * 4
+    assert "6 of 10 runs are recorded already" in text
+    done.clear()
+    assert go(dataclasses.replace(config, redo=("all",)))[0] == 0
+    assert len(done) == 10
+    for name, record in records(config).items():
+        assert record["metrics"] == before[name]["metrics"]
+    status, text = go(dataclasses.replace(config, redo=("snap",)))
+    assert status == 1
+    assert "redo takes 'all' or what is asked for (dense, random, snip), got 'snap'" in text
+
+
+def test_a_method_whose_code_changed_is_run_again(config, monkeypatch):
+    small = dataclasses.replace(config, seeds=1, methods=("random", "snip"), sparsities=(0.9,))
+    go(small)
+    criterion = CRITERIA["snip"]
+    monkeypatch.setattr(sources, "_file_of", lambda f: "edited" if f is criterion else "as it was")
+    status, text = go(small)
+    assert status == 0
+    assert "1 of 3 runs are recorded already" in text
+    found = [one for one in records(config).values() if one["config"]["method"] == "snip"]
+    assert len(found) == 2
+    monkeypatch.undo()
+    console = Console(record=True, width=150)
+    assert report.main(report.Report(results=config.results), console) == 0
+    # Both would be averaged, one seed being two runs.
+    assert "±" not in console.export_text().split("seeds", 1)[1]
+
+
+def test_broken_runs_are_marked_in_record_table_and_on_screen(config):
+    wild = dataclasses.replace(
+        config, seeds=1, methods=("random",), sparsities=(0.5,), learning_rate=1e30
+    )
+    status, text = go(wild)
+    assert status == 0
+    assert "dense at 0.0, seed 0 diverged: its loss is not finite" in text
+    assert text.count("(diverged)") == 2
+    for record in records(wild).values():
+        assert record["metrics"]["diverged"] is True
+    (folder,) = (config.results / "compare").glob("digits-mlp-*")
+    assert (folder / "accuracy.md").read_text().count("(diverged)") == 2
+    whole = dataclasses.replace(wild, learning_rate=None)
+    go(whole)
+    assert sorted(one["metrics"]["diverged"] for one in records(whole).values()) == [
+        False, False, True, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"weight_decay": float("nan")}, "weight_decay must be a finite number, got nan"),
+        ({"weight_decay": float("inf")}, "weight_decay must be a finite number, got inf"),
+        ({"learning_rate": float("nan")}, "learning_rate must be positive, got nan"),
+        ({"momentum": float("nan")}, r"momentum must be in [0, 1), got nan"),
+        ({"label_smoothing": float("nan")}, r"label_smoothing must be in [0, 1), got nan"),
+        ({"sparsities": (float("nan"),)}, "sparsity is the fraction of weights removed"),
+        ({"limit": 0}, "limit must be at least 1, got 0"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_refused(config, setting, message):
+    status, text = go(dataclasses.replace(config, **setting))
+    assert status == 1
+    assert message in text
+    assert not records(config)
+
+
+def test_each_command_keeps_its_tables(config):
+    small = dataclasses.replace(config, seeds=1, sparsities=(0.9,), methods=("random",))
+    go(small)
+    go(dataclasses.replace(small, methods=("snip",)))
+    tables = [path.read_text() for path in config.results.glob("compare/*/accuracy.md")]
+    assert sorted("snip" in text for text in tables) == [False, True]
+    assert sorted("random" in text for text in tables) == [False, True]
+
+
+def test_what_a_killed_process_left_beside_its_record_goes(config):
+    small = dataclasses.replace(config, seeds=1, sparsities=(0.9,), methods=("random",))
+    go(small)
+    (first, *_) = (config.results / "compare").glob("*.json")
+    first.with_suffix(".checkpoints").mkdir()
+    (first.with_suffix(".checkpoints") / "1.npz").write_bytes(b"")
+    go(small)
+    assert not first.with_suffix(".checkpoints").exists()

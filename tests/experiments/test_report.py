@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from experiments import report, results
+from experiments import comparison, report, results
 
 ACCURACIES = {
     ("dense", 0.0): [0.97, 0.98],
@@ -41,7 +41,7 @@ def save_two_seeds(folder):
 
 @pytest.fixture
 def frame():
-    return report.rows(
+    return comparison.rows(
         [
             record(method, sparsity, seed, accuracy)
             for (method, sparsity), accuracies in ACCURACIES.items()
@@ -51,7 +51,7 @@ def frame():
 
 
 def test_summary_against_numpy(frame):
-    table = report.summary(frame)
+    table = comparison.summary(frame)
     for row in table.iter_rows(named=True):
         values = 100 * np.array(ACCURACIES[row["method"], row["sparsity"]])
         assert row["accuracy"] == pytest.approx(values.mean())
@@ -65,12 +65,12 @@ def test_summary_against_numpy(frame):
 def test_runs_of_other_settings_are_not_averaged_together(frame):
     other = record("snip", 0.9, 0, 0.1)
     other["config"]["protocol"] = {"epochs": 99}
-    both = pl.concat([frame, report.rows([other])])
-    assert len(report.summary(both)) == len(ACCURACIES) + 1
+    both = pl.concat([frame, comparison.rows([other])])
+    assert len(comparison.summary(both)) == len(ACCURACIES) + 1
 
 
 def test_the_table_as_people_read_it(frame):
-    assert report.markdown(report.summary(frame)).splitlines() == [
+    assert comparison.markdown(comparison.summary(frame)).splitlines() == [
         "| method | 0.9 | 0.98 | scoring s |",
         "| --- | --- | --- | --- |",
         "| dense | 97.5 ± 0.7 |  |  |",
@@ -81,13 +81,13 @@ def test_the_table_as_people_read_it(frame):
 
 
 def test_one_seed_has_no_spread():
-    frame = report.rows([record("snip", 0.9, 0, 0.5)])
-    assert "| snip | 50.0 | 0.1 |" in report.markdown(report.summary(frame))
+    frame = comparison.rows([record("snip", 0.9, 0, 0.5)])
+    assert "| snip | 50.0 | 0.1 |" in comparison.markdown(comparison.summary(frame))
 
 
 def test_files_are_written(frame, tmp_path):
     console = Console(record=True, width=120)
-    files = report.write(frame, tmp_path / "deep", "a title", console)
+    files = comparison.write(frame, tmp_path / "deep", "a title", console)
     assert [file.name for file in files] == ["accuracy.csv", "accuracy.md", "accuracy.png"]
     assert pl.read_csv(files[0])["accuracy"].to_list() == pytest.approx(
         [100 * np.mean(values) for values in ACCURACIES.values()]
@@ -121,3 +121,58 @@ def test_copied_and_broken_records_are_left_out_and_left_alone(tmp_path):
     assert len(warned) == 2
     assert "50.0 ± 0.0" in console.export_text()
     assert (tmp_path / "compare" / "torn.json").exists()
+
+
+def test_records_from_strangers_write_nowhere_else(tmp_path):
+    """A record's data set and model name a folder."""
+    outside = tmp_path / "outside"
+    for dataset, model in (
+        (str(outside / "digits"), "mlp"),
+        ("digits", "../../outside"),
+        (3, "mlp"),
+    ):
+        for method in ("dense", "snip"):
+            one = record(method, 0.9, 0, 0.5)
+            one["config"] |= {"dataset": dataset, "model": model}
+            results.save(
+                results.path_of(tmp_path / "r", "compare", one["config"]),
+                **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+            )
+    console = Console(record=True, width=300)
+    assert report.main(report.Report(results=tmp_path / "r"), console) == 1
+    text = console.export_text()
+    assert text.count("is left out: unknown") == 6
+    assert "unknown model '../../outside'" in text
+    assert not outside.exists()
+    assert {path.suffix for path in (tmp_path / "r" / "compare").iterdir()} == {".json"}
+
+
+def test_filters_choose_what_is_reported(tmp_path):
+    for dataset, method in (("digits", "snip"), ("digits", "random"), ("mnist", "snip")):
+        one = record(method, 0.9, 0, 0.5)
+        one["config"]["dataset"] = dataset
+        results.save(
+            results.path_of(tmp_path, "compare", one["config"]),
+            **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+        )
+
+    def told(**filters):
+        console = Console(record=True, width=120)
+        status = report.main(report.Report(results=tmp_path, **filters), console)
+        return status, console.export_text()
+
+    status, text = told(dataset=("digits",), methods=("snip",), formats=("tex", "pdf"))
+    assert status == 0
+    assert "mlp on digits" in text
+    assert "mnist" not in text
+    assert "random" not in text
+    written = {path.name for path in tmp_path.glob("compare/*/*")}
+    assert written == {"accuracy.tex", "accuracy.pdf"}
+    assert told(model=("lenet5",)) == (
+        1,
+        f"nothing of what was asked for is recorded under {tmp_path}; run python -m "
+        "experiments.compare first\n",
+    )
+    status, text = told(methods=("snap",))
+    assert status == 1
+    assert "no method 'snap'; there are" in text
