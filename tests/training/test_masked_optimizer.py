@@ -172,6 +172,7 @@ LEARNING = {
         ),
     }.items()
     for name in names.split()
+    if hasattr(package, name)  # the oldest optax that is supported has some less
 }
 """Every optimiser of optax that takes a learning rate (dpsgd wants a gradient per example)."""
 
