@@ -1,4 +1,5 @@
 # make demo   install what a run needs, compare pruning methods on the embedded data set
+# make test-versions   the part that depends on them, on the lowest and the newest versions
 # make test   install what development needs, then lint, types, import contracts, tests
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -7,7 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # Half of a core is what XLA gains from a second one on small networks: two workers gain more.
 WORKERS ?= 2
 
-.PHONY: install demo test test-slow lint format bench clean
+# What changes most between versions of jax, flax and optax; the experiments only put it together.
+FAST := tests/test_any_pytree.py tests/test_masks.py tests/test_allocation.py tests/test_checkpoint.py \
+  tests/test_pruning.py tests/test_imports.py tests/training tests/criteria/test_criteria.py \
+  tests/network/test_kinds_of_network.py tests/network/test_channel_plan.py tests/data \
+  tests/solvers/test_backends.py
+
+.PHONY: install demo test test-slow test-versions lint format bench clean
 
 install: .venv/.dev
 
@@ -41,6 +48,18 @@ test: lint
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow
 
+# The lowest versions that pyproject.toml allows, and the newest that there are for this Python.
+test-versions: .venv/.dev
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv
+	@for each in lowest-direct highest; do \
+	  echo "== $$each"; \
+	  $(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$$each && \
+	  VIRTUAL_ENV=.venv-$$each $(BIN)/uv pip install --quiet --resolution $$each --editable '.[dev]' && \
+	  .venv-$$each/bin/python -c "import jax, flax, optax, numpy; from flax import nnx; \
+	    print(*(f'{one.__name__} {one.__version__}' for one in (jax, flax, optax, numpy)))" && \
+	  .venv-$$each/bin/python -m pytest -q $(FAST) || exit 1; \
+	done
+
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks
 
@@ -49,4 +68,4 @@ format: .venv/.dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-* build dist *.egg-info

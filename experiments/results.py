@@ -1,5 +1,6 @@
 """One JSON file a run: found by its configuration, written atomically, never run twice."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -113,7 +114,8 @@ def load(
             warnings.warn(f"{path} is left out: it is damaged ({error})", stacklevel=2)
             return None
         aside = path.with_suffix(".json.damaged")
-        path.replace(aside)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            path.replace(aside)
         warnings.warn(
             f"{path} is damaged ({error}); it is kept as {aside.name}, and its run done again",
             stacklevel=2,

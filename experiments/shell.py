@@ -71,7 +71,8 @@ def progress(console: Console) -> Progress:
 
 def refuse_unwritable(folder: Path) -> None:
     """Raises OSError before hours of training rather than after."""
-    write_atomically(folder / ".writable", b"").unlink()
+    # another process may look at the same time
+    write_atomically(folder / ".writable", b"").unlink(missing_ok=True)
 
 
 def seconds_since(started: float) -> str:

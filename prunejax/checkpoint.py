@@ -11,7 +11,6 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +19,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax import masks as masks_lib
-from prunejax.files import read_arrays, remove_unfinished, written_atomically
+from prunejax.files import locked, read_arrays, remove_unfinished, written_atomically
 
 MANIFEST = "manifest"
-LOCK = ".lock"
 DAMAGED = ".damaged"
 
 
@@ -75,7 +73,7 @@ def save(
     arrays |= {f"leaf{index}": _bytes(leaf) for index, leaf in enumerate(leaves.values())}
     folder = Path(directory)
     try:
-        with _alone(folder):
+        with locked(folder):
             remove_unfinished(folder)
             with written_atomically(_path(folder, step)) as file:
                 np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
@@ -156,16 +154,6 @@ def _steps(folder: Path) -> list[int]:
     """The steps that are saved, the latest first."""
     names = (re.fullmatch(r"(\d+)\.npz", path.name) for path in folder.iterdir())
     return sorted((int(found[1]) for found in names if found), reverse=True)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """The folder's lock, which a process that dies loses."""
-    from filelock import FileLock
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
-        yield
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

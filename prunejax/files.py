@@ -6,6 +6,7 @@ import math
 import os
 import struct
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import numpy as np
 
 UNFINISHED = ".unfinished"
 """How the names of files end that are being written."""
+
+LOCK = ".lock"
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -77,17 +80,43 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def remove_unfinished(folder: str | os.PathLike[str], stem: str = "") -> None:
+@contextlib.contextmanager
+def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds a folder's lock, waiting for it; a process that dies loses it.
+
+    Args:
+      folder: made where it is missing; the lock is its file ``.lock``.
+
+    Yields:
+      Nothing; no other process is in such a block of the same folder.
+
+    Raises:
+      OSError: the folder cannot be written to.
+    """
+    from filelock import FileLock
+
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with FileLock(Path(folder) / LOCK):
+        yield
+
+
+def remove_unfinished(
+    folder: str | os.PathLike[str], stem: str = "", *, older_than: float = 0.0
+) -> None:
     """Removes what processes that died left half written in a folder.
 
-    Only for a caller that holds a lock on these files, so that nobody else is writing them.
+    Only for a caller that holds a lock on these files, or names an age that no file reaches that is
+    still being written.
 
     Args:
       folder: the folder.
       stem: how the files' names begin; by default all of the folder.
+      older_than: seconds since they were last written to.
     """
     for path in Path(folder).glob(f".{stem}*{UNFINISHED}"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
 
 
 def read_arrays(

@@ -16,7 +16,10 @@ from jaxtyping import Int32, UInt8
 
 from prunejax.data.catalogue import DATASETS
 from prunejax.data.prepared import Prepared
-from prunejax.files import write_atomically
+from prunejax.files import remove_unfinished, write_atomically
+
+ABANDONED = 3600.0
+"""Nobody writes a data set for so many seconds: a process died meanwhile."""
 
 
 def cache_folder() -> Path:
@@ -84,6 +87,7 @@ def write(
         np.save(content, array, allow_pickle=False)
     path = cache_path(prepared)
     try:
+        remove_unfinished(path.parent, older_than=ABANDONED)
         write_atomically(path, content.getvalue())
     except OSError as error:
         _warn_unwritable(path.parent, os.strerror(error.errno or 0))

@@ -190,3 +190,14 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
 def test_digits_are_not_cached(cache_folder):
     data.load("digits")
     assert not cache_folder.exists()
+
+
+def test_what_a_killed_process_left_goes_when_nobody_can_be_writing_it(decodings, cache_folder):
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    for name, age in ((".old.npy.x.unfinished", 7200), (".new.npy.y.unfinished", 10)):
+        (cache_folder / name).write_bytes(b"half")
+        now = (cache_folder / name).stat().st_mtime
+        os.utime(cache_folder / name, (now - age, now - age))
+    load_raw()
+    left = {path.name for path in cache_folder.iterdir() if path.name.startswith(".")}
+    assert left == {".new.npy.y.unfinished"}
