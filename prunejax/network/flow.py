@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from prunejax.network.contractions import REDUCTIONS
-from prunejax.network.coupling import is_null
+from prunejax.network.coupling import fill
 from prunejax.network.elementwise import NAMES as ELEMENTWISE
 from prunejax.network.layers import ACTIVATIONS, BARE_ACTIVATIONS, POOLS, Layer
 from prunejax.network.program import Op, Program
@@ -157,7 +157,7 @@ class Flows:
             return Flow(fed.origin, root=True)
         if op.name == "max" and len(op.inputs) == 2:
             (other,) = (number for number in op.inputs if self._flows[number] is not fed)
-            if is_null(self._program.constants.get(other, 1)):
+            if fill(self._program.constants.get(other)) == 0:
                 self._activation(op, "relu")
         elif op.name in BARE_ACTIVATIONS:
             self._activation(op, BARE_ACTIVATIONS[op.name])

@@ -12,6 +12,7 @@ from prunejax.masks import name
 from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Flows
 from prunejax.network.program import Program, inline
+from prunejax.network.splitting import label
 
 
 class Traced(NamedTuple):
@@ -31,7 +32,7 @@ class Traced(NamedTuple):
             self.paths[number] in self.trainable if number in self.paths else None
             for number in self.program.inputs
         ]
-        return Coupling(self.program, masked, self.ties)
+        return label(self.program, masked, self.ties)
 
     def flows(self, program: Program | None = None) -> Flows:
         """Finds the layers of the program, or of one that differs from it in its shapes only."""

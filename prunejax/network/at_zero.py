@@ -1,0 +1,85 @@
+"""What an element-by-element primitive gives where some operands are 0: found by evaluating it."""
+
+import functools
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from prunejax.network.program import Op
+
+PROBES = (-2.5, -1.0, -0.75, 0.5, 1.0, 3.0)
+"""Numbers that stand for an operand of which nothing is known; 0 is not among them."""
+
+WHOLE_PROBES = (-3, -1, 1, 2, 5)
+
+
+class Outcome(NamedTuple):
+    """The results of a primitive over all probes.
+
+    Attributes:
+        null: all are 0.
+        finite: none is infinite or NaN.
+        only: the one result, if no operand was unknown; None otherwise.
+    """
+
+    null: bool
+    finite: bool
+    only: Any
+
+
+UNKNOWN = Outcome(null=False, finite=True, only=None)
+
+
+def outcome(op: Op, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
+    """Evaluates a primitive entry by entry.
+
+    Args:
+        op: an operation whose primitive works element by element.
+        dtypes: of its operands.
+        operands: for each of them its value, or None where it is not known.
+
+    Returns:
+        What it gives.
+    """
+    if all(operand is None for operand in operands):
+        return UNKNOWN
+    params = tuple(sorted(op.params.items()))
+    try:
+        return _evaluated(op.primitive, params, dtypes, operands)
+    except TypeError:  # parameters that cannot be hashed
+        return _evaluated.__wrapped__(op.primitive, params, dtypes, operands)
+
+
+@functools.lru_cache(maxsize=4096)
+def _evaluated(
+    primitive: Any, params: Any, dtypes: tuple[Any, ...], operands: tuple[Any, ...]
+) -> Outcome:
+    if not all(isinstance(dtype, np.dtype) for dtype in dtypes):  # keys of random numbers
+        return UNKNOWN
+    choices = [
+        _probes(dtype) if operand is None else (operand,)
+        for dtype, operand in zip(dtypes, operands, strict=True)
+    ]
+    rows = list(itertools.product(*choices))
+    # in a program that is being traced too the numbers are computed now
+    with jax.ensure_compile_time_eval():
+        columns = [
+            jnp.asarray(np.asarray([row[index] for row in rows]).astype(dtype))
+            for index, dtype in enumerate(dtypes)
+        ]
+        found = np.asarray(primitive.bind(*columns, **dict(params)))
+    inexact = jnp.issubdtype(found.dtype, jnp.inexact)
+    finite = not inexact or bool(np.isfinite(found.astype(np.complex128)).all())
+    known = all(operand is not None for operand in operands)
+    return Outcome(not np.any(found), finite, found[0].item() if known else None)
+
+
+def _probes(dtype: Any) -> tuple[Any, ...]:
+    if dtype == np.bool_:
+        return (False, True)
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return PROBES
+    return tuple(n for n in WHOLE_PROBES if n > 0 or not jnp.issubdtype(dtype, jnp.unsignedinteger))
