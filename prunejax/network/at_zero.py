@@ -11,7 +11,7 @@ import numpy as np
 from prunejax.network.program import Op
 
 PROBES = (-2.5, -1.0, -0.75, 0.5, 1.0, 3.0)
-"""Numbers that stand for an operand of which nothing is known; 0 is not among them."""
+"""Numbers that stand for an operand of which nothing is known: a pole among them shows."""
 
 WHOLE_PROBES = (-3, -1, 1, 2, 5)
 
@@ -20,8 +20,9 @@ class Outcome(NamedTuple):
     """The results of a primitive over all probes.
 
     Attributes:
-        null: all are 0.
-        finite: none is infinite or NaN.
+        null: all are 0, also where what is not known is 0, huge, or one of the known numbers (but
+            for NaN there, which the masked network has as well).
+        finite: none is infinite or NaN for ordinary numbers.
         only: the one result, if no operand was unknown; None otherwise.
     """
 
@@ -59,22 +60,42 @@ def _evaluated(
 ) -> Outcome:
     if not all(isinstance(dtype, np.dtype) for dtype in dtypes):  # keys of random numbers
         return UNKNOWN
-    choices = [
+    ordinary = [
         _probes(dtype) if operand is None else (operand,)
         for dtype, operand in zip(dtypes, operands, strict=True)
     ]
-    rows = list(itertools.product(*choices))
+    special = [
+        (*probes, 0, *_limits(dtype), *(known for known in operands if known is not None))
+        if operand is None
+        else probes
+        for dtype, operand, probes in zip(dtypes, operands, ordinary, strict=True)
+    ]
+    rows = [*itertools.product(*ordinary)]
+    count = len(rows)
+    rows += itertools.product(*special)
     # in a program that is being traced too the numbers are computed now
     with jax.ensure_compile_time_eval():
         columns = [
-            jnp.asarray(np.asarray([row[index] for row in rows]).astype(dtype))
+            jnp.asarray(np.asarray([np.asarray(row[index]).astype(dtype) for row in rows], dtype))
             for index, dtype in enumerate(dtypes)
         ]
         found = np.asarray(primitive.bind(*columns, **dict(params)))
-    inexact = jnp.issubdtype(found.dtype, jnp.inexact)
-    finite = not inexact or bool(np.isfinite(found.astype(np.complex128)).all())
+    missing = np.zeros(len(found), bool)
+    if jnp.issubdtype(found.dtype, jnp.inexact):
+        missing = np.isnan(found.astype(np.complex64))
+    finite = bool(np.isfinite(found[:count].astype(np.complex64)).all())
+    null = not np.any(found[:count]) and not np.any(found[count:][~missing[count:]])
     known = all(operand is not None for operand in operands)
-    return Outcome(not np.any(found), finite, found[0].item() if known else None)
+    return Outcome(null, finite, found[0].item() if known else None)
+
+
+def _limits(dtype: Any) -> tuple[Any, ...]:
+    if dtype == np.bool_:
+        return ()
+    if jnp.issubdtype(dtype, jnp.inexact):
+        largest = float(jnp.finfo(dtype).max)
+        return (-np.inf, -largest, largest, np.inf)
+    return (jnp.iinfo(dtype).min, jnp.iinfo(dtype).max)
 
 
 def _probes(dtype: Any) -> tuple[Any, ...]:

@@ -23,6 +23,10 @@ CUSTOM = ("custom_jvp_call", "custom_vjp_call")
 Function = Callable[..., list[Any]]
 
 
+class RuleError(ValueError):
+    """A derivative that holds for all channels together only."""
+
+
 @runtime_checkable
 class Smaller(Protocol):
     """A program that runs on fewer channels, `resizing.Resized`."""
@@ -179,7 +183,7 @@ class _Rules:
         gone = self._around.removed[roots]
         found = labels.find(np.arange(len(roots)))
         if found[gone].size and (np.isin(found[~gone], found[gone]).any()):
-            raise ValueError(
+            raise RuleError(
                 f"the derivative of {self._name()} ({self._op.name.removesuffix('_call')}) depends "
                 "on the channels together or on where they stand: its function can be sliced, but "
                 "not differentiated. Keep the channels that go through it, or give it a rule that "

@@ -68,9 +68,7 @@ def rule(
 
 
 def _found(op: Op, dtypes: list[Any], inputs: list[Value], zeros: list[bool]) -> Outcome:
-    operands = tuple(
-        0 if zero else value.fill for value, zero in zip(inputs, zeros, strict=True)
-    )
+    operands = tuple(0 if zero else value.fill for value, zero in zip(inputs, zeros, strict=True))
     if any(zeros) or all(operand is not None for operand in operands):
         return outcome(op, tuple(dtypes), operands)
     return Outcome(null=False, finite=True, only=None)

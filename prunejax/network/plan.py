@@ -80,9 +80,14 @@ class Plan:
             in other trees every floating point leaf.
 
         Raises:
-            ValueError: if no leaf belongs to the network, or if a leaf that does has another
-                shape.
+            ValueError: if no leaf belongs to the network, if a leaf that does has another shape, or
+                if the network has no channels that can be removed.
         """
+        if not self.network.groups:
+            raise ValueError(
+                "the network has no channels that can be removed, so there is nothing to mask: "
+                "print it for what its layers feed"
+            )
         kept = self.kept()
         grouped = {
             member.path for group in self.network.groups.values() for member in group.members
@@ -108,9 +113,9 @@ class Plan:
         The traced function's equations are evaluated with smaller shapes; for a batch of a new
         shape it is traced anew. Statistics over channels (LayerNorm, GroupNorm) go on dividing by
         the number of channels there were, as in the masked network; the same module built with
-        fewer features would not. Derivatives that functions bring along (`jax.custom_jvp`) are kept
-        where the function works element by element; other such functions, and `jax.custom_vjp`,
-        are differentiated through their body if channels run through them.
+        fewer features would not. Derivatives that functions bring along (`jax.custom_jvp`,
+        `jax.custom_vjp`) are kept where they hold channel by channel; where they do not,
+        differentiating raises `ValueError` with the function's name.
 
         Returns:
             `(variables, x) -> outputs` with `variables` as `slice` returns them. It can be jitted,

@@ -10,7 +10,6 @@ import numpy as np
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.values import Value
 
-
 Choose: TypeAlias = Callable[[int, np.ndarray, int], int]
 """(block, the labels of an axis that is cut, how many axes it is cut into) -> which carries them"""
 

@@ -34,7 +34,7 @@ def render(network: "Network") -> str:
                 f"{price.parameters:,}" if price.parameters else "",
                 f"{price.multiply_adds:,}" if price.multiply_adds else "",
                 _details(layer),
-                ", ".join(produced.get(layer.name, [])),
+                ", ".join(produced.get(layer.name, _through(network, layer))),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -55,6 +55,17 @@ def render(network: "Network") -> str:
     return "\n".join(lines)
 
 
+def _through(network: "Network", layer: Any) -> list[str]:
+    """The groups that go through a product of parameters, which makes no channels itself."""
+    if layer.kind != "parameters":
+        return []
+    return [
+        f"{group.name} ({group.width})"
+        for group in network.groups.values()
+        if any(member.path in layer.parameters for member in group.members)
+    ]
+
+
 def _details(layer: Any) -> str:
     words = []
     if layer.kernel_shape:
@@ -67,4 +78,6 @@ def _details(layer: Any) -> str:
         words.append(f"{layer.groups} groups")
     if layer.window:
         words.append(f"window {'x'.join(str(size) for size in layer.window if size > 1) or 1}")
+    if layer.note:
+        words.append(f"multiply-adds of {'the ' * ('branch' in layer.note)}{layer.note}")
     return ", ".join(words)
