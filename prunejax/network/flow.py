@@ -49,6 +49,7 @@ class Flows:
         layers: by name.
         producers: in the same order.
         values: for each layer the number of the value that it puts out; none for average pools.
+        made: the layers by the number of the value that their first operation gives.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Flows:
         self.layers: dict[str, Layer] = {}
         self.producers: list[Producer] = []
         self.values: dict[str, int] = {}
+        self.made: dict[int, str] = {}
         self._program = program
         self._collections = collections
         self._counts: Counter[str] = Counter()
@@ -317,6 +319,7 @@ class Flows:
             output_shape=self._program.shapes[op.outputs[0]],
             **details,
         )
+        self.made[op.outputs[0]] = name
         if kind != "avg_pool":
             self._put_out(name, op)
         return Flow(frozenset((name,)))

@@ -51,8 +51,9 @@ class _Search:
     def _step(self, op: Op, output: int) -> None:
         reads = op.inputs
         if op.name in SHAPES:
-            tables: tuple[dict[int, Any], ...] = (self._leaf, self._raised, self._scales)
-            for known in (*tables, self._less, self._scaled):
+            tables: list[dict[int, Any]] = [self._leaf, self._raised, self._scales, self._less]
+            tables.append(self._scaled)
+            for known in tables:
                 if reads[0] in known:
                     known[output] = known[reads[0]]
             return
