@@ -16,9 +16,9 @@ from jaxtyping import PyTree
 
 from prunejax.files import write_atomically
 from prunejax.masks import name
+from prunejax.network import belonging
 from prunejax.network.costs import Convention, Cost, GlobalPool, measure
 from prunejax.network.layers import Layer
-from prunejax.network.resizing import shrink
 from prunejax.network.sliced import Sliced, resized
 
 if TYPE_CHECKING:
@@ -43,27 +43,23 @@ class Plan:
         Args:
             variables: what the network was traced with, or another tree some of whose leaves
                 belong to it by their path, whole or its end: `params` alone, gradients, the state
-                of an optax optimiser. Leaves may be `jax.ShapeDtypeStruct`s.
+                of an optax optimiser (moments, L-BFGS's history, SM3's maxima). Leaves may be
+                `jax.ShapeDtypeStruct`s. Optimisers that divide by the number of a parameter's
+                entries, or look at its shape (Adafactor, Muon), go on with the smaller ones.
 
         Returns:
             The same tree with smaller leaves; leaves without removed channels and scalars that
             belong to no leaf of the network are as they were.
 
         Raises:
-            ValueError: if no leaf belongs to the network, or if a leaf that does has another
-                shape.
+            ValueError: if no leaf belongs to the network, or if a leaf that does cannot be sliced:
+                it has another shape, it is a mean over entries that go (Adafactor's rows and
+                columns), or a vector of all parameters (`optax.flatten`).
         """
-        kept = self.kept()
-
-        def smaller(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
-            found = self._leaf(name(path))
-            if found is None or found not in kept or np.shape(leaf) in ((), (0,)):
-                return leaf
-            self._check_shape(name(path), leaf, self.network.leaves[found].shape, "cannot slice")
-            return shrink(leaf, kept[found])
-
+        network = self.network
+        belonging.refuse_vectors(variables, network.leaves)
         self._check_belongs(variables)
-        return jax.tree_util.tree_map_with_path(smaller, variables)
+        return belonging.sliced(variables, network.endings, network.leaves, self.kept())
 
     def masks(self, variables: PyTree) -> PyTree:
         """Masks that remove exactly what `slice` leaves out of the parameters.
@@ -219,14 +215,7 @@ class Plan:
         return network.plan(keep)
 
     def _leaf(self, path: str) -> str | None:
-        """The leaf of the network that a path of another tree ends with; the longest wins."""
-        ends = self.network.endings
-        parts = path.split("/")
-        for start in range(len(parts)):
-            found = ends.get("/".join(parts[start:]))
-            if found is not None:
-                return found
-        return None
+        return belonging.find(self.network.endings, path)
 
     def _check_belongs(self, tree: PyTree) -> None:
         paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]

@@ -19,6 +19,7 @@ DENSE = {
     "s": jnp.asarray(RANDOM.normal(size=6), jnp.float32),
 }
 X = jnp.asarray(RANDOM.normal(size=(4, 5)), jnp.float32)
+WHOLE = np.ones(5, np.float32)
 
 
 def between(function):
@@ -154,7 +155,7 @@ def test_inputs_that_are_scaled_inside():
     def forward(v, x):
         return between(RELUS["max"])(v, (x - 0.5) / jnp.arange(1.0, 6.0))
 
-    network, chain = chain_of(forward, DENSE, X)
+    _, chain = chain_of(forward, DENSE, X)
     logits = chain.logits(np.asarray(X, np.float64))
     np.testing.assert_allclose(logits, forward(DENSE, X), rtol=1e-4, atol=1e-5)
 
@@ -195,7 +196,7 @@ POOLS = {
 @pytest.mark.parametrize("name", POOLS)
 def test_pools_are_read(name):
     forward = pooled(POOLS[name])
-    network, chain = chain_of(forward, IMAGES, PIXELS)
+    _, chain = chain_of(forward, IMAGES, PIXELS)
     logits = chain.logits(np.asarray(PIXELS, np.float64).reshape(2, -1))
     np.testing.assert_allclose(logits, forward(IMAGES, PIXELS), rtol=1e-4, atol=1e-5)
     assert [gate.neurons for gate in chain.gates] == [4, 3]
@@ -266,7 +267,7 @@ def test_the_answer_for_a_relu_written_otherwise_is_that_of_brute_force():
     variables = {n: jnp.asarray(k, jnp.float32) for n, k in zip("abc", kernels, strict=True)}
     x = np.array([[0.3, 0, 0.1], [1, 0.3, 0.7], [0.1, 0.4, 0.3]], np.float32)
 
-    def forward(v, x, mask=np.ones(5, np.float32)):
+    def forward(v, x, mask=WHOLE):
         h = x @ v["a"]
         h = jnp.where(h > 0, h, 0) * mask[:3] @ v["b"]
         return h * (h > 0) * mask[3:] @ v["c"]
