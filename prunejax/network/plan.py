@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from prunejax.files import write_atomically
 from prunejax.masks import name
-from prunejax.network import belonging
+from prunejax.network import belonging, reading
 from prunejax.network.costs import Convention, Cost, GlobalPool, measure
 from prunejax.network.layers import Layer
 from prunejax.network.sliced import Sliced, resized
@@ -36,6 +36,9 @@ class Plan:
 
     network: Any
     keep: dict[str, np.ndarray]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network, "keep": self.keep}  # what is computed from them is not
 
     def slice(self, variables: PyTree) -> PyTree:
         """Leaves the removed channels out.
@@ -190,29 +193,28 @@ class Plan:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no plan, or one for a network with other paths, shapes or groups.
+            ValueError: if it is no plan, whatever else it is, or one for a network with other
+                paths, shapes or groups.
         """
+        held = Path(path).read_bytes()
         try:
-            content = json.loads(Path(path).read_bytes())
+            content = reading.parsed(held)
             if content["format"] != "prunejax plan 1":
-                raise ValueError(f"its format is {content['format']!r}")
+                raise ValueError(f"its format is {str(content['format'])[:40]!r}")
             fingerprint = content["network"]
-            keep = {}
-            for group, entry in content["keep"].items():
-                keep[group] = np.isin(np.arange(entry["width"]), entry["channels"])
-                if keep[group].sum() != len(entry["channels"]):
-                    raise ValueError(
-                        f"the channels of {group!r} are not among its {entry['width']}"
-                    )
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{path} is damaged or no plan: {error}") from error
+            keep = reading.kept(content)
+        except reading.DAMAGED as error:
+            raise ValueError(f"{path} is damaged or no plan: {_said(error)}") from error
         if set(keep) != set(network.groups):
             raise ValueError(f"{path} was made for another network: its groups are {_few(keep)}")
         if fingerprint != network.fingerprint():
             raise ValueError(
                 f"{path} was made for another network: its leaves have other paths or shapes"
             )
-        return network.plan(keep)
+        try:
+            return network.plan(keep)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged or no plan: {error}") from error
 
     def _leaf(self, path: str) -> str | None:
         return belonging.find(self.network.endings, path)
@@ -298,6 +300,11 @@ def complete(
         stays[np.flatnonzero(~stays)[:missing]] = True
         made[group_name] = stays
     return made
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, with its class where that says more than a key."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _few(names: Any) -> str:

@@ -26,6 +26,7 @@ class Traced(NamedTuple):
     ties: tuple[tuple[int, int], ...]  # positions (output, input) of state that comes back updated
     results: tuple[int, ...]  # positions of the outputs that are not updated state
     structure: Any  # of the outputs
+    example: Any  # the input it was traced with, as `jax.ShapeDtypeStruct`s
 
     def coupling(self) -> Coupling:
         """Labels its channels."""
@@ -92,6 +93,7 @@ def make(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Traced:
         tuple(ties.items()),
         tuple(position for position in range(len(returned)) if position not in ties),
         jax.tree.structure(outputs),
+        x,
     )
 
 
