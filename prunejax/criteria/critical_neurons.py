@@ -102,11 +102,20 @@ def critical_neurons(
     ElAraby, Wolf and Carvalho (2023), "Identifying Critical Neurons in ANN Architectures using
     Mixed Integer Programming", arXiv 2002.07259.
 
+    In mode "paper" a neuron that nothing reads, all of whose weights out are 0, can have a high
+    score (0.83, say). The published rows keep every neuron within the bounds that it has in the
+    whole network, whether something reads it or not: one that is always active must keep
+    ``z - (1 - s) U >= 0``, and where pruning before it lowers z, its own score s must be at least
+    ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.
+
     Args:
         network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
-            in evaluation mode; in mode "decoupled" any network.
+            in evaluation mode, in float32; in mode "decoupled" any network. What each equation
+            between two kernels does is proved: a ReLU may be written in any of the usual ways, and
+            what is none (a capped or leaky one) is refused.
         variables: its variables.
-        inputs: a batch, [batch, ...], one image a class in the paper.
+        inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
+            others are taken as they are: nothing is clipped, here or in the bounds.
         labels: [batch], integers.
         loss_weight: lambda; it must grow with the batch.
         epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
@@ -121,8 +130,9 @@ def critical_neurons(
         The scores.
 
     Raises:
-        ValueError: the network is no such chain (the layer is named), or its arrays are laid out
-            otherwise than Flax's.
+        ValueError: the network is no such chain (the layer or the operation is named), its arrays
+            are laid out otherwise than Flax's, it returns more than its logits, or they are NaN or
+            infinite on the batch.
 
     Warns:
         UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.

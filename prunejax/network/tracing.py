@@ -86,9 +86,9 @@ def _why(flows: Flows) -> str:
     if not kernels:
         return "no layer multiplies what it is given by a kernel of its variables"
     if len(kernels) == 1:
+        named = repr(kernels[0].name or kernels[0].kind)
         return (
-            f"the units of its only layer with a kernel, {kernels[0].name!r}, are what it returns"
-            " or is given"
+            f"the units of its only layer with a kernel, {named}, are what it returns or is given"
         )
     return (
         f"the outputs of its {len(kernels)} layers with kernels are returned, reach an operation "
