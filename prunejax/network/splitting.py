@@ -33,18 +33,28 @@ def label(
         The labels.
     """
     best = _labelled(program, masked, ties, {})
+    frozen_ones = {
+        key: split
+        for key, split in best.splits.items()
+        if not best.labels.free(split.axis) and _reaches_convolution(program, key[0])
+    }
+    # branches that are added up must be cut alike: all together first, then one by one
+    together = [
+        {key: candidate for key, split in frozen_ones.items() if candidate < split.candidates - 1}
+        for candidate in range(max((s.candidates for s in frozen_ones.values()), default=1) - 1)
+    ]
+    alone = [
+        {key: candidate}
+        for key, split in frozen_ones.items()
+        for candidate in range(split.candidates - 1)
+    ]
     choices: dict[SplitKey, int] = {}
-    tries = 0
-    for key, split in list(best.splits.items()):
-        if best.labels.free(split.axis) or not _reaches_convolution(program, key[0]):
+    for change in [*together, *(alone if len(frozen_ones) > 1 else [])][:TRIES]:
+        if all(best.labels.free(best.splits[key].axis) for key in change):
             continue
-        for candidate in range(split.candidates - 1):
-            if tries == TRIES:
-                return best
-            tries += 1
-            trial = _labelled(program, masked, ties, {**choices, key: candidate})
-            if _freedom(trial) > _freedom(best):
-                best, choices = trial, {**choices, key: candidate}
+        trial = _labelled(program, masked, ties, {**choices, **change})
+        if _freedom(trial) > _freedom(best):
+            best, choices = trial, {**choices, **change}
     return best
 
 
