@@ -80,6 +80,10 @@ class _Reader:
             raise ValueError("the network must take one array, [batch, ...]")
         self._known = dict(program.constants)
         leaves = jax.tree.leaves(variables)
+        if [np.shape(leaf) for leaf in leaves] != [
+            program.shapes[number] for number in traced.paths
+        ]:
+            raise ValueError("these are not the variables of the network: their shapes differ")
         self._known.update(zip(traced.paths, leaves, strict=True))
         self._held[free[0]] = Held(0, np.float64(1), np.float64(0))
         self._shape = program.shapes[free[0]][1:]

@@ -65,7 +65,7 @@ def _evaluated(
         for dtype, operand in zip(dtypes, operands, strict=True)
     ]
     special = [
-        (*probes, 0, *_limits(dtype), *(known for known in operands if known is not None))
+        (*probes, 0, *_limits(dtype), *_known(dtype, dtypes, operands))
         if operand is None
         else probes
         for dtype, operand, probes in zip(dtypes, operands, ordinary, strict=True)
@@ -73,20 +73,30 @@ def _evaluated(
     rows = [*itertools.product(*ordinary)]
     count = len(rows)
     rows += itertools.product(*special)
-    # in a program that is being traced too the numbers are computed now
-    with jax.ensure_compile_time_eval():
+    # in a program that is being traced too the numbers are computed now; NaN is an answer here
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.debug_nans(False),
+        jax.debug_infs(False),
+        np.errstate(all="ignore"),
+    ):
         columns = [
             jnp.asarray(np.asarray([np.asarray(row[index]).astype(dtype) for row in rows], dtype))
             for index, dtype in enumerate(dtypes)
         ]
         found = np.asarray(primitive.bind(*columns, **dict(params)))
-    missing = np.zeros(len(found), bool)
-    if jnp.issubdtype(found.dtype, jnp.inexact):
-        missing = np.isnan(found.astype(np.complex64))
-    finite = bool(np.isfinite(found[:count].astype(np.complex64)).all())
+        numbers = found.astype(np.complex64 if found.dtype.itemsize < 8 else np.complex128)
+    missing = np.isnan(numbers)
+    finite = bool(np.isfinite(numbers[:count]).all())
     null = not np.any(found[:count]) and not np.any(found[count:][~missing[count:]])
     known = all(operand is not None for operand in operands)
     return Outcome(null, finite, found[0].item() if known else None)
+
+
+def _known(dtype: Any, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> list[Any]:
+    """The numbers that the other operands of this type are."""
+    pairs = zip(dtypes, operands, strict=True)
+    return [known for other, known in pairs if known is not None and other == dtype]
 
 
 def _limits(dtype: Any) -> tuple[Any, ...]:

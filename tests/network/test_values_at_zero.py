@@ -115,3 +115,13 @@ PARAMS = {
 }
 MOVES = ("optimization_barrier", "dce_sink", "tie", "stage", "sort", "cumsum", "rev")
 """What gives a shape back, but not entry by entry."""
+
+
+def test_numbers_that_are_no_numbers_are_no_error():
+    with jax.debug_nans(True), jax.debug_infs(True), pytest.warns(match=NOTHING):
+        network = trace(lambda v, x: jnp.log(x @ v["a"]) @ v["b"] + jnp.nan, TWO, jnp.ones((1, 3)))
+    assert network.groups == {}
+    trace(lambda v, x: jnp.minimum(x @ v["a"], jnp.inf) @ v["b"], TWO, jnp.ones((1, 3)))
+
+
+TWO = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}
