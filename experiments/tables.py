@@ -7,6 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from prunejax.text import blocks as fitting
+
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -80,17 +82,6 @@ def blocks(
     header: Sequence[str], body: Sequence[Sequence[str]], width: int
 ) -> list[tuple[int, ...]]:
     """The columns of each part of a table that is as wide as it may be, the first in all."""
-    widths = [
-        max(cell_len(line[position]) for line in (header, *body)) for position in range(len(header))
-    ]
-    edges, between = 2, 2  # of SIMPLE_HEAD with this padding
-    parts: list[list[int]] = []
-    taken = width
-    for position in range(1, len(header)):
-        needed = widths[position] + between
-        if taken + needed > width:
-            parts.append([0])
-            taken = edges + widths[0]
-        parts[-1].append(position)
-        taken += needed
-    return [tuple(part) for part in parts] or [(0,)]
+    widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
+    edges = 2  # of SIMPLE_HEAD, whose columns are two characters apart
+    return fitting(widths, width - edges)

@@ -5,15 +5,12 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from prunejax.criteria import decoupling
-from prunejax.masks import name
-from prunejax.network import Layer, Network, Plan
-from prunejax.network.recording import evaluate
+from prunejax.criteria import chain_reading, decoupling
+from prunejax.network import Network, Plan
 from solvers import critical_neurons as solver
 from solvers import layers as solvers_layers
 from solvers.solution import above
@@ -77,7 +74,7 @@ def keep_above(
     Raises:
         ValueError: no threshold, or `min_neurons` is negative.
     """
-    if not isinstance(min_neurons, int) or min_neurons < 0:
+    if not isinstance(min_neurons, int | np.integer) or min_neurons < 0:
         raise ValueError(f"min_neurons must be a whole number from 0 on, got {min_neurons!r}")
     kept = {}
     for group, worth in scores.items():
@@ -105,11 +102,20 @@ def critical_neurons(
     ElAraby, Wolf and Carvalho (2023), "Identifying Critical Neurons in ANN Architectures using
     Mixed Integer Programming", arXiv 2002.07259.
 
+    In mode "paper" a neuron that nothing reads, all of whose weights out are 0, can have a high
+    score (0.83, say). The published rows keep every neuron within the bounds that it has in the
+    whole network, whether something reads it or not: one that is always active must keep
+    ``z - (1 - s) U >= 0``, and where pruning before it lowers z, its own score s must be at least
+    ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.
+
     Args:
         network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
-            in evaluation mode; in mode "decoupled" any network.
+            in evaluation mode, in float32; in mode "decoupled" any network. What each equation
+            between two kernels does is proved: a ReLU may be written in any of the usual ways, and
+            what is none (a capped or leaky one) is refused.
         variables: its variables.
-        inputs: a batch, [batch, ...], one image a class in the paper.
+        inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
+            others are taken as they are: nothing is clipped, here or in the bounds.
         labels: [batch], integers.
         loss_weight: lambda; it must grow with the batch.
         epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
@@ -124,13 +130,19 @@ def critical_neurons(
         The scores.
 
     Raises:
-        ValueError: the network is no such chain (the layer is named), or its arrays are laid out
-            otherwise than Flax's.
+        ValueError: the network is no such chain (the layer or the operation is named), its arrays
+            are laid out otherwise than Flax's, it returns more than its logits, or they are NaN or
+            infinite on the batch.
 
     Warns:
         UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
     """
     given = solver.check(mode, **settings)
+    if len(network.traced.program.outputs) != 1:
+        raise ValueError(
+            f"the network must return its logits and nothing else, it returns "
+            f"{len(network.traced.program.outputs)} arrays"
+        )
     if mode == "decoupled":
         subject = decoupling.Subject(network, variables, inputs, np.asarray(labels), loss_weight)
         solution = decoupling.solve(subject, examples, given)
@@ -153,7 +165,7 @@ def critical_neurons(
 
 
 def describe(network: Network, variables: PyTree) -> list[tuple[str, solvers_layers.Layer]]:
-    """The layers of a network as the solvers hold them.
+    """The layers of a network as the solvers hold them, proved from its equations.
 
     Args:
         network: a chain of layers.
@@ -165,110 +177,30 @@ def describe(network: Network, variables: PyTree) -> list[tuple[str, solvers_lay
     Raises:
         ValueError: a layer of a kind that the program cannot hold, or not in a chain.
     """
-    leaves = {
-        name(path): np.asarray(leaf, np.float64)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    }
-    found: list[tuple[str, solvers_layers.Layer]] = []
     before = "input"
     for layer in network.layers.values():
+        if layer.kind == "parameters":  # the input takes no part in it
+            continue
         if layer.inputs != (before,):
             raise ValueError(
                 f"the program holds chains of layers only: {layer.name!r} reads "
                 f"{', '.join(layer.inputs)}, not {before} alone"
             )
-        found.append((layer.name, _arrays(network, layer, before, leaves, variables)))
         before = layer.name
-    return found
-
-
-def _arrays(
-    network: Network,
-    layer: Layer,
-    before: str,
-    leaves: dict[str, np.ndarray],
-    variables: PyTree,
-) -> solvers_layers.Layer:
-    weights = [leaves[path] for path in layer.parameters if path in leaves]
-    kernels = [leaf for leaf in weights if leaf.ndim > 1]
-    vectors = [leaf for leaf in weights if leaf.ndim == 1]
-    bias = vectors[0] if vectors else None
-    if layer.kind == "dense" and len(kernels) == 1 and len(vectors) < 2:
-        return solvers_layers.Dense(kernels[0], bias, layer.name)
-    if layer.kind == "conv" and kernels and kernels[0].ndim == 4 and len(vectors) < 2:
-        return solvers_layers.Conv(
-            kernels[0],
-            bias,
-            strides=_pair(layer.strides),
-            padding=(layer.padding[0], layer.padding[1]),
-            dilation=_pair(layer.dilation),
-            groups=layer.groups,
-            name=layer.name,
-        )
-    if layer.kind in ("norm", "affine"):
-        return _affine(network, layer, before, variables)
-    if layer.kind == "activation" and layer.function == "relu":
-        return solvers_layers.Relu()
-    if layer.kind in ("max_pool", "avg_pool") and len(layer.window) == 4:
-        if any(sum(pad) for pad in layer.padding):
-            raise ValueError(f"the program cannot hold the padding of the pool {layer.name!r}")
-        window = _pair(layer.window[1:3])
-        strides = _pair(layer.strides) if len(layer.strides) == 2 else window
-        pool = solvers_layers.MaxPool if layer.kind == "max_pool" else solvers_layers.AveragePool
-        return pool(window, strides)
-    what = layer.function or layer.kind
-    raise ValueError(f"the program cannot hold the layer {layer.name!r}, a {what}")
-
-
-def _pair(numbers: tuple[int, ...]) -> tuple[int, int]:
-    return (int(numbers[0]), int(numbers[1]))
-
-
-def _affine(
-    network: Network, layer: Layer, before: str, variables: PyTree
-) -> solvers_layers.Affine:
-    """What a normalisation does to two inputs, which is all of an affine one; a third checks it."""
-    program, values = network.traced.program, network.flows.values
-    inputs = [
-        *jax.tree.leaves(variables),
-        *(
-            jnp.zeros(program.shapes[number], program.dtypes[number])
-            for number in program.inputs
-            if number not in network.traced.paths
-        ),
-    ]
-    number = values[before]
-    shape, dtype = program.shapes[number], program.dtypes[number]
-    channels = np.arange(shape[-1])
-    # channels differ, so that statistics over them show
-    probes = [np.zeros(len(channels)), 1.5 + np.cos(channels), np.where(channels % 2, -2.0, 3.0)]
-    results = []
-    for probe in probes:
-        given = {number: jnp.broadcast_to(jnp.asarray(probe, dtype), shape)}
-        (result,) = evaluate(program, inputs, [values[layer.name]], given)
-        results.append(np.asarray(result, np.float64).reshape(-1, len(channels)))
-    at_zero, at_first, at_second = results
-    slope = (at_first - at_zero) / probes[1]
-    limit = 1e-4 * max(float(np.abs(at_second).max()), 1e-30)
-    bent = np.abs(at_second - at_zero - slope * probes[2]).max() > limit
-    if bent or np.ptp(at_zero, axis=0).max() > limit:
-        raise ValueError(f"the program cannot hold {layer.name!r}, which is not affine by channel")
-    return solvers_layers.Affine(slope[0], at_zero[0])
+    return chain_reading.read(network, variables)
 
 
 def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solver.Problem) -> None:
-    """The chain's logits must be the network's: layouts other than Flax's would show here."""
+    """The chain's logits must be the network's, whatever its equations say."""
     expected = np.asarray(network.apply_fn(variables, jnp.asarray(inputs)), np.float64)
+    if not np.isfinite(expected).all():
+        raise ValueError(
+            "what the network puts out on the batch has values that are NaN or infinite"
+        )
     got = problem.chain.logits(problem.flat)
     limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if expected.shape != got.shape or not np.abs(expected - got).max() <= limit:
-        raise ValueError(
-            "the layers read off the network do not compute what it does: either its kernels are "
-            "not laid out as Flax's, [height, width, inputs, filters] and [inputs, units], or it "
-            "computes something between its layers (inputs that are scaled inside, say); mode "
-            "'decoupled' takes both"
-        )
+        raise ValueError(chain_reading.LAYOUT)
 
 
 def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarray]:

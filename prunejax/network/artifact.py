@@ -1,7 +1,6 @@
 """A sliced model in its own folder: restored without the original, run without this library."""
 
 import importlib.metadata
-import io
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from jaxtyping import PyTree
 
 from prunejax.files import write_atomically
 from prunejax.masks import name
+from prunejax.network import reading
 from prunejax.network.exporting import archive, export, stored
 from prunejax.network.plan import Plan
 
@@ -30,6 +30,12 @@ RUN = (
     f"outputs = exported.call(dict(numpy.load('{VARIABLES}')), x)",
 )
 """How to run it with jax and numpy alone."""
+
+TRUST = (
+    f"{FORWARD} is code: JAX compiles and runs it unseen, and its checksum shows damage, not who "
+    "wrote it. Load only what you trust."
+)
+"""What whoever opens the folder should know."""
 
 
 class SlicedModel(NamedTuple):
@@ -63,7 +69,8 @@ def save_sliced(
 
     `plan.json` is the plan; `variables.npz` has an array for each leaf, by path;
     `forward.jaxexport` is the function of these arrays and `x`, by `jax.export`; `about.json` says
-    what it is, and how to run it with jax and numpy alone.
+    what it is, how to run it with jax and numpy alone, and that it is code, to be loaded only from
+    whom one trusts.
 
     Args:
         folder: the folder to make; one that this function wrote is replaced.
@@ -105,6 +112,7 @@ def save_sliced(
             package: importlib.metadata.version(package) for package in ("jax", "numpy", "prunejax")
         },
         "run": RUN,
+        "trust": TRUST,
     }
     try:
         json.dumps(about)
@@ -130,8 +138,12 @@ def save_sliced(
 def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
     """Restores a sliced model, for which neither its module nor the original is needed.
 
+    The function in the folder is code, which JAX compiles and runs unseen; the checksums in
+    `about.json` show damage, not who wrote it. Load only what you trust. Everything else is checked
+    before it is unpacked.
+
     Args:
-        folder: what `save_sliced` wrote. JAX runs the function unseen: load only what you trust.
+        folder: what `save_sliced` wrote.
 
     Returns:
         The model.
@@ -145,20 +157,18 @@ def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     try:
-        about = json.loads((folder / ABOUT).read_bytes())
+        about = reading.parsed((folder / ABOUT).read_bytes())
         if about["format"] != FORMAT:
-            raise ValueError(f"its format is {about['format']!r}")
+            raise ValueError(f"its format is {str(about['format'])[:40]!r}")
         contents = {file: (folder / file).read_bytes() for file in (PLAN, VARIABLES, FORWARD)}
         for file, content in contents.items():
             if sha256(content).hexdigest() != about["sha256"][file]:
                 raise ValueError(f"{file} is not what was saved")
-        keep = {
-            group: np.isin(np.arange(entry["width"]), entry["channels"])
-            for group, entry in json.loads(contents[PLAN])["keep"].items()
-        }
-        platforms, written_by = about["platforms"], about["versions"]["jax"]
+        keep = reading.kept(reading.parsed(contents[PLAN]))
+        arrays = reading.unarchived(contents[VARIABLES])
+        platforms, written_by = _words(about["platforms"]), str(about["versions"]["jax"])
         description = about["description"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, *reading.DAMAGED) as error:
         raise ValueError(f"{folder} is damaged or no sliced model: {error}") from error
     here = jax.export.default_export_platform()
     if here not in platforms:
@@ -173,9 +183,14 @@ def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
             f"jax {jax.__version__} cannot read the function in {folder}, which jax {written_by} "
             f"wrote: {error}"
         ) from error
-    with np.load(io.BytesIO(contents[VARIABLES])) as arrays:
-        variables = {path: jnp.asarray(array) for path, array in arrays.items()}
+    variables = {path: jnp.asarray(array) for path, array in arrays.items()}
     return SlicedModel(exported.call, variables, keep, description)
+
+
+def _words(given: Any) -> list[str]:
+    if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
+        raise ValueError("its platforms are no list of names")
+    return given
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """One pass over a program that finds which channels must be kept or removed together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,68 +26,77 @@ SOURCES = frozenset(
 """Random numbers depend on the shape they are drawn in, which therefore stays."""
 
 
+SplitKey: TypeAlias = tuple[int, int]
+
+
+class Split(NamedTuple):
+    """A reshape that cuts an axis of channels into several.
+
+    Attributes:
+        axis: the labels of the axis.
+        candidates: how many of the new axes might carry them.
+    """
+
+    axis: np.ndarray
+    candidates: int
+
+
 class Coupling:
     """The labels of every value of a program.
 
     Args:
         program: the program.
-        masked: for each of its inputs whether removed entries of it are 0 in the masked network;
-            None for an input of which nothing can be removed.
-        ties: pairs (output, input) of positions: state that comes back updated.
+        labels: the labels so far.
+        inputs: what is known of its inputs.
+        choices: for reshapes that may go several ways which way they go, see `splits`.
 
     Attributes:
         labels: the union-find.
         axes: for each value the labels of its axes.
         unknown: the names of the primitives that no rule covers, in order of appearance.
+        splits: reshapes that cut an axis of channels into several, one of which must be chosen to
+            carry them, by the number of the result and of the block of axes.
     """
 
     def __init__(
         self,
         program: Program,
-        masked: Sequence[bool | None],
-        ties: Sequence[tuple[int, int]],
+        labels: Labels,
+        inputs: Sequence[Value],
+        choices: Mapping[SplitKey, int] | None = None,
     ) -> None:
-        self.labels = Labels()
+        self.labels = labels
         self.unknown: list[str] = []
-        self._shapes = program.shapes
-        self._values: dict[int, Value] = {}
-        read = {number for op in program.flat() for number in op.inputs}
-        for number, zero in zip(program.inputs, masked, strict=True):
-            shape = program.shapes[number]
-            # a parameter that no operation reads couples to nothing: it stays
-            self._values[number] = (
-                fresh(self.labels, shape, zero=zero)
-                if zero is not None and number in read
-                else fixed(shape)
-            )
-        self.labels.born = len(self.labels)
+        self.splits: dict[SplitKey, Split] = {}
+        self._choices = choices or {}
+        self._shapes, self._dtypes = program.shapes, program.dtypes
+        self._values: dict[int, Value] = dict(zip(program.inputs, inputs, strict=True))
         for number, value in program.constants.items():
-            null = is_null(value)
-            shape = program.shapes[number]
-            self._values[number] = fresh(self.labels, shape, zero=null, null=null)
+            self._values[number] = fresh(
+                self.labels, program.shapes[number], zero=False, fill=fill(value)
+            )
         for op in program.flat():
             for number, value in zip(op.outputs, self._apply(op), strict=True):
                 self._values[number] = value
-        tied = dict(ties)
-        for position, number in enumerate(program.outputs):
-            if position in tied:
-                self._join(number, program.inputs[tied[position]])
-            else:
-                frozen(self.labels, self._values[number])
+
+    def value(self, number: int) -> Value:
+        """What is known of a value."""
+        return self._values[number]
 
     def axes(self, number: int) -> tuple[Axis, ...]:
         """The labels of the axes of a value."""
         return self._values[number].axes
 
-    def _join(self, first: int, second: int) -> None:
-        for pair in zip(self.axes(first), self.axes(second), strict=True):
+    def join(self, number: int, axes: Sequence[Axis]) -> None:
+        """Ties the axes of a value to others."""
+        for pair in zip(self.axes(number), axes, strict=True):
             self.labels.join(pair)
 
     def _apply(self, op: Op) -> list[Value]:
         inputs = [self._values[number] for number in op.inputs]
         given = [self._shapes[number] for number in op.inputs]
         shapes = [self._shapes[number] for number in op.outputs]
-        outputs = _outputs(self.labels, op, inputs, given, shapes)
+        outputs = self._ruled(op, inputs, given, shapes)
         if outputs is not None:
             return outputs
         if op.name not in SOURCES and op.name not in self.unknown:
@@ -94,6 +104,26 @@ class Coupling:
         for value in inputs:
             frozen(self.labels, value)
         return [fixed(shape) for shape in shapes]
+
+    def _ruled(
+        self, op: Op, inputs: list[Value], given: list[Shape], shapes: list[Shape]
+    ) -> list[Value] | None:
+        """The outputs of an operation by its rule; None if there is none."""
+        bits = op.name == "bitcast_convert_type" and given == shapes
+        if op.name in elementwise.NAMES or bits:
+            dtypes = [self._dtypes[number] for number in op.inputs]
+            return [elementwise.rule(self.labels, op, inputs, given, dtypes, shapes[0])]
+        if op.name == "reshape":
+            return [self._reshaped(op, inputs, given, shapes[0])]
+        return _outputs(self.labels, op, inputs, given, shapes)
+
+    def _reshaped(self, op: Op, inputs: list[Value], given: list[Shape], shape: Shape) -> Value:
+        def choose(block: int, axis: np.ndarray, candidates: int) -> int:
+            key = (op.outputs[0], block)
+            self.splits[key] = Split(axis, candidates)
+            return self._choices.get(key, candidates - 1)
+
+        return shaping.reshaped(self.labels, inputs, given, shape, choose)
 
 
 def _outputs(
@@ -103,10 +133,7 @@ def _outputs(
     given: list[Shape],
     shapes: list[Shape],
 ) -> list[Value] | None:
-    """The outputs of an operation by its rule; None if there is none."""
-    bits = op.name == "bitcast_convert_type" and given == shapes
-    if op.name in elementwise.NAMES or bits:
-        return [elementwise.rule(labels, op, inputs, given, shapes[0])]
+    """As `_ruled`, for the rules that need nothing but labels and shapes."""
     if op.name in contractions.REDUCTIONS:
         return [contractions.reduction(labels, op, inputs)]
     if op.name in contractions.CUMULATIONS:
@@ -131,8 +158,6 @@ def _outputs(
             return [shaping.transpose(op, inputs)]
         case "rev":
             return [shaping.reverse(op, inputs)]
-        case "reshape":
-            return [shaping.reshaped(labels, inputs, given, shapes[0])]
         case "concatenate":
             return [shaping.concatenate(labels, op, inputs, given)]
         case "split":
@@ -154,12 +179,12 @@ def _outputs(
     return None
 
 
-def is_null(value: object) -> bool:
-    """Whether a constant is 0 throughout; only small ones are looked at."""
+def fill(value: object) -> Any:
+    """The number that every entry of a constant is; None if it has several or is no number."""
     size, dtype = getattr(value, "size", 1), getattr(value, "dtype", None)
-    if size > 1 or (dtype is not None and not isinstance(dtype, np.dtype)):
-        return False
+    if size != 1 or (dtype is not None and not isinstance(dtype, np.dtype)):
+        return None
     try:
-        return not np.any(np.asarray(value))
+        return np.asarray(value).item()
     except Exception:  # a traced value
-        return False
+        return None

@@ -1,83 +1,46 @@
 """Coupling rules of element-by-element primitives: their operands keep and lose together."""
 
+from typing import Any
+
+from prunejax.network.at_zero import Outcome, outcome
 from prunejax.network.labels import Labels, Shape
 from prunejax.network.program import Op
 from prunejax.network.values import Value
 
-KEEPS_ZERO = frozenset(
+NAMES = frozenset(
     (
-        "neg",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "expm1",
-        "log1p",
-        "tanh",
-        "sin",
-        "tan",
-        "asin",
-        "atan",
-        "sinh",
-        "asinh",
-        "atanh",
-        "sqrt",
-        "cbrt",
-        "abs",
-        "erf",
-        "square",
-        "convert_element_type",
-        "stop_gradient",
-        "copy",
-        "copy_p",
-        "real",
-        "imag",
-        "reduce_precision",
+        *("neg", "sign", "floor", "ceil", "round", "abs", "square", "integer_pow", "is_finite"),
+        *("exp", "exp2", "expm1", "log", "log1p", "sqrt", "rsqrt", "cbrt", "logistic"),
+        *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh"),
+        *("asinh", "acosh", "atanh", "erf", "erfc", "erf_inv", "lgamma", "digamma"),
+        *("bessel_i0e", "bessel_i1e", "real", "imag", "conj", "not", "clz", "population_count"),
+        *("convert_element_type", "reduce_precision", "stop_gradient", "copy", "copy_p"),
+        *("add", "add_any", "sub", "mul", "div", "rem", "max", "min", "pow", "atan2"),
+        *("nextafter", "complex", "igamma", "igammac", "igamma_grad_a", "zeta", "polygamma"),
+        *("eq", "ne", "lt", "le", "gt", "ge", "eq_to", "le_to", "lt_to", "and", "or", "xor"),
+        *("shift_left", "shift_right_logical", "shift_right_arithmetic", "mulhi"),
+        *("clamp", "select_n", "regularized_incomplete_beta", "random_gamma_grad"),
     )
 )
-MOVES_ZERO = frozenset(
-    (
-        "exp",
-        "exp2",
-        "logistic",
-        "cos",
-        "cosh",
-        "acos",
-        "erfc",
-        "not",
-        "is_finite",
-        "erf_inv",
-        "clamp",
-        "eq",
-        "ne",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "or",
-        "xor",
-        "shift_left",
-        "shift_right_logical",
-        "shift_right_arithmetic",
-        "nextafter",
-    )
-)
-POLES = frozenset(("log", "rsqrt", "pow", "acosh", "lgamma", "digamma"))
-ALL_ZERO = frozenset(("add", "sub", "max", "min", "add_any", "select_n"))
-ANY_ZERO = frozenset(("mul", "and"))
-QUOTIENTS = frozenset(("div", "rem", "atan2"))
-
-NAMES = KEEPS_ZERO | MOVES_ZERO | POLES | ALL_ZERO | ANY_ZERO | QUOTIENTS | {"integer_pow"}
+"""The primitives that work element by element; what they give at 0 is computed (`at_zero`)."""
 
 
-def rule(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape], shape: Shape) -> Value:
+def rule(
+    labels: Labels,
+    op: Op,
+    inputs: list[Value],
+    shapes: list[Shape],
+    dtypes: list[Any],
+    shape: Shape,
+) -> Value:
     """Ties the operands axis by axis; an operand of length 1 or of rank 0 is repeated.
 
     Args:
         labels: the labels so far.
-        op: the operation, its name one of `NAMES`.
+        op: the operation.
         inputs: its operands.
         shapes: their shapes.
+        dtypes: their types.
         shape: the shape of the result.
 
     Returns:
@@ -88,31 +51,24 @@ def rule(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape], shape
         spread = [len(given) == len(shape) and given[axis] == size for given in shapes]
         tied = [value.axes[axis] for value, whole in zip(inputs, spread, strict=True) if whole]
         axes.append(labels.join(tied) if size != 1 else None)
-        zeros = [
-            value.vanishes(axis) if whole else value.null
-            for value, whole in zip(inputs, spread, strict=True)
-        ]
-        if _divides_by_zero(op, zeros):
+        found = _found(
+            op,
+            dtypes,
+            inputs,
+            [
+                value.vanishes(axis) if whole else value.null
+                for value, whole in zip(inputs, spread, strict=True)
+            ],
+        )
+        if not found.finite:  # a pole: what is removed does not go away in the masked network
             labels.freeze(axes[-1])
-        zero.append(_stays_zero(op, zeros))
-    return Value(tuple(axes), tuple(zero), _stays_zero(op, [value.null for value in inputs]))
+        zero.append(found.null)
+    everywhere = _found(op, dtypes, inputs, [value.null for value in inputs])
+    return Value(tuple(axes), tuple(zero), everywhere.null, everywhere.only)
 
 
-def _stays_zero(op: Op, zeros: list[bool]) -> bool:
-    if op.name in KEEPS_ZERO:
-        return zeros[0]
-    if op.name == "integer_pow":
-        return zeros[0] and op.params["y"] > 0
-    if op.name in ALL_ZERO:
-        return all(zeros[1:] if op.name == "select_n" else zeros)
-    if op.name in ANY_ZERO:
-        return any(zeros)
-    if op.name in QUOTIENTS:
-        return zeros[0] and not zeros[1]
-    return False
-
-
-def _divides_by_zero(op: Op, zeros: list[bool]) -> bool:
-    if op.name in QUOTIENTS:
-        return zeros[1]
-    return (op.name in POLES or (op.name == "integer_pow" and op.params["y"] < 0)) and zeros[0]
+def _found(op: Op, dtypes: list[Any], inputs: list[Value], zeros: list[bool]) -> Outcome:
+    operands = tuple(0 if zero else value.fill for value, zero in zip(inputs, zeros, strict=True))
+    if any(zeros) or all(operand is not None for operand in operands):
+        return outcome(op, tuple(dtypes), operands)
+    return Outcome(null=False, finite=True, only=None)

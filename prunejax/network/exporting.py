@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax.masks import name
+from prunejax.network.derivatives import RuleError
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -96,7 +97,11 @@ def export(
 
     def serialised(x: PyTree) -> bytes:
         exported = jax.export.export(jax.jit(run), platforms=platforms)(arrays, x)
-        return bytes(exported.serialize(vjp_order=1))
+        try:
+            return bytes(exported.serialize(vjp_order=1))
+        except RuleError as error:
+            warnings.warn(f"what is saved cannot be differentiated: {error}", stacklevel=4)
+            return bytes(exported.serialize(vjp_order=0))
 
     try:
         any_batch = _any_batch(x)

@@ -4,14 +4,18 @@ import math
 from collections import Counter
 from typing import Any, NamedTuple
 
+from prunejax.network import products
 from prunejax.network.contractions import REDUCTIONS
-from prunejax.network.coupling import is_null
+from prunejax.network.coupling import fill
 from prunejax.network.elementwise import NAMES as ELEMENTWISE
 from prunejax.network.layers import ACTIVATIONS, BARE_ACTIVATIONS, POOLS, Layer
-from prunejax.network.program import Op, Program
+from prunejax.network.program import Op, Program, flatten
 
 INPUT = "input"
 SUMS = {"add": "add", "add_any": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}
+INSIDE = ELEMENTWISE | {"broadcast_in_dim", "reduce_max", "reduce_sum", "reshape", "squeeze"}
+"""What a call may hold that is an activation, softmax among them."""
+
 ABSORBED = ("mul", "div", "sub", "select_n", "max", "min")
 
 
@@ -45,6 +49,7 @@ class Flows:
         layers: by name.
         producers: in the same order.
         values: for each layer the number of the value that it puts out; none for average pools.
+        made: the layers by the number of the value that their first operation gives.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Flows:
         self.layers: dict[str, Layer] = {}
         self.producers: list[Producer] = []
         self.values: dict[str, int] = {}
+        self.made: dict[int, str] = {}
         self._program = program
         self._collections = collections
         self._counts: Counter[str] = Counter()
@@ -92,8 +98,12 @@ class Flows:
         origin = frozenset[str]().union(*(flow.origin for flow in fed))
         parameters = tuple(dict.fromkeys(path for flow in given for path in flow.parameters))
         root = op.name in ("sqrt", "rsqrt") or any(flow.root for flow in flows)
+        work = products.inside(op.name, op.params)
         if not fed:
+            self._aside(op, parameters, work)
             return Flow(parameters=parameters, root=root)
+        if work.multiply_adds:
+            return self._add(op, op.name, fed, parameters, **work._asdict())
         if op.name == "conv_general_dilated":
             return self._convolution(op, flows)
         if op.name == "dot_general":
@@ -157,7 +167,7 @@ class Flows:
             return Flow(fed.origin, root=True)
         if op.name == "max" and len(op.inputs) == 2:
             (other,) = (number for number in op.inputs if self._flows[number] is not fed)
-            if is_null(self._program.constants.get(other, 1)):
+            if fill(self._program.constants.get(other)) == 0:
                 self._activation(op, "relu")
         elif op.name in BARE_ACTIVATIONS:
             self._activation(op, BARE_ACTIVATIONS[op.name])
@@ -177,8 +187,11 @@ class Flows:
 
     def _activation(self, op: Op, function: str) -> bool:
         """Records an activation if its operand is what a layer, or the input, gave."""
-        fed = [self._flows[number] for number in op.inputs if self._flows[number].origin]
+        flows = [self._flows[number] for number in op.inputs]
+        fed = [flow for flow in flows if flow.origin]
         if function not in ACTIVATIONS or len(fed) != 1 or not self._wanted & {*op.outputs}:
+            return False
+        if op.body is not None and not _is_function(op, flows):
             return False
         sources = [self.layers[name] for name in fed[0].origin if name in self.layers]
         shape = self._program.shapes[op.outputs[0]]
@@ -195,9 +208,6 @@ class Flows:
         left, kernel = (self._program.shapes[number] for number in op.inputs)
         result = self._program.shapes[op.outputs[0]]
         transposed = any(step != 1 for step in params["lhs_dilation"])
-        taps = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
-        # a transposed convolution multiplies every input by every tap, not the zeros between
-        terms = math.prod(kernel) // params["feature_group_count"] // kernel[numbers.rhs_spec[1]]
         flow = self._add(
             op,
             "conv_transpose" if transposed else "conv",
@@ -208,7 +218,7 @@ class Flows:
             padding=tuple((int(low), int(high)) for low, high in params["padding"]),
             dilation=tuple(params["rhs_dilation"]),
             groups=params["feature_group_count"],
-            multiply_adds=math.prod(left) * terms if transposed else math.prod(result) * taps,
+            multiply_adds=products.convolution(params, left, kernel, result),
         )
         (name,) = flow.origin
         self.producers.append(Producer(name, op.inputs[1], numbers.rhs_spec[0]))
@@ -226,7 +236,7 @@ class Flows:
             tuple(path for flow in flows for path in flow.parameters),
             kernel_shape=shapes[dense[0]] if dense else (),
             input_shape=shapes[1 - dense[0]] if dense else shapes[0],
-            multiply_adds=math.prod(result) * math.prod(shapes[0][axis] for axis in sums[0]),
+            multiply_adds=products.product(op.params, shapes[0], result),
         )
         (name,) = flow.origin
         for side in dense:
@@ -235,6 +245,28 @@ class Flows:
                 if axis not in used:
                     self.producers.append(Producer(name, op.inputs[side], axis))
         return flow
+
+    def _aside(self, op: Op, parameters: tuple[str, ...], work: products.Work) -> None:
+        """Records a product in which the input takes no part, and which is computed all the same.
+
+        It feeds no layer: what reads it takes it for parameters.
+        """
+        shapes = [self._program.shapes[number] for number in (*op.inputs, *op.outputs)]
+        if op.name == "conv_general_dilated":
+            work = products.Work(products.convolution(op.params, *shapes), "")
+        elif op.name == "dot_general":
+            work = products.Work(products.product(op.params, shapes[0], shapes[-1]), "")
+        if work.multiply_adds:
+            self._counts["parameters"] += 1
+            name = f"parameters_{self._counts['parameters']}"
+            self.layers[name] = Layer(
+                name,
+                "parameters",
+                parameters=parameters,
+                input_shape=shapes[0],
+                output_shape=self._program.shapes[op.outputs[0]],
+                **work._asdict(),
+            )
 
     def _reduction(self, op: Op, fed: Flow) -> Flow:
         """A pool; a sum or maximum over whole axes is one only if no normalisation uses it."""
@@ -287,6 +319,7 @@ class Flows:
             output_shape=self._program.shapes[op.outputs[0]],
             **details,
         )
+        self.made[op.outputs[0]] = name
         if kind != "avg_pool":
             self._put_out(name, op)
         return Flow(frozenset((name,)))
@@ -318,3 +351,10 @@ class Flows:
         if parameters:
             return wanted if count == 1 else f"{wanted}#{count}"
         return f"{wanted}_{count}"
+
+
+def _is_function(call: Op, flows: list[Flow]) -> bool:
+    """Whether a call that is named like an activation can be one: no kernel, no variable in it."""
+    known = all(not flow.parameters for flow in flows)
+    inside = all(op.name in INSIDE for op in flatten(call.body or ()))
+    return known and inside and len(call.outputs) == 1

@@ -52,7 +52,8 @@ class Layer:
         name: the path of the module its parameters belong to, or its kind and a number.
         kind: "dense", "conv", "conv_transpose", "embedding", "norm", "affine" (an elementwise
             product or sum with parameters), "activation", "avg_pool", "max_pool", "add",
-            "multiply", "concatenate", "matmul", or the name of another primitive.
+            "multiply", "concatenate", "matmul", "parameters" (a product in which the input takes
+            no part), or the name of another primitive.
         function: for an activation which one, for example "relu".
         parameters: the paths of the leaves it reads, in the order of their use.
         inputs: the names of the layers that feed it; "input" is what the network is given.
@@ -64,7 +65,10 @@ class Layer:
         dilation: the distance between a convolution's taps along each spatial axis.
         groups: into how many groups a convolution divides its channels.
         window: the window of a pool, one number an axis of its input.
-        multiply_adds: of the whole traced batch, for dense, conv and matmul; 0 elsewhere.
+        multiply_adds: of the whole traced batch, for dense, conv, matmul, and loops and branches
+            that hold such; 0 elsewhere.
+        note: what is to be known about that number: of a `while` one iteration is counted, since
+            nobody knows how many there will be, of a `cond` the costliest branch.
     """
 
     name: str
@@ -81,3 +85,4 @@ class Layer:
     groups: int = 1
     window: tuple[int, ...] = ()
     multiply_adds: int = 0
+    note: str = ""

@@ -174,6 +174,18 @@ class Network:
                 ends.setdefault(rest, path)
         return ends
 
+    def __copy__(self) -> "Network":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        return self  # nothing of it is ever changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what was traced; it is traced again. The function must be one that pickles."""
+        from prunejax.network.tracing import trace
+
+        return trace, (self.apply_fn, self.variables, self.traced.example)
+
     def fingerprint(self) -> str:
         """What tells this network from others: a digest of its leaves' paths and shapes."""
         shapes = sorted((path, list(leaf.shape)) for path, leaf in self.leaves.items())

@@ -16,9 +16,9 @@ from jaxtyping import PyTree
 
 from prunejax.files import write_atomically
 from prunejax.masks import name
+from prunejax.network import belonging, reading
 from prunejax.network.costs import Convention, Cost, GlobalPool, measure
 from prunejax.network.layers import Layer
-from prunejax.network.resizing import shrink
 from prunejax.network.sliced import Sliced, resized
 
 if TYPE_CHECKING:
@@ -37,33 +37,32 @@ class Plan:
     network: Any
     keep: dict[str, np.ndarray]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network, "keep": self.keep}  # what is computed from them is not
+
     def slice(self, variables: PyTree) -> PyTree:
         """Leaves the removed channels out.
 
         Args:
             variables: what the network was traced with, or another tree some of whose leaves
                 belong to it by their path, whole or its end: `params` alone, gradients, the state
-                of an optax optimiser. Leaves may be `jax.ShapeDtypeStruct`s.
+                of an optax optimiser (moments, L-BFGS's history, SM3's maxima). Leaves may be
+                `jax.ShapeDtypeStruct`s. Optimisers that divide by the number of a parameter's
+                entries, or look at its shape (Adafactor, Muon), go on with the smaller ones.
 
         Returns:
             The same tree with smaller leaves; leaves without removed channels and scalars that
             belong to no leaf of the network are as they were.
 
         Raises:
-            ValueError: if no leaf belongs to the network, or if a leaf that does has another
-                shape.
+            ValueError: if no leaf belongs to the network, or if a leaf that does cannot be sliced:
+                it has another shape, it is a mean over entries that go (Adafactor's rows and
+                columns), or a vector of all parameters (`optax.flatten`).
         """
-        kept = self.kept()
-
-        def smaller(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
-            found = self._leaf(name(path))
-            if found is None or found not in kept or np.shape(leaf) in ((), (0,)):
-                return leaf
-            self._check_shape(name(path), leaf, self.network.leaves[found].shape, "cannot slice")
-            return shrink(leaf, kept[found])
-
+        network = self.network
+        belonging.refuse_vectors(variables, network.leaves)
         self._check_belongs(variables)
-        return jax.tree_util.tree_map_with_path(smaller, variables)
+        return belonging.sliced(variables, network.endings, network.leaves, self.kept())
 
     def masks(self, variables: PyTree) -> PyTree:
         """Masks that remove exactly what `slice` leaves out of the parameters.
@@ -80,9 +79,14 @@ class Plan:
             in other trees every floating point leaf.
 
         Raises:
-            ValueError: if no leaf belongs to the network, or if a leaf that does has another
-                shape.
+            ValueError: if no leaf belongs to the network, if a leaf that does has another shape, or
+                if the network has no channels that can be removed.
         """
+        if not self.network.groups:
+            raise ValueError(
+                "the network has no channels that can be removed, so there is nothing to mask: "
+                "print it for what its layers feed"
+            )
         kept = self.kept()
         grouped = {
             member.path for group in self.network.groups.values() for member in group.members
@@ -108,9 +112,9 @@ class Plan:
         The traced function's equations are evaluated with smaller shapes; for a batch of a new
         shape it is traced anew. Statistics over channels (LayerNorm, GroupNorm) go on dividing by
         the number of channels there were, as in the masked network; the same module built with
-        fewer features would not. Derivatives that functions bring along (`jax.custom_jvp`) are kept
-        where the function works element by element; other such functions, and `jax.custom_vjp`,
-        are differentiated through their body if channels run through them.
+        fewer features would not. Derivatives that functions bring along (`jax.custom_jvp`,
+        `jax.custom_vjp`) are kept where they hold channel by channel; where they do not,
+        differentiating raises `ValueError` with the function's name.
 
         Returns:
             `(variables, x) -> outputs` with `variables` as `slice` returns them. It can be jitted,
@@ -189,39 +193,31 @@ class Plan:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no plan, or one for a network with other paths, shapes or groups.
+            ValueError: if it is no plan, whatever else it is, or one for a network with other
+                paths, shapes or groups.
         """
+        held = Path(path).read_bytes()
         try:
-            content = json.loads(Path(path).read_bytes())
+            content = reading.parsed(held)
             if content["format"] != "prunejax plan 1":
-                raise ValueError(f"its format is {content['format']!r}")
+                raise ValueError(f"its format is {str(content['format'])[:40]!r}")
             fingerprint = content["network"]
-            keep = {}
-            for group, entry in content["keep"].items():
-                keep[group] = np.isin(np.arange(entry["width"]), entry["channels"])
-                if keep[group].sum() != len(entry["channels"]):
-                    raise ValueError(
-                        f"the channels of {group!r} are not among its {entry['width']}"
-                    )
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{path} is damaged or no plan: {error}") from error
+            keep = reading.kept(content)
+        except reading.DAMAGED as error:
+            raise ValueError(f"{path} is damaged or no plan: {_said(error)}") from error
         if set(keep) != set(network.groups):
             raise ValueError(f"{path} was made for another network: its groups are {_few(keep)}")
         if fingerprint != network.fingerprint():
             raise ValueError(
                 f"{path} was made for another network: its leaves have other paths or shapes"
             )
-        return network.plan(keep)
+        try:
+            return network.plan(keep)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged or no plan: {error}") from error
 
     def _leaf(self, path: str) -> str | None:
-        """The leaf of the network that a path of another tree ends with; the longest wins."""
-        ends = self.network.endings
-        parts = path.split("/")
-        for start in range(len(parts)):
-            found = ends.get("/".join(parts[start:]))
-            if found is not None:
-                return found
-        return None
+        return belonging.find(self.network.endings, path)
 
     def _check_belongs(self, tree: PyTree) -> None:
         paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
@@ -304,6 +300,11 @@ def complete(
         stays[np.flatnonzero(~stays)[:missing]] = True
         made[group_name] = stays
     return made
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, with its class where that says more than a key."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _few(names: Any) -> str:

@@ -53,7 +53,7 @@ class Program:
 
     def flat(self) -> Iterator[Op]:
         """All operations that are not calls, in order."""
-        yield from _flat(self.ops)
+        yield from flatten(self.ops)
 
 
 def inline(closed: core.ClosedJaxpr) -> Program:
@@ -78,12 +78,13 @@ def inline(closed: core.ClosedJaxpr) -> Program:
     )
 
 
-def _flat(ops: tuple[Op, ...]) -> Iterator[Op]:
+def flatten(ops: tuple[Op, ...]) -> Iterator[Op]:
+    """All operations that are not calls, those inside calls too, in order."""
     for op in ops:
         if op.body is None:
             yield op
         else:
-            yield from _flat(op.body)
+            yield from flatten(op.body)
 
 
 class _Builder:

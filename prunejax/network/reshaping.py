@@ -1,14 +1,20 @@
 """The coupling rule of reshape: which labels the entries carry over to the new axes."""
 
+import functools
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.values import Value
 
+Choose: TypeAlias = Callable[[int, np.ndarray, int], int]
+"""(block, the labels of an axis that is cut, how many axes it is cut into) -> which carries them"""
 
-def reshape(labels: Labels, value: Value, old: Shape, new: Shape) -> Value:
+
+def reshape(labels: Labels, value: Value, old: Shape, new: Shape, choose: Choose) -> Value:
     """Splits the reshape into the smallest independent blocks of axes and treats each alone.
 
     A block with one removable axis carries its labels along: flattening repeats the label of a
@@ -21,13 +27,15 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape) -> Value:
         value: what is reshaped.
         old: its shape, without zeros.
         new: the shape it gets.
+        choose: which of the axes that channels are cut into carries them, the others being
+            positions.
 
     Returns:
         The result.
     """
     axes: list[Axis] = []
     zero: list[bool] = []
-    for before, after in _blocks(old, new):
+    for block, (before, after) in enumerate(_blocks(old, new)):
         kept = [axis for axis in range(*before) if old[axis] != 1]
         made = [axis for axis in range(*after) if new[axis] != 1]
         inner = [value.axes[axis] for axis in kept]
@@ -49,6 +57,7 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape) -> Value:
                     [old[axis] for axis in kept],
                     kept.index(chosen),
                     [new[axis] for axis in made],
+                    functools.partial(choose, block),
                 )
                 found = {
                     axis: (labels_, value.zero[chosen])
@@ -80,19 +89,28 @@ def _blocks(old: Shape, new: Shape) -> list[tuple[tuple[int, int], tuple[int, in
     return blocks
 
 
-def _carry(labels: Labels, axis: Axis, old: list[int], place: int, new: list[int]) -> list[Axis]:
+def _carry(
+    labels: Labels,
+    axis: Axis,
+    old: list[int],
+    place: int,
+    new: list[int],
+    choose: Callable[[np.ndarray, int], int],
+) -> list[Axis]:
     """The labels of the new axes of a block, of which one has the labels of the old axis."""
     assert axis is not None
     along = [1] * len(old)
     along[place] = -1
     entries = np.broadcast_to(axis.reshape(along), old).reshape(new)
     found = labels.find(entries)
-    chosen = len(new) - 1
+    chosen = None
     for candidate in range(len(new)):
         line = np.moveaxis(found, candidate, -1).reshape(-1, new[candidate])
         if (line == line[0]).all():
             chosen = candidate
             break
+    if chosen is None:
+        chosen = choose(axis, len(new)) if len(new) > 1 else 0
     lines = np.moveaxis(entries, chosen, -1).reshape(math.prod(new) // new[chosen], new[chosen])
     labels.union(lines, lines[0])
     return [lines[0].copy() if index == chosen else None for index in range(len(new))]

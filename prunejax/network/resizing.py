@@ -1,7 +1,7 @@
 """Running a program on smaller arrays: the shapes that its equations state are rewritten."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,8 +12,9 @@ from jax.export import is_symbolic_dim
 
 from prunejax.network.contractions import is_depthwise
 from prunejax.network.coupling import Coupling
+from prunejax.network.derivatives import CUSTOM, Surroundings, with_rule
 from prunejax.network.labels import Shape
-from prunejax.network.program import Op, Program, inline
+from prunejax.network.program import Op, Program
 
 CHECKPOINTS = ("remat", "remat2", "checkpoint")
 
@@ -84,48 +85,14 @@ class Resized:
             return jax.checkpoint(
                 body, policy=op.params["policy"], prevent_cse=op.params["prevent_cse"]
             )(*values)
-        if op.name == "custom_jvp_call":
-            derivative = self._derivative(op)
-            if derivative is not None:
-                with_rule = jax.custom_jvp(body)
-                with_rule.defjvp(derivative)
-                return with_rule(*values)
+        if op.name in CUSTOM:
+            around = Surroundings(self._program, self._coupling, self._removed, Resized)
+
+            def whole(*arguments: Any) -> list[Any]:
+                return bind(op, op.params, list(arguments))
+
+            return with_rule(op, body, whole, around)(*values)
         return body(*values)
-
-    def _derivative(self, op: Op) -> Callable[..., Any] | None:
-        """The rule of an element-by-element function with a derivative of its own, as relu has.
-
-        None if the function is not element by element: its body is then differentiated instead.
-        """
-        full = [
-            jax.ShapeDtypeStruct(self._program.shapes[number], self._program.dtypes[number])
-            for number in op.inputs
-        ]
-        shape = max((spec.shape for spec in full), key=len)
-
-        def both(primals: list[Any], tangents: list[Any]) -> Any:
-            return jax.jvp(lambda *values: bind(op, op.params, list(values)), primals, tangents)
-
-        program = inline(jax.make_jaxpr(both)(full, full))
-        if any(other not in ((), shape) for other in program.shapes):
-            return None
-        if any(_states_shape(inner) for inner in program.flat()):
-            return None
-
-        def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
-            small = max((np.shape(value) for value in primals), key=len)
-            known = {**program.constants}
-            known.update(zip(program.inputs, (*primals, *tangents), strict=True))
-            for inner in program.flat():
-                changed = {"shape": small} if inner.params.get("shape") == shape else {}
-                values = [known[number] for number in inner.inputs]
-                results = bind(inner, {**inner.params, **changed}, values)
-                known.update(zip(inner.outputs, results, strict=True))
-            outputs = [known[number] for number in program.outputs]
-            half = len(outputs) // 2
-            return outputs[:half], outputs[half:]
-
-        return rule
 
     def _kept(self, number: int) -> list[np.ndarray]:
         """For each axis of a value which of its indices are left."""
@@ -222,13 +189,6 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
 def _whole(size: Any) -> np.ndarray:
     """All of an axis is kept; one index stands for those of an axis of symbolic size."""
     return np.ones(1 if is_symbolic_dim(size) else size, bool)
-
-
-def _states_shape(op: Op) -> bool:
-    """Whether an operation without a body states a shape in a way that only labels can rewrite."""
-    return op.name not in ("broadcast_in_dim", "iota") and any(
-        key in op.params for key in ("new_sizes", "limit_indices", "padding_config", "sizes")
-    )
 
 
 def bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from prunejax.network.labels import FROZEN, Axis, Labels, Shape
 from prunejax.network.program import Op
-from prunejax.network.reshaping import reshape
+from prunejax.network.reshaping import Choose, reshape
 from prunejax.network.values import Value
 
 
@@ -20,7 +20,7 @@ def broadcast_in_dim(
     for index, axis in enumerate(op.params["broadcast_dimensions"]):
         if shapes[0][index] == shape[axis]:
             axes[axis], zero[axis] = inputs[0].axes[index], inputs[0].zero[index]
-    return Value(tuple(axes), tuple(zero), inputs[0].null)
+    return Value(tuple(axes), tuple(zero), inputs[0].null, inputs[0].fill)
 
 
 def iota(labels: Labels, op: Op, shape: Shape) -> Value:
@@ -167,10 +167,13 @@ def gather(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape], sha
     whole = dict(zip(window, numbers.offset_dims, strict=True))
     axes: list[Axis] = [None] * len(shape)
     zero = [False] * len(shape)
+    # what is looked up outside of the array is another number; NaN shows in the channels kept too
+    filling = op.params.get("fill_value")
+    filled = filling is not None and filling == filling and filling != 0
     for axis, size in enumerate(shapes[0]):
         if axis in whole and sizes[axis] == size and axis not in numbers.start_index_map:
             axes[whole[axis]] = inputs[0].axes[axis]
-            zero[whole[axis]] = inputs[0].zero[axis]
+            zero[whole[axis]] = inputs[0].zero[axis] and not filled
         else:
             labels.freeze(inputs[0].axes[axis])
     return Value(tuple(axes), tuple(zero))
@@ -186,11 +189,13 @@ def dynamic_slice(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shap
     return inputs[0]._replace(axes=tuple(axes))
 
 
-def reshaped(labels: Labels, inputs: list[Value], shapes: list[Shape], shape: Shape) -> Value:
+def reshaped(
+    labels: Labels, inputs: list[Value], shapes: list[Shape], shape: Shape, choose: Choose
+) -> Value:
     """A new shape of the same entries; arrays without entries are left out of it."""
     if math.prod(shape) == 0:
         return Value((None,) * len(shape), (False,) * len(shape))
-    return reshape(labels, inputs[0], shapes[0], shape)
+    return reshape(labels, inputs[0], shapes[0], shape, choose)
 
 
 def _pick(value: Value, order: list[int]) -> Value:

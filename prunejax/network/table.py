@@ -1,6 +1,10 @@
 """A network as a table of text."""
 
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Any
+
+from prunejax.text import blocks
 
 if TYPE_CHECKING:
     from prunejax.network.network import Network
@@ -11,6 +15,9 @@ RIGHT = ("parameters", "multiply-adds")
 
 def render(network: "Network") -> str:
     """One row a layer, then the channel groups' widths and the totals.
+
+    Where the screen is too narrow for all columns (80 characters where there is none; the variable
+    ``COLUMNS`` says otherwise), the others stand in a table below, beside the layers' names again.
 
     Args:
         network: the network.
@@ -34,25 +41,46 @@ def render(network: "Network") -> str:
                 f"{price.parameters:,}" if price.parameters else "",
                 f"{price.multiply_adds:,}" if price.multiply_adds else "",
                 _details(layer),
-                ", ".join(produced.get(layer.name, [])),
+                ", ".join(produced.get(layer.name, _through(network, layer))),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if heading in RIGHT else cell.ljust(width)
-            for cell, width, heading in zip(row, widths, HEADINGS, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    lines.append(
+    lines: list[str] = []
+    screen = shutil.get_terminal_size().columns
+    for columns in blocks(widths, screen):
+        part = [_line(row, widths, columns) for row in rows]
+        part.insert(1, "  ".join("-" * widths[position] for position in columns))
+        lines += ["", *part] if lines else part
+    words = [
         f"{len(network.layers)} layers, {cost.parameters:,} parameters, {cost.multiply_adds:,} "
         f"multiply-adds, {len(network.groups)} groups of channels that can be removed"
-    )
+    ]
     if network.unknown:
-        lines.append(f"frozen by unknown primitives: {', '.join(network.unknown)}")
+        words.append(f"frozen by unknown primitives: {', '.join(network.unknown)}")
+    for sentence in words:
+        lines += textwrap.wrap(sentence, screen)
     return "\n".join(lines)
+
+
+def _line(row: tuple[str, ...], widths: list[int], columns: tuple[int, ...]) -> str:
+    """Some cells of a row, numbers to the right."""
+    return "  ".join(
+        row[position].rjust(widths[position])
+        if HEADINGS[position] in RIGHT
+        else row[position].ljust(widths[position])
+        for position in columns
+    ).rstrip()
+
+
+def _through(network: "Network", layer: Any) -> list[str]:
+    """The groups that go through a product of parameters, which makes no channels itself."""
+    if layer.kind != "parameters":
+        return []
+    return [
+        f"{group.name} ({group.width})"
+        for group in network.groups.values()
+        if any(member.path in layer.parameters for member in group.members)
+    ]
 
 
 def _details(layer: Any) -> str:
@@ -67,4 +95,6 @@ def _details(layer: Any) -> str:
         words.append(f"{layer.groups} groups")
     if layer.window:
         words.append(f"window {'x'.join(str(size) for size in layer.window if size > 1) or 1}")
+    if layer.note:
+        words.append(f"multiply-adds of {'the ' * ('branch' in layer.note)}{layer.note}")
     return ", ".join(words)

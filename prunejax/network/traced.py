@@ -12,6 +12,8 @@ from prunejax.masks import name
 from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Flows
 from prunejax.network.program import Program, inline
+from prunejax.network.splitting import label
+from prunejax.network.statistics import running
 
 
 class Traced(NamedTuple):
@@ -24,6 +26,7 @@ class Traced(NamedTuple):
     ties: tuple[tuple[int, int], ...]  # positions (output, input) of state that comes back updated
     results: tuple[int, ...]  # positions of the outputs that are not updated state
     structure: Any  # of the outputs
+    example: Any  # the input it was traced with, as `jax.ShapeDtypeStruct`s
 
     def coupling(self) -> Coupling:
         """Labels its channels."""
@@ -31,7 +34,7 @@ class Traced(NamedTuple):
             self.paths[number] in self.trainable if number in self.paths else None
             for number in self.program.inputs
         ]
-        return Coupling(self.program, masked, self.ties)
+        return label(self.program, masked, self.ties)
 
     def flows(self, program: Program | None = None) -> Flows:
         """Finds the layers of the program, or of one that differs from it in its shapes only."""
@@ -61,32 +64,78 @@ def make(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Traced:
     program = inline(closed)
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     paths = [name(path) for path, _ in leaves]
-    first = "params/" if "params" in collections(variables) else ""
+    known = dict(zip(program.inputs, paths, strict=False))
+    groups = collections(variables)
+    returned = [
+        (name(path), leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(outputs)
+    ]
+    inputs = {path: position for position, path in enumerate(paths)}
+    updates = _updates(returned, inputs, [leaf.shape for _, leaf in leaves])
+    if groups:
+        still = frozenset(path for path in paths if not path.startswith("params/"))
+    else:
+        still = running(program, known)
+        if isinstance(outputs, (tuple, list)):
+            still |= _unread(program, known, returned, updates)
+        else:
+            updates = {}
+    ties = {at: place for at, place in updates.items() if paths[place] in still}
     trainable = frozenset(
         path
         for path, (_, leaf) in zip(paths, leaves, strict=True)
-        if path.startswith(first) and jnp.issubdtype(leaf.dtype, jnp.floating)
+        if path not in still and jnp.issubdtype(leaf.dtype, jnp.inexact)
     )
-    inputs = {path: position for position, path in enumerate(paths)}
-    ties, results = [], []
-    for position, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(outputs)):
-        parts = name(path).split("/")
+    return Traced(
+        program,
+        known,
+        trainable,
+        groups,
+        tuple(ties.items()),
+        tuple(position for position in range(len(returned)) if position not in ties),
+        jax.tree.structure(outputs),
+        x,
+    )
+
+
+def _updates(
+    returned: list[tuple[str, Any]], inputs: dict[str, int], shapes: list[Any]
+) -> dict[int, int]:
+    """Outputs whose path ends with that of a variable of the same shape, and the variable."""
+    found = {}
+    for position, (path, shape) in enumerate(returned):
+        parts = path.split("/")
         endings = ["/".join(parts[start:]) for start in range(len(parts))]
         # positions in tuples, "0" or "1/2", name no state
         named = [ending for ending in endings if not ending.replace("/", "").isdigit()]
         state = next((inputs[ending] for ending in named if ending in inputs), None)
-        if state is not None and leaf.shape == leaves[state][1].shape:
-            ties.append((position, state))
-        else:
-            results.append(position)
-    return Traced(
-        program,
-        dict(zip(program.inputs, paths, strict=False)),
-        trainable,
-        collections(variables),
-        tuple(ties),
-        tuple(results),
-        jax.tree.structure(outputs),
+        if state is not None and shape == shapes[state]:
+            found[position] = state
+    return found
+
+
+def _unread(
+    program: Program,
+    paths: dict[int, str],
+    returned: list[tuple[str, Any]],
+    updates: dict[int, int],
+) -> frozenset[str]:
+    """Variables that only their own update reads: running statistics in training.
+
+    The update is one of several outputs, all of which are updates of variables: an output that
+    happens to be called like a parameter is none.
+    """
+    items: dict[str, list[int]] = {}
+    for position, (path, _) in enumerate(returned):
+        items.setdefault(path.split("/")[0], []).append(position)
+    whole = [at for item in items.values() if set(item) <= set(updates) for at in item]
+    wanted = {number for at, number in enumerate(program.outputs) if at not in whole}
+    for op in reversed(list(program.flat())):
+        if wanted.intersection(op.outputs):
+            wanted.update(op.inputs)
+    return frozenset(
+        paths[program.inputs[updates[at]]]
+        for at in whole
+        if program.inputs[updates[at]] not in wanted
     )
 
 

@@ -9,7 +9,9 @@ from jaxtyping import PyTree
 
 from prunejax.masks import name
 from prunejax.network import traced
+from prunejax.network.flow import Flows
 from prunejax.network.groups import find_groups
+from prunejax.network.layers import KERNELS
 from prunejax.network.network import Network
 
 
@@ -19,11 +21,13 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     A channel can be removed if nothing else needs it to be there: not the network's input or
     output, no position of an image, no maximum or product over channels. A sum over channels needs
     those removed to be exactly 0 once their parameters are masked. A primitive without a rule
-    keeps all it touches, and a warning names it.
+    keeps all it touches, and a warning names it, as it says if nothing at all can be removed.
 
     Args:
         apply_fn: `(variables, x) -> outputs`, any function that JAX can trace. Outputs whose path
-            ends with that of a variable (updated `batch_stats`) are state and may shrink with it.
+            ends with that of a variable outside of linen's `params` (updated `batch_stats`) are
+            state and may shrink with it; without collections, one of several outputs all of which
+            update variables that nothing else reads, or that normalise.
         variables: any pytree of arrays or of `jax.ShapeDtypeStruct`s: Flax linen's
             `{"params": ..., "batch_stats": ...}`, `nnx.to_pure_dict(state)`, the arrays of an
             Equinox module, a bare dict.
@@ -53,9 +57,19 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
             stacklevel=2,
         )
     axes = {path: coupling.axes(number) for number, path in found.paths.items()}
+    groups = find_groups(axes, coupling, flows.producers)
+    if not groups:
+        warnings.warn(f"no channel of this network can be removed: {_why(flows)}", stacklevel=2)
+    endless = [layer.name for layer in flows.layers.values() if layer.note == "one iteration"]
+    if endless:
+        warnings.warn(
+            f"of {', '.join(endless)}, which loop until something happens, the multiply-adds of "
+            "one iteration are counted",
+            stacklevel=2,
+        )
     return Network(
         layers=flows.layers,
-        groups=find_groups(axes, coupling, flows.producers),
+        groups=groups,
         unknown=tuple(coupling.unknown),
         apply_fn=apply_fn,
         variables=described,
@@ -64,4 +78,19 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         collections=found.collections,
         traced=found,
         coupling=coupling,
+    )
+
+
+def _why(flows: Flows) -> str:
+    kernels = [layer for layer in flows.layers.values() if layer.kind in KERNELS]
+    if not kernels:
+        return "no layer multiplies what it is given by a kernel of its variables"
+    if len(kernels) == 1:
+        named = repr(kernels[0].name or kernels[0].kind)
+        return (
+            f"the units of its only layer with a kernel, {named}, are what it returns or is given"
+        )
+    return (
+        f"the outputs of its {len(kernels)} layers with kernels are returned, reach an operation "
+        "that needs all of them, or are positions (print the network for its layers)"
     )

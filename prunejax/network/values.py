@@ -1,6 +1,6 @@
 """What the coupling rules know about one array."""
 
-from typing import NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 from prunejax.network.labels import Axis, Labels, Shape
 
@@ -15,6 +15,7 @@ class Value(NamedTuple):
     axes: tuple[Axis, ...]
     zero: tuple[bool, ...]
     null: bool = False  # every entry is 0
+    fill: Any = None  # the number that every entry is, if that is known
 
     def vanishes(self, axis: SupportsIndex) -> bool:
         """Whether the entries of removed indices along an axis are 0."""
@@ -26,9 +27,11 @@ def fixed(shape: Shape) -> Value:
     return Value((None,) * len(shape), (False,) * len(shape))
 
 
-def fresh(labels: Labels, shape: Shape, *, zero: bool, null: bool = False) -> Value:
+def fresh(labels: Labels, shape: Shape, *, zero: bool, fill: Any = None) -> Value:
     """An array of which any index of any axis can be removed, as far as is known yet."""
-    return Value(tuple(labels.fresh(size) for size in shape), (zero,) * len(shape), null)
+    null = fill is not None and fill == 0
+    axes = tuple(labels.fresh(size) for size in shape)
+    return Value(axes, (zero or null,) * len(shape), null, fill)
 
 
 def frozen(labels: Labels, value: Value) -> None:

@@ -187,7 +187,8 @@ def test_weights_that_are_nan_are_named():
 def test_a_network_without_neurons_is_refused():
     module = nn.Dense(4)
     variables = module.init(jax.random.key(0), jnp.ones((1, 3)))
-    network = trace(module.apply, variables, jnp.ones((1, 3)))
+    with pytest.warns(UserWarning, match="no channel of this network can be removed"):
+        network = trace(module.apply, variables, jnp.ones((1, 3)))
     with pytest.raises(ValueError, match="no neurons that can be cut out"):
         critical_neurons(network, variables, jnp.ones((2, 3)), np.arange(2), mode="decoupled")
 

@@ -303,7 +303,8 @@ def test_where_there_are_no_convolutions_the_groups_are_listed():
         rank(network, variables, x, criterion="l1")
     with pytest.raises(ValueError, match=message):
         measure(network, variables, x)
-    logistic = trace(lambda v, x: x @ v, jnp.ones((3, 2)), jnp.ones((1, 3)))
+    with pytest.warns(UserWarning, match="no channel of this network can be removed"):
+        logistic = trace(lambda v, x: x @ v, jnp.ones((3, 2)), jnp.ones((1, 3)))
     with pytest.raises(ValueError, match=r"there are: none$"):
         rank(logistic, jnp.ones((3, 2)), None, criterion="l1", kinds=("dense",))
 

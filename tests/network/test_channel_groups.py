@@ -12,6 +12,8 @@ from slicing_checks import check, randomise
 from prunejax import models
 from prunejax.network import trace
 
+NOTHING = "no channel of this network can be removed"
+
 
 def resnet(**overrides):
     overrides = {"depth": 14, "stem_width": 4, "stage_widths": (4, 6, 8), **overrides}
@@ -96,7 +98,7 @@ def test_a_loop_is_an_unknown_primitive():
 
         return jax.lax.scan(body, x, None, length=3)[0] @ variables["b"]
 
-    with pytest.warns(UserWarning, match="scan"):
+    with pytest.warns(UserWarning, match="no rule for scan"), pytest.warns(match=NOTHING):
         network = trace(forward, shapes(a=(4, 4), b=(4, 2)), jnp.ones((2, 4)))
     assert network.groups == {}
 
@@ -120,7 +122,8 @@ def test_where_removing_is_not_masking_channels_stay(function):
     def forward(variables, x):
         return function(x @ variables["a"]) @ variables["b"]
 
-    assert trace(forward, shapes(a=(3, 4), b=(4, 2)), jnp.ones((2, 3))).groups == {}
+    with pytest.warns(UserWarning, match=NOTHING):
+        assert trace(forward, shapes(a=(3, 4), b=(4, 2)), jnp.ones((2, 3))).groups == {}
 
 
 @pytest.mark.parametrize(
@@ -177,14 +180,16 @@ def test_outputs_in_a_tuple_are_not_taken_for_variables_in_a_list():
         return hidden @ variables[1], hidden
 
     variables = list(shapes(a=(3, 4), b=(4, 4)).values())
-    assert trace(forward, variables, jnp.ones((4, 3))).groups == {}
+    with pytest.warns(UserWarning, match=NOTHING):
+        assert trace(forward, variables, jnp.ones((4, 3))).groups == {}
 
 
 def test_inputs_outputs_and_unread_leaves_stay():
     def forward(variables, x):
         return x @ variables["a"]
 
-    assert trace(forward, shapes(a=(3, 4), unread=(5,)), jnp.ones((2, 3))).groups == {}
+    with pytest.warns(UserWarning, match="only layer with a kernel, 'a', are what it returns"):
+        assert trace(forward, shapes(a=(3, 4), unread=(5,)), jnp.ones((2, 3))).groups == {}
 
 
 class Net(nn.Module):
@@ -232,13 +237,29 @@ def test_layers_and_what_feeds_them(train):
     assert network.layers["norm"].output_shape == (2, 4, 4, 4)
 
 
-def test_the_table_names_every_layer_and_every_group():
+def test_the_table_names_every_layer_and_every_group(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
     network = resnet()
     text = str(network)
     for name in (*network.layers, *network.groups):
         assert name in text
     assert f"{network.cost().parameters:,} parameters" in text
     assert len(text.splitlines()) == len(network.layers) + 3
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_table_is_no_wider_than_the_screen(monkeypatch, columns):
+    """What does not fit stands below, beside the layers' names again."""
+    network = resnet()
+    monkeypatch.setenv("COLUMNS", "300")
+    cells = set(str(network).replace(",", " ").split())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = str(network)
+    assert max(map(len, text.splitlines())) <= columns
+    assert set(text.replace(",", " ").split()) == cells
+    assert text.splitlines()[0].startswith("layer ")
+    headings = [line for line in text.splitlines() if line.startswith("layer ")]
+    assert len(headings) > 1
 
 
 def test_functions_that_cannot_be_traced_and_leaves_that_are_no_arrays():

@@ -1,0 +1,238 @@
+"""Derivatives that functions bring along, `jax.custom_jvp` and `jax.custom_vjp`, on fewer channels.
+
+A rule is a program of its own. It is followed with the labels of what it is given: where it holds
+channel by channel it runs on what is left, and elsewhere it is refused by name, as a function
+whose value can be sliced and whose derivative cannot.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.dtypes import float0
+
+from prunejax.network.coupling import Coupling
+from prunejax.network.labels import FROZEN, Axis, Labels
+from prunejax.network.program import Op, Program, inline
+from prunejax.network.values import Value
+
+CUSTOM = ("custom_jvp_call", "custom_vjp_call")
+
+Function = Callable[..., list[Any]]
+
+
+class RuleError(ValueError):
+    """A derivative that holds for all channels together only."""
+
+
+@runtime_checkable
+class Smaller(Protocol):
+    """A program that runs on fewer channels, `resizing.Resized`."""
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Evaluates it."""
+        ...
+
+
+class Surroundings(NamedTuple):
+    """The program that a call stands in.
+
+    Attributes:
+        program: the program, at full size.
+        coupling: its labels.
+        removed: for each label whether it is removed.
+        resize: `(program, coupling, removed) -> Smaller`.
+    """
+
+    program: Program
+    coupling: Coupling
+    removed: np.ndarray
+    resize: Callable[[Program, Coupling, np.ndarray], Smaller]
+
+
+def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> Function:
+    """A call on fewer channels with the derivative that its function brings along.
+
+    Args:
+        op: the call, its primitive one of `CUSTOM`.
+        body: what it computes, on fewer channels.
+        whole: the call at full size, which JAX differentiates by the function's own rule.
+        around: the program it stands in.
+
+    Returns:
+        The function. Where its rule cannot be sliced, differentiating it raises `ValueError`.
+    """
+    rules = _Rules(op, whole, around)
+    if op.name == "custom_jvp_call":
+        forward = jax.custom_jvp(body)
+        forward.defjvp(rules.jvp)
+        return forward
+    reverse = jax.custom_vjp(body)
+    reverse.defvjp(rules.forward, rules.backward)
+    return reverse
+
+
+class _Rules:
+    """The rules of one call; the programs behind them are made when they are first used."""
+
+    def __init__(self, op: Op, whole: Function, around: Surroundings) -> None:
+        self._op, self._whole, self._around = op, whole, around
+        # whole numbers have no derivative: JAX gives and takes float0 for them
+        self._moves = [self._inexact(number) for number in op.inputs]
+        self._slopes = [self._inexact(number) for number in op.outputs]
+        self._programs: dict[str, Smaller] = {}
+
+    def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The rule of `jax.custom_jvp`."""
+
+        def both(values: list[Any], moves: list[Any]) -> list[Any]:
+            outputs, slopes = jax.jvp(self._whole, values, self._spread(moves, self._moves, values))
+            return [*outputs, *_where(self._slopes, slopes)]
+
+        values = self._values(self._op.inputs)
+        # what is always 0 does not move either
+        moves = [value._replace(fill=None) for value in _where(self._moves, values)]
+        found = self._run(
+            "jvp",
+            both,
+            (self._op.inputs, _where(self._moves, self._op.inputs)),
+            [*values, *moves],
+            [*self._op.outputs, *_where(self._slopes, self._op.outputs)],
+            [*primals, *_where(self._moves, tangents)],
+        )
+        outputs = found[: len(self._op.outputs)]
+        return outputs, self._spread(found[len(outputs) :], self._slopes, outputs)
+
+    def forward(self, *inputs: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        """The first rule of `jax.custom_vjp`: what it saves is its inputs."""
+
+        def outputs(values: list[Any]) -> list[Any]:
+            return jax.vjp(self._whole, *values)[0]
+
+        values, written = self._values(self._op.inputs), list(self._op.outputs)
+        found = self._run("forward", outputs, (self._op.inputs,), values, written, inputs)
+        return found, inputs
+
+    def backward(self, inputs: tuple[Any, ...], pulled: list[Any]) -> tuple[Any, ...]:
+        """The second rule of `jax.custom_vjp`."""
+
+        def back(values: list[Any], pulled: list[Any]) -> list[Any]:
+            outputs, pull = jax.vjp(self._whole, *values)
+            return _where(self._moves, pull(self._spread(pulled, self._slopes, outputs)))
+
+        given = _where(self._slopes, self._op.outputs)
+        values = [
+            *self._values(self._op.inputs),
+            # a gradient need not be 0 where the value is
+            *(Value(value.axes, (False,) * len(value.axes)) for value in self._values(given)),
+        ]
+        found = self._run(
+            "backward",
+            back,
+            (self._op.inputs, given),
+            values,
+            _where(self._moves, self._op.inputs),
+            [*inputs, *_where(self._slopes, pulled)],
+        )
+        slopes = iter(found)
+        return tuple(next(slopes) if moves else None for moves in self._moves)
+
+    def _run(
+        self,
+        which: str,
+        function: Callable[..., list[Any]],
+        arguments: tuple[Sequence[int], ...],
+        values: list[Value],
+        written: list[int],
+        inputs: Sequence[Any],
+    ) -> list[Any]:
+        """Runs a rule on fewer channels.
+
+        Args:
+            which: the rule.
+            function: the rule at full size.
+            arguments: the numbers of values like those it takes, one list an argument.
+            values: what is known of its inputs.
+            written: the numbers of values like those it returns.
+            inputs: its inputs, with fewer channels.
+
+        Returns:
+            What it returns, with fewer channels.
+        """
+        if which not in self._programs:
+            described = [[self._described(number) for number in each] for each in arguments]
+            program = inline(jax.make_jaxpr(function)(*described))
+            self._programs[which] = self._followed(program, values, written)
+        return self._programs[which].run(inputs)
+
+    def _followed(self, program: Program, values: list[Value], written: list[int]) -> Smaller:
+        roots = self._roots()
+        labels = Labels()
+        labels.make(len(roots) - 1)
+        labels.born = len(labels)
+        inputs = [
+            value._replace(axes=tuple(self._own(axis, roots) for axis in value.axes))
+            for value in values
+        ]
+        coupling = Coupling(program, labels, inputs)
+        for number, like in zip(program.outputs, written, strict=True):
+            axes = self._around.coupling.axes(like)
+            coupling.join(number, [self._own(axis, roots) for axis in axes])
+        gone = self._around.removed[roots]
+        found = labels.find(np.arange(len(roots)))
+        if found[gone].size and (np.isin(found[~gone], found[gone]).any()):
+            raise RuleError(
+                f"the derivative of {self._name()} ({self._op.name.removesuffix('_call')}) depends "
+                "on the channels together or on where they stand: its function can be sliced, but "
+                "not differentiated. Keep the channels that go through it, or give it a rule that "
+                "works channel by channel"
+            )
+        removed = np.zeros(len(labels), bool)
+        removed[found[gone]] = True
+        return self._around.resize(program, coupling, removed)
+
+    def _roots(self) -> np.ndarray:
+        """The labels that the call is given and gives; FROZEN first."""
+        labels = self._around.coupling.labels
+        axes = [
+            labels.find(axis)
+            for number in (*self._op.inputs, *self._op.outputs)
+            for axis in self._around.coupling.axes(number)
+            if axis is not None
+        ]
+        return np.unique(np.concatenate([np.array([FROZEN]), *axes]))
+
+    def _own(self, axis: Axis, roots: np.ndarray) -> Axis:
+        """An axis of the surroundings in the labels of the rule."""
+        if axis is None:
+            return None
+        return np.searchsorted(roots, self._around.coupling.labels.find(axis))
+
+    def _name(self) -> str:
+        called = self._op.params.get("call_jaxpr")
+        found = getattr(getattr(called, "jaxpr", called), "debug_info", None)
+        return repr(str(getattr(found, "func_name", None) or "a function").split(" ")[0])
+
+    def _values(self, numbers: Sequence[int]) -> list[Value]:
+        return [self._around.coupling.value(number) for number in numbers]
+
+    def _described(self, number: int) -> jax.ShapeDtypeStruct:
+        program = self._around.program
+        return jax.ShapeDtypeStruct(program.shapes[number], program.dtypes[number])
+
+    def _inexact(self, number: int) -> bool:
+        return jnp.issubdtype(self._around.program.dtypes[number], jnp.inexact)
+
+    def _spread(self, given: Sequence[Any], places: list[bool], like: Sequence[Any]) -> list[Any]:
+        """What is given at some places, and what JAX takes for no derivative at the others."""
+        left = iter(given)
+        return [
+            next(left) if place else np.zeros(np.shape(value), float0)
+            for place, value in zip(places, like, strict=True)
+        ]
+
+
+def _where(places: Sequence[bool], values: Sequence[Any]) -> list[Any]:
+    return [value for place, value in zip(places, values, strict=True) if place]

@@ -1,0 +1,182 @@
+"""`jax.custom_jvp` and `jax.custom_vjp` after slicing: the masked gradient, or a refusal."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from slicing_checks import compiled, distance
+
+from prunejax import masks
+from prunejax.network import load_sliced, save_sliced, trace
+
+SCALES = np.linspace(1, 2, 24, dtype=np.float32).reshape(3, 8)
+
+
+@jax.custom_vjp
+def reverse(h):
+    return h
+
+
+reverse.defvjp(lambda h: (h, None), lambda _, g: (-g,))
+
+
+@jax.custom_vjp
+def quantise(h):
+    return jnp.round(h * 4) / 4
+
+
+quantise.defvjp(lambda h: (quantise(h), None), lambda _, g: (g,))
+
+
+@jax.custom_vjp
+def two(h, n, s):
+    return h * s, h * n.astype(jnp.float32)
+
+
+two.defvjp(
+    lambda h, n, s: (two(h, n, s), (h, n, s)),
+    lambda saved, g: (3 * g[0] * saved[2] + g[1], None, (saved[0] * g[0]).sum()),
+)
+
+
+@jax.custom_vjp
+def clip_by_size(h):
+    return h * 1
+
+
+clip_by_size.defvjp(
+    lambda h: (h, None), lambda _, g: (g / (1 + jnp.linalg.norm(g, axis=-1, keepdims=True)),)
+)
+
+
+@jax.custom_jvp
+def constant(h):
+    return h * SCALES
+
+
+constant.defjvp(lambda p, t: (constant(p[0]), 2 * t[0] * SCALES))
+
+
+@jax.custom_jvp
+def over_the_batch(h):
+    return h * 1
+
+
+over_the_batch.defjvp(
+    lambda p, t: (over_the_batch(p[0]), t[0] / (1 + jnp.abs(p[0]).sum(axis=0, keepdims=True)))
+)
+
+
+@jax.custom_jvp
+def over_channels(h):
+    return h * 1
+
+
+over_channels.defjvp(
+    lambda p, t: (over_channels(p[0]), t[0] / (1 + jnp.linalg.norm(p[0], axis=-1, keepdims=True)))
+)
+
+
+@jax.custom_jvp
+def position(h):
+    return h * 1
+
+
+position.defjvp(lambda p, t: (position(p[0]), t[0] * jnp.arange(p[0].shape[1], dtype=jnp.float32)))
+
+NETWORKS = {
+    "reversed": lambda v, x: reverse(jax.nn.relu(x @ v["a"])) @ v["b"],
+    "straight_through": lambda v, x: quantise(jax.nn.relu(x @ v["a"] + v["c"])) @ v["b"],
+    "of_several": lambda v, x: sum(two(x @ v["a"], jnp.arange(3)[:, None], v["s"])) @ v["b"],
+    "with_a_constant": lambda v, x: constant(x @ v["a"] + v["c"]) @ v["b"],
+    "over_the_batch": lambda v, x: over_the_batch(x @ v["a"] + v["c"]) @ v["b"],
+    # what is removed is 0 there, and adds nothing to the norm
+    "a_norm_of_what_vanishes": lambda v, x: over_channels(x @ v["a"]) @ v["b"],
+    "in_a_call": lambda v, x: jax.checkpoint(lambda h: quantise(h) * 2)(x @ v["a"]) @ v["b"],
+    "twice": lambda v, x: reverse(constant(quantise(x @ v["a"]))) @ v["b"],
+}
+REFUSED = {
+    "position": lambda v, x: position(x @ v["a"]) @ v["b"],
+    "over_channels": lambda v, x: over_channels(x @ v["a"] + 1) @ v["b"],
+    "clip_by_size": lambda v, x: clip_by_size(x @ v["a"] + 1) @ v["b"],
+}
+
+
+@pytest.fixture
+def subject():
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = {"a": (5, 8), "b": (8, 3), "c": (8,), "s": ()}
+    variables = {
+        name: jax.random.normal(key, shape)
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+    return variables, jax.random.normal(jax.random.key(9), (3, 5))
+
+
+def planned(forward, variables, x):
+    network = trace(forward, variables, x)
+    plan = network.plan({name: np.arange(8) % 3 == 1 for name in network.groups})
+    made = masks.apply(variables, plan.masks(variables))
+    return plan, made, plan.slice(made)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_masked_networks_gradient(name, subject):
+    variables, x = subject
+    plan, masked, small = planned(NETWORKS[name], variables, x)
+
+    def of(function):
+        return lambda tree: jnp.cos(function(tree, x)).sum()
+
+    def everything(small, masked):
+        return (
+            (plan.apply_fn()(small, x), jax.grad(of(plan.apply_fn()))(small)),
+            (NETWORKS[name](masked, x), plan.slice(jax.grad(of(NETWORKS[name]))(masked))),
+        )
+
+    assert small["a"].shape == (5, 3)
+    assert distance(*compiled(everything)(small, masked)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_rules_that_mix_channels_are_refused_by_name(name, subject):
+    variables, x = subject
+    plan, masked, small = planned(REFUSED[name], variables, x)
+    forward = plan.apply_fn()
+    assert distance(forward(small, x), REFUSED[name](masked, x)) <= 1e-5
+    with pytest.raises(ValueError, match=f"the derivative of '{name}'.* not differentiated"):
+        jax.grad(lambda tree: forward(tree, x).sum())(small)
+
+
+def test_the_second_derivative_is_the_masked_networks(subject):
+    variables, x = subject
+    forward = NETWORKS["straight_through"]
+    plan, masked, small = planned(forward, variables, x)
+
+    def curvature(function, tree):
+        def slope(tree):
+            slopes = jax.grad(lambda tree: jnp.sin(function(tree, x)).sum())(tree)
+            return sum(jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(slopes))
+
+        return compiled(jax.grad(slope))(tree)
+
+    ours = curvature(plan.apply_fn(), small)
+    assert (
+        distance(ours["b"], plan.slice(_masked_curvature(curvature, forward, plan, masked))["b"])
+        <= 1e-5
+    )
+
+
+def _masked_curvature(curvature, forward, plan, masked):
+    """The derivative along the weights that are kept, as `grad` of the masked function sees it."""
+    made = plan.masks(masked)
+    return curvature(lambda tree, x: forward(masks.apply(tree, made), x), masked)
+
+
+def test_what_cannot_be_differentiated_is_saved_without_its_derivative(subject, tmp_path):
+    variables, x = subject
+    plan, _, small = planned(REFUSED["over_channels"], variables, x)
+    with pytest.warns(UserWarning, match="cannot be differentiated: the derivative of 'over_ch"):
+        folder = save_sliced(tmp_path / "m", plan, small, x)
+    found = load_sliced(folder)
+    assert distance(found.apply_fn(found.variables, x), plan.apply_fn()(small, x)) <= 1e-6
