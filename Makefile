@@ -42,8 +42,9 @@ lint: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# Most of the tests' time is compiling; JAX's own switch for that. test-slow compiles as users do.
 test: lint
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow
