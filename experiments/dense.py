@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments import claims, results
 from experiments.workbench import Workbench
-from prunejax import checkpoint, data, training
+from prunejax import checkpoint, training
 
 
 class Keys(NamedTuple):
@@ -160,24 +160,14 @@ def _train(
       ValueError: it diverged: parameters are NaN or infinite.
     """
     variables = initial(bench, seed)
-    per_epoch = data.batches_per_epoch(len(bench.train.labels), bench.protocol.batch_size)
-    started = time.perf_counter()
-    state, history = training.fit(
-        training.init_state(
-            variables["params"],
-            variables.get("batch_stats", {}),
-            bench.tools.tx,
-            key=keys(seed).training,
-        ),
-        bench.tools.train_step,
-        bench.train,
-        epochs=bench.protocol.epochs,
-        batch_size=bench.protocol.batch_size,
-        placement=bench.placement,
-        on_epoch=on_epoch,
-        checkpoints=checkpoints,
-        checkpoint_every=max(bench.protocol.checkpoint_epochs, 1) * per_epoch,
+    state = training.init_state(
+        variables["params"],
+        variables.get("batch_stats", {}),
+        bench.tools.tx,
+        key=keys(seed).training,
     )
+    started = time.perf_counter()
+    state, history = bench.train_network(state, on_epoch=on_epoch, checkpoints=checkpoints)
     seconds = time.perf_counter() - started
     trained = {"params": state.params, **training.stats_collection(state.batch_stats)}
     if not training.is_finite(state):

@@ -90,16 +90,10 @@ def run(
 
     state = training.init_state(params, batch_stats, bench.tools.tx, key=train_key, masks=masks)
     started = time.perf_counter()
-    state, history = training.fit(
+    state, history = bench.train_network(
         state,
-        bench.tools.train_step,
-        bench.train,
-        epochs=bench.protocol.epochs,
-        batch_size=bench.protocol.batch_size,
-        placement=bench.placement,
         on_epoch=lambda progress: on_stage("training", progress.epoch, progress.epochs),
         checkpoints=checkpoints,
-        checkpoint_every=_checkpoint_steps(bench),
     )
     trained = time.perf_counter() - started
     masks = state.masks  # those it was trained under, also where it went on from a checkpoint
@@ -121,12 +115,6 @@ def run(
         seconds={"scoring": scoring, "training": trained},
         masks=masks,
     )
-
-
-def _checkpoint_steps(bench: Workbench) -> int | None:
-    every = bench.protocol.checkpoint_epochs
-    per_epoch = data.batches_per_epoch(len(bench.train.labels), bench.protocol.batch_size)
-    return every * per_epoch if every else None
 
 
 def _kept_parameters(params: Any, masks: Any) -> int:

@@ -1,6 +1,9 @@
 """What the runs of an experiment share, so that everything is loaded and compiled once."""
 
+import shutil
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -61,6 +64,48 @@ class Workbench(NamedTuple):
         return _tools(
             model, protocol, len(self.train.labels), augment=self.augment, placement=self.placement
         )
+
+    def train_network(
+        self,
+        state: training.TrainState,
+        *,
+        on_epoch: Callable[[training.Progress], None],
+        checkpoints: Path | None,
+    ) -> tuple[training.TrainState, training.History]:
+        """Trains under the protocol, going on from a checkpoint of the same run.
+
+        A run's folder is its own, so that a checkpoint that began otherwise comes from another
+        machine or version, where initial weights differ in their last bits: training begins anew.
+
+        Args:
+          state: from ``training.init_state``.
+          on_epoch: told after each epoch.
+          checkpoints: a folder for this run's checkpoints, or None.
+
+        Returns:
+          What ``training.fit`` does.
+        """
+        per_epoch = data.batches_per_epoch(len(self.train.labels), self.protocol.batch_size)
+
+        def fit() -> tuple[training.TrainState, training.History]:
+            return training.fit(
+                state,
+                self.tools.train_step,
+                self.train,
+                epochs=self.protocol.epochs,
+                batch_size=self.protocol.batch_size,
+                placement=self.placement,
+                on_epoch=on_epoch,
+                checkpoints=checkpoints,
+                checkpoint_every=max(self.protocol.checkpoint_epochs, 1) * per_epoch,
+            )
+
+        try:
+            return fit()
+        except training.AnotherRunError as error:
+            warnings.warn(f"training begins anew: {error}", stacklevel=2)
+            shutil.rmtree(checkpoints or "", ignore_errors=True)
+            return fit()
 
 
 def workbench(

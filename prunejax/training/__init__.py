@@ -1,6 +1,6 @@
 """Training pruned networks: a masked optimiser, compiled steps, and a loop that resumes exactly."""
 
-from prunejax.training.loop import History, Progress, evaluate, fit, is_finite
+from prunejax.training.loop import AnotherRunError, History, Progress, evaluate, fit, is_finite
 from prunejax.training.losses import classification_loss, cross_entropy
 from prunejax.training.masked_optimizer import masked
 from prunejax.training.optimizers import (
@@ -23,6 +23,7 @@ from prunejax.training.steps import EvalStep, TrainStep, make_eval_step, make_tr
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "AnotherRunError",
     "EvalStep",
     "History",
     "Metrics",

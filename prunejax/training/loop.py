@@ -19,6 +19,10 @@ Row = dict[str, int | float]
 History = list[Row]
 
 
+class AnotherRunError(ValueError):
+    """A checkpoint is of a run that began with another key, other masks or other parameters."""
+
+
 class Progress(NamedTuple):
     """What a progress display is told after each epoch.
 
@@ -72,7 +76,7 @@ def fit(
 
     Raises:
       ValueError: epochs < 0, labels that are no classes of the model, a batch that does not fit
-        the data or the devices, or a checkpoint of another model or run.
+        the data or the devices, or a checkpoint of another model or run (``AnotherRunError``).
       OSError: a checkpoint could not be written; earlier ones are unchanged.
     """
     if epochs < 0:
@@ -150,10 +154,10 @@ def _refuse_another_run(
     saved: TrainState = found.tree
     keys = [jax.random.key_data(one.key).tolist() for one in (saved, state)]
     if keys[0] != keys[1]:
-        raise ValueError(f"the checkpoint in {folder} is of a run with another key")
+        raise AnotherRunError(f"the checkpoint in {folder} is of a run with another key")
     kept = [masks_lib.count(one.masks) for one in (saved, state)]
     if kept[0] != kept[1]:
-        raise ValueError(
+        raise AnotherRunError(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"
         )
@@ -161,7 +165,7 @@ def _refuse_another_run(
         return
     same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
     differing = "other initial parameters" if same_masks else "other masks, of as many weights"
-    raise ValueError(
+    raise AnotherRunError(
         f"the checkpoint in {folder} is of a run with {differing}: go on with those, or name "
         "another folder for this run"
     )

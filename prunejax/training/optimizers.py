@@ -1,9 +1,12 @@
 """Learning-rate schedules and optimisers by name."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
+from jax.core import Tracer
 from jaxtyping import PyTree
 
 
@@ -59,8 +62,10 @@ def learning_rate(name: str, rate: float, steps: int, *, warmup_steps: int = 0) 
       step -> rate.
 
     Raises:
-      ValueError: an unknown name, or not ``0 <= warmup_steps < steps``.
+      ValueError: an unknown name, a rate that is NaN or infinite, or not
+        ``0 <= warmup_steps < steps``.
     """
+    _finite_rate(rate)
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}; allowed are {', '.join(SCHEDULES)}")
     if not 0 <= warmup_steps < steps:
@@ -74,6 +79,11 @@ def learning_rate(name: str, rate: float, steps: int, *, warmup_steps: int = 0) 
         ],
         [warmup_steps],
     )
+
+
+def _finite_rate(rate: Any) -> None:
+    if not isinstance(rate, Tracer) and not math.isfinite(float(rate)):
+        raise ValueError(f"the learning rate must be a finite number, got {rate}")
 
 
 def decayed(params: PyTree) -> PyTree:
@@ -128,8 +138,13 @@ def optimizer(
       An optax transformation.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or a number that is NaN or infinite.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; allowed are {', '.join(OPTIMIZERS)}")
+    for setting, value in (("momentum", momentum), ("weight_decay", weight_decay)):
+        if not math.isfinite(value):
+            raise ValueError(f"{setting} must be a finite number, got {value}")
+    if not callable(rate):
+        _finite_rate(rate)
     return OPTIMIZERS[name](rate, momentum, weight_decay)

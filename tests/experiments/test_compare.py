@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 import tyro
@@ -17,7 +18,7 @@ from rich.console import Console
 from experiments import compare, report, sources, workbench
 from experiments.compare import Compare
 from experiments.methods import METHODS
-from prunejax import data
+from prunejax import data, training
 from prunejax.criteria import CRITERIA
 
 pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
@@ -380,3 +381,27 @@ def test_what_a_killed_process_left_beside_its_record_goes(config):
     (first.with_suffix(".checkpoints") / "1.npz").write_bytes(b"")
     go(small)
     assert not first.with_suffix(".checkpoints").exists()
+
+
+def test_a_checkpoint_that_began_otherwise_is_begun_anew(config, tmp_path):
+    """Another machine's initial weights differ in their last bits."""
+    small = dataclasses.replace(config, seeds=1, sparsities=(0.9,), methods=("random",), epochs=2)
+    go(small)
+    before = records(small)
+    for name in before:
+        path = small.results / "compare" / name
+        path.unlink()
+        bench = workbench.workbench("digits", "mlp", small.protocol())
+        params, _ = training.init_variables(bench.model, jax.random.key(99), bench.train.images[:1])
+        keys = jax.random.split(jax.random.key(0), 4)
+        state = training.init_state(params, {}, bench.tools.tx, key=keys[3])
+        training.fit(
+            state, bench.tools.train_step, bench.train, epochs=1, batch_size=64,
+            checkpoints=path.with_suffix(".checkpoints"),
+        )  # fmt: skip
+    status, text = go(dataclasses.replace(small, checkpoint_epochs=1))
+    assert status == 0
+    assert text.count("training begins anew") == 2
+    assert {n: r["metrics"] for n, r in records(small).items()} == {
+        n: r["metrics"] for n, r in before.items()
+    }

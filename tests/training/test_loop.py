@@ -343,3 +343,15 @@ def test_labels_that_are_no_integers(split):
             start(), STEP, data.Split(split.images, split.labels.astype(np.float32)),
             epochs=1, batch_size=20,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_settings_that_are_no_numbers_are_refused(value):
+    for build in (
+        lambda: training.optimizer("sgd", value),
+        lambda: training.optimizer("adamw", 0.1, weight_decay=value),
+        lambda: training.optimizer("sgd", 0.1, momentum=value),
+        lambda: training.learning_rate("cosine", value, 10),
+    ):
+        with pytest.raises(ValueError, match=f"must be a finite number, got {value}"):
+            build()
