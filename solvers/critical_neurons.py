@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from solvers import decoupled, exact, full, paper, per_class
+from solvers import decoupled, exact, full, interrupts, paper, per_class
 from solvers.problem import Aggregate, Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
@@ -47,6 +47,10 @@ def solve(
     on_incumbent: Callable[[float, float, float], None] | None = None,
 ) -> Solution:
     """Scores the neurons of a network.
+
+    Ctrl-C ends the search, and the best answer so far is returned; further ones are ignored until
+    it is there. It must reach the main thread: in a script that runs ``asyncio``, whose own handler
+    takes the first Ctrl-C to cancel a task, it does not; a ``time_limit`` ends the solve there.
 
     Args:
         problem: the network and the batch.
@@ -85,10 +89,11 @@ def solve(
         on_incumbent=on_incumbent,
     )
     started = time.perf_counter()
-    try:
-        return MODES[mode](problem, settings)
-    except KeyboardInterrupt:  # while the program was still being built
-        return whole(problem, mode, time.perf_counter() - started)
+    with interrupts.once():
+        try:
+            return MODES[mode](problem, settings)
+        except KeyboardInterrupt:  # while the program was still being built
+            return whole(problem, mode, time.perf_counter() - started)
 
 
 def check(mode: str, **settings: Any) -> Settings:

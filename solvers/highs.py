@@ -123,6 +123,7 @@ def solve_mip(
                 )
             except BaseException as error:
                 raised.append(error)
+                model.cancelSolve()
 
         model.cbMipImprovingSolution += improved
     model.HandleUserInterrupt = True

@@ -131,7 +131,8 @@ def solve_mip(
         start: a solution to begin with.
         priority: columns to branch on first.
         separate: whether the solver may add its own cutting planes.
-        on_incumbent: told (objective, bound, values) of each better solution.
+        on_incumbent: told (objective, bound, values) of each better solution; what it raises is
+            raised here, once SCIP has ended.
 
     Returns:
         The result.
@@ -200,15 +201,18 @@ def optimised(
         for column, value in zip(columns, start.tolist(), strict=True):
             model.setSolVal(solution, column, value)
         model.addSol(solution, free=True)
+    raised: list[BaseException] = []
     if on_incumbent is not None:
         model.includeEventhdlr(
-            _incumbents(package(), columns, on_incumbent)(),
+            _incumbents(package(), columns, on_incumbent, raised)(),
             "incumbents",
             "tells of better solutions",
         )
     # SCIP's own handler would stay in the place of Python's
     model.setParam("misc/catchctrlc", False)
     interrupted = interruptible(model.optimizeNogil, model.interruptSolve)
+    if raised:
+        raise raised[0]
     values = None
     if model.getNSols() > 0:
         best = model.getBestSol()
@@ -234,7 +238,9 @@ def add_row(
     model.addCons(scip.scip.ExprCons(scip.Expr(terms), lhs=low, rhs=high), name)
 
 
-def _incumbents(scip: Any, columns: Sequence[Any], told: Callable[..., None]) -> Any:
+def _incumbents(
+    scip: Any, columns: Sequence[Any], told: Callable[..., None], raised: list[BaseException]
+) -> Any:
     class Incumbents(scip.Eventhdlr):
         """Passes better solutions on."""
 
@@ -247,10 +253,14 @@ def _incumbents(scip: Any, columns: Sequence[Any], told: Callable[..., None]) ->
         def eventexec(self, event: Any) -> None:
             del event
             best = self.model.getBestSol()
-            told(
-                float(self.model.getSolObjVal(best)),
-                float(self.model.getDualbound()),
-                np.array([self.model.getSolVal(best, column) for column in columns]),
-            )
+            try:
+                told(
+                    float(self.model.getSolObjVal(best)),
+                    float(self.model.getDualbound()),
+                    np.array([self.model.getSolVal(best, column) for column in columns]),
+                )
+            except BaseException as error:  # SCIP would print it, and go on
+                raised.append(error)
+                self.model.interruptSolve()
 
     return Incumbents
