@@ -113,3 +113,8 @@ def not_negative(value: Any, what: str) -> None:
 def is_number(value: Any) -> bool:
     """Whether it is a real number."""
     return isinstance(value, int | float | np.integer | np.floating)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, NumPy's included."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -44,6 +44,7 @@ def solve(
     max_prune: float | None = None,
     workers: int = 1,
     backend: str = "scip",
+    loss: str | None = None,
     on_incumbent: Callable[[float, float, float], None] | None = None,
 ) -> Solution:
     """Scores the neurons of a network.
@@ -59,15 +60,19 @@ def solve(
             variables, much slower; "per_class", one such program a class, and the scores' mean;
             "exact", binary scores and bounds that hold for every mask; "decoupled", one convex
             program a layer, with a linear probe in the place of what follows.
-        time_limit: seconds of solving, or None; building comes on top. At a limit, and on Ctrl-C,
-            the best solution so far is returned, the whole network at worst: in mode "paper" it is
-            nothing better until the relaxation is closed.
+        time_limit: seconds, or None; building the program counts, but is not cut short. Every mode
+            ends within a second of it, or with the step it is at: a thousand steps of the simplex
+            method, SCIP's presolving, a round of local search. Processes of ``workers`` are started
+            on top. At a limit, and on Ctrl-C, the best solution so far is returned, the whole
+            network at worst.
         gap: the relative gap between objective and bound that counts as solved.
         memory_mb: a limit for the solver, or None; HiGHS has none for mixed-integer programs.
         seed: for what the solver draws.
         max_prune: for "exact": the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
         backend: the solver, "scip" or "highs".
+        loss: for "full": "cuts", tangents that are added within SCIP's tree (or between HiGHS's
+            programs); "exp", SCIP's own exponentials, which are slower wherever it was measured.
         on_incumbent: told (seconds, objective, bound) as they move.
 
     Returns:
@@ -87,6 +92,7 @@ def solve(
         workers=workers,
         backend=backend,
         on_incumbent=on_incumbent,
+        **({} if loss is None else {"loss": loss}),
     )
     started = time.perf_counter()
     with interrupts.once():
@@ -112,6 +118,8 @@ def check(mode: str, **settings: Any) -> Settings:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     checked = Settings(**settings)
+    if "loss" in settings and mode != "full":
+        raise ValueError(f"loss is for mode 'full', the others know no exponentials, not {mode!r}")
     if checked.max_prune is not None and mode != "exact":
         raise ValueError(f"max_prune is for mode 'exact', whose scores are masks, not {mode!r}")
     return checked

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from solvers.chain import Linear, Maximum, Rectify
+from solvers.losses import cross_entropy
 from solvers.problem import Problem
 from solvers.reduced import penalty_rows
 
@@ -105,11 +106,8 @@ class Evaluator:
             if index in self._behind:
                 kept = masks[:, None, self._behind[index]]
                 values = (values.reshape(len(masks), batch, -1) * kept).reshape(len(values), -1)
-        top = values.max(axis=1)
-        total = top + np.log(np.exp(values - top[:, None]).sum(axis=1))
-        right = np.tile(np.asarray(self.problem.labels), len(masks))
-        each = total - values[np.arange(len(values)), right]
-        return each.reshape(len(masks), batch).mean(axis=1)
+        labels = np.tile(np.asarray(self.problem.labels), len(masks))
+        return cross_entropy(values, labels).values.reshape(len(masks), batch).mean(axis=1)
 
 
 def _run(steps: Sequence[Any], values: np.ndarray) -> np.ndarray:

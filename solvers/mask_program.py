@@ -16,10 +16,9 @@ import scipy.sparse
 from solvers.bounds import Interval
 from solvers.chain import Chain, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
-from solvers.reduced import Columns, Reduced, Row, Vector
-
-TOLERANCE = 1e-9
-"""Units whose bounds are this near to 0 count as never above, or never below it."""
+from solvers.reduced import Columns, Reduced, Vector
+from solvers.rows import Row
+from solvers.tolerances import ZERO
 
 
 def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> Reduced:
@@ -118,8 +117,8 @@ class _Builder:
         fixed = np.diff(now.matrix.indptr) == 0
         positive = np.maximum(now.constant, 0)
         if neurons is None:
-            simple = fixed | (upper <= TOLERANCE)
-            passed = ~simple & (lower >= -TOLERANCE)
+            simple = fixed | (upper <= ZERO)
+            passed = ~simple & (lower >= -ZERO)
             neurons = np.full(len(fixed), -1)
             constant = np.where(fixed, positive, np.where(passed, now.constant, 0))
             parts = [placed(now, np.flatnonzero(passed))]
@@ -128,7 +127,7 @@ class _Builder:
             rows = np.flatnonzero(fixed & (positive > 0))
             constant = np.zeros(len(fixed))
             parts = [(rows, neurons[rows], positive[rows])]
-            varying = np.flatnonzero(~fixed & (upper > TOLERANCE))
+            varying = np.flatnonzero(~fixed & (upper > ZERO))
         units = [
             self._unit(
                 now.row(entry), float(lower[entry]), float(upper[entry]), int(neurons[entry])
@@ -149,7 +148,7 @@ class _Builder:
         """
         indices, coefficients, constant = inputs
         output = self._column(0.0, upper, neuron, max(lower, 0.0))
-        if lower >= -TOLERANCE:
+        if lower >= -ZERO:
             lower, on = max(lower, 0.0), neuron
         else:
             self.open += 1
@@ -175,9 +174,7 @@ class _Builder:
             ahead = Entries(
                 best.constant - rival.constant, scipy.sparse.csr_array(best.matrix - rival.matrix)
             )
-            rivals[:, place] = (windows[:, place] != chosen) & (
-                self.bounds(ahead).lower < -TOLERANCE
-            )
+            rivals[:, place] = (windows[:, place] != chosen) & (self.bounds(ahead).lower < -ZERO)
         open_ = rivals.any(axis=1)
         parts = [placed(best, np.flatnonzero(~open_))]
         constant = np.where(open_, 0, best.constant)

@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from solvers import kelley, reduced
+from solvers.objective import Objective
 from solvers.problem import Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
@@ -22,8 +23,9 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         The solution.
     """
     started = time.perf_counter()
-    program = reduced.reduce(problem.chain, problem.flat, problem.epsilon)
-    objective = kelley.Objective(
+    chain = problem.normal.chain
+    program = reduced.reduce(chain, problem.flat, problem.epsilon)
+    objective = Objective(
         program,
         np.asarray(problem.labels),
         problem.loss_weight,
@@ -36,11 +38,8 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         objective,
         np.array(program.columns.start),
         settings.solver(),
-        gap=settings.gap,
-        time_limit=settings.time_limit,
-        memory_mb=settings.memory_mb,
-        seed=settings.seed,
-        on_progress=lambda progress, _: settings.tell(*progress),
+        kelley.Limits(settings.gap, settings.until(started), settings.memory_mb, settings.seed),
+        lambda progress, _: settings.tell(*progress),
     )
     solved = time.perf_counter()
     scores = found.columns[: problem.chain.neurons]
@@ -54,7 +53,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         bound_scope="paper-restriction",
         loss=float(losses.mean()),
         problem=problem,
-        violation=largest_violation(problem.chain, problem.flat, problem.epsilon, scores),
+        violation=largest_violation(chain, problem.flat, problem.epsilon, scores),
         seconds={"build": built - started, "solve": solved - built},
         rows=found.rows,
         columns=len(program.columns.lower) + len(problem.labels) + 1,

@@ -9,8 +9,11 @@ from typing import Literal
 import numpy as np
 
 from solvers import checks
+from solvers.bounds import interval
 from solvers.chain import Chain, build
 from solvers.layers import Layer
+from solvers.losses import cross_entropy
+from solvers.scaling import Normal, normalised
 
 Aggregate = Literal["sum_largest", "sum"]
 
@@ -61,6 +64,12 @@ class Problem:
         return build(self.layers, np.asarray(self.inputs).shape[1:])
 
     @functools.cached_property
+    def normal(self) -> Normal:
+        """The chain in units in which what every step puts out is about 1, and these units."""
+        bounds = interval(self.chain, self.flat, self.epsilon, gated=False)
+        return normalised(self.chain, bounds)
+
+    @functools.cached_property
     def flat(self) -> np.ndarray:
         """The inputs as vectors, [batch, inputs]."""
         return np.asarray(self.inputs, np.float64).reshape(len(self.inputs), -1)
@@ -103,9 +112,7 @@ class Problem:
                 f"kept must have {self.chain.neurons} numbers, got shape {list(np.shape(kept))}"
             )
         logits = self.chain.logits(self.flat, kept)
-        top = logits.max(axis=1)
-        total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-        return float(np.mean(total - logits[np.arange(len(logits)), np.asarray(self.labels)]))
+        return float(cross_entropy(logits, np.asarray(self.labels)).values.mean())
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the published program to a file for other solvers: .mps, .lp or .cip.

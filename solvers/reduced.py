@@ -17,17 +17,8 @@ import scipy.sparse
 from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
-
-EQUAL = 1e-10
-"""Entries that never differ by more than this are one and the same."""
-
-
-class Row(NamedTuple):
-    """``coefficients x >= bound`` over the columns ``indices``."""
-
-    indices: np.ndarray
-    coefficients: np.ndarray
-    bound: float
+from solvers.rows import Row
+from solvers.tolerances import EQUAL
 
 
 @dataclass
@@ -200,8 +191,22 @@ class _Elimination:
         self._never_negative(Entries(upper[rows] - constant, -matrix))
 
     def _never_negative(self, entries: Entries) -> None:
-        """Rows for entries that must not be negative, but for those that do not vary."""
-        self.lazy.append(entries.at(np.flatnonzero(np.diff(entries.matrix.indptr))))
+        """Rows for entries that must not be negative, but for those that do not vary.
+
+        A row of one column is a bound of that column, which later ones can rely on.
+        """
+        lengths = np.diff(entries.matrix.indptr)
+        self.lazy.append(entries.at(np.flatnonzero(lengths > 1)))
+        columns = self._columns
+        for row in np.flatnonzero(lengths == 1).tolist():
+            index, coefficient, constant = (
+                each.item() for each in map(np.asarray, entries.row(row))
+            )
+            end, start = -constant / coefficient, columns.start[index]
+            if coefficient > 0:
+                columns.lower[index] = max(columns.lower[index], min(end, start))
+            else:
+                columns.upper[index] = min(columns.upper[index], max(end, start))
 
     def _unit(
         self,

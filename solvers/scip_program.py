@@ -1,5 +1,6 @@
 """SCIP on a whole ``Program``: exact losses, infeasible subsystems, files."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 
 from solvers import scip as scip_lib
 from solvers.program import Loss, MipResult, Program
-from solvers.reduced import Row
+from solvers.rows import Row
+from solvers.scip_plugins import Plugins
 
 
 def solve_program(
@@ -21,6 +23,7 @@ def solve_program(
     seed: int = 0,
     start: np.ndarray | None = None,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
+    complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> MipResult:
     """Solves a program whose losses are constraints of their own, with exponentials.
 
@@ -33,6 +36,7 @@ def solve_program(
         seed: the same.
         start: the same.
         on_incumbent: the same.
+        complete: the same.
 
     Returns:
         The result.
@@ -40,8 +44,10 @@ def solve_program(
     Raises:
         ImportError: pyscipopt is not installed.
     """
+    until = np.inf if time_limit is None else time.perf_counter() + time_limit
     model, columns = _of_program(program, losses)
-    return scip_lib.optimised(model, columns, time_limit, gap, memory_mb, seed, start, on_incumbent)
+    plugins = Plugins(on_incumbent, complete=complete)
+    return scip_lib.optimised(model, columns, until, gap, memory_mb, seed, start, plugins)
 
 
 def infeasible_rows(program: Program) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from solvers import critical_neurons, full, highs, scip
 from solvers.critical_neurons import Problem
 from solvers.layers import MaxPool
 from solvers.program import Builder
-from solvers.reduced import Row
+from solvers.rows import Row
 from solvers.settings import BACKENDS, Settings
 
 MODULES = [scip, highs]

@@ -14,7 +14,8 @@ from solvers import critical_neurons, export, full
 from solvers.critical_neurons import Problem
 from solvers.formulation import formulate
 from solvers.layers import Dense, MaxPool, Relu
-from solvers.reduced import Row, reduce
+from solvers.reduced import reduce
+from solvers.rows import Row
 from solvers.settings import Settings
 from solvers.verification import largest_violation
 
