@@ -195,10 +195,7 @@ class _Search:
 
     def _broken(self, values: np.ndarray) -> list[Row]:
         """The tangents that a solution of the solver's lies outside of."""
-        losses, rows = self._objective.tangents(values[: self._width], self._width)
-        below = max(self._settings.gap, GAP) / (8 * self._problem.loss_weight)
-        above = losses - values[self._width : self._width + len(losses)] > below
-        return [row for row, each in zip(rows, above, strict=True) if each]
+        return self._objective.broken(values, self._width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
         """The answer."""

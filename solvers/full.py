@@ -105,9 +105,7 @@ class _Search:
         self.value, self.bound = np.inf, self._floor
         self.tangents = 0
         self.trajectory: list[tuple[float, ...]] = []
-        # in nats: what tangents may lie below the losses and the gap still closes
-        weight = form.problem.loss_weight
-        self._below = max(settings.gap / (8 * weight), tolerances.TIGHT)
+        self._below = tolerances.tangent(settings.gap, form.problem.loss_weight)
         self._whole = form.complete(np.ones(form.problem.chain.neurons))
         self._consider(self._whole)
 
@@ -165,8 +163,12 @@ class _Search:
     def _broken(self, values: np.ndarray) -> list[Row]:
         """Tangents of the losses that lie above their columns."""
         losses, _ = self._form.cross_entropy(values)
-        above = losses - values[self._form.losses] > self._below
-        found = [row for row, each in zip(self._form.tangents(values), above, strict=True) if each]
+        missing = losses - values[self._form.losses]
+        found = [
+            row
+            for row, each in zip(self._form.tangents(values), missing, strict=True)
+            if each > self._below and row.violation(values) > tolerances.LAZY_MIXED
+        ]
         self.tangents += len(found)
         return found
 

@@ -43,6 +43,11 @@ class LinearProgram:
         """Adds rows."""
         _add_rows(self._model, rows)
 
+    def bound(self, columns: Sequence[int], lower: np.ndarray, upper: np.ndarray) -> None:
+        """Gives columns other bounds, finite ones."""
+        for place, column in enumerate(columns):
+            self._model.changeColBounds(int(column), float(lower[place]), float(upper[place]))
+
     def solve(self, time_limit: float | None = None) -> tuple[np.ndarray, float] | None:
         """The solution and its objective; None if there is none.
 

@@ -146,7 +146,8 @@ class _State:
         self._rows = [*columns.rows, *objective.penalty_rows(self._width + batch)]
         self._own = [row.scaled() for row in columns.rows]
         self._lazy_units = row_units(reduced.lazy[0])
-        self._programs = [self._relaxation(self._lower, self._upper)]
+        self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
+        self._program.add(self._rows)
         self._lazy = np.zeros(len(reduced.lazy[1]), bool)
         # neither scores nor losses are negative
         self._floor = objective.penalty(np.zeros(objective.neurons))
@@ -175,7 +176,7 @@ class _State:
             if ended := self._limited():
                 return ended
             self._rounds += 1
-            solved = self._programs[0].solve(self._limits.left())
+            solved = self._program.solve(self._limits.left())
             if solved is None:
                 return "precision limit"  # the start is a solution: its numerics are too hard
             columns = np.clip(
@@ -201,25 +202,26 @@ class _State:
         """
         columns = self._reduced.complete(self._last[: self._objective.neurons])
         binary = self._reduced.columns.binary
-        lower, upper = self._lower.copy(), self._upper.copy()
-        lower[binary] = upper[binary] = columns[binary]
-        program = self._relaxation(lower, upper)
-        self._programs.append(program)
         self._consider(columns)
         self._tangents(columns)
+        # fixed in the same program: another one would have to be solved from nothing
+        self._program.bound(binary, columns[binary], columns[binary])
         for _ in range(FIXED_ROUNDS):
             if self.closed(self._value) or self._limited():
                 break
-            solved = program.solve(self._limits.left())
+            solved = self._program.solve(self._limits.left())
             if solved is None:
                 break
-            columns = np.clip(solved[0][: self._width], lower[: self._width], upper[: self._width])
+            fixed = columns[binary]
+            columns = np.clip(
+                solved[0][: self._width], self._lower[: self._width], self._upper[: self._width]
+            )
+            columns[binary] = fixed
             self._add(self._violated(columns))
             self._tangents(columns)
             value = self._consider(columns)
             if value - solved[1] <= self._limits.gap / 10 * max(1.0, abs(solved[1])):
                 break
-        self._programs.remove(program)
         return "optimal" if self.closed(self._value) else ""
 
     def branch(self) -> str:
@@ -273,11 +275,8 @@ class _State:
     def _broken(self, values: np.ndarray) -> list[Row]:
         """The lazy rows and the tangents that a solution of the solver's lies outside of."""
         columns = values[: self._width]
-        losses, rows = self._objective.tangents(columns, self._width)
-        below = max(self._limits.gap / (8 * self._objective.loss_weight), tolerances.TIGHT)
-        above = losses - values[self._width : self._width + len(losses)] > below
-        found = self._violated(columns, again=True)
-        return [*found, *(row for row, each in zip(rows, above, strict=True) if each)]
+        rows = self._objective.broken(values, self._width, self._limits.gap)
+        return [*self._violated(columns, tolerances.LAZY_MIXED, again=True), *rows]
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
         """A better solution that the scores of the solver's lead to, or None."""
@@ -302,18 +301,15 @@ class _State:
         losses, _ = self._objective.losses(self._best)
         return np.concatenate([self._best, losses, [self._objective.penalty(self._best)]])
 
-    def _relaxation(self, lower: np.ndarray, upper: np.ndarray) -> Any:
-        program = self._backend.LinearProgram(self._costs, lower, upper)
-        program.add(self._rows)
-        return program
-
-    def _violated(self, columns: np.ndarray, *, again: bool = False) -> list[Row]:
+    def _violated(
+        self, columns: np.ndarray, tolerance: float = tolerances.LAZY, *, again: bool = False
+    ) -> list[Row]:
         """The lazy rows that columns violate most; without ``again`` those not seen before."""
         matrix, bound = self._reduced.lazy
         violation = (bound - matrix @ columns) / self._lazy_units
         if not again:
             violation[self._lazy] = 0
-        worst = np.flatnonzero(violation > tolerances.LAZY)
+        worst = np.flatnonzero(violation > tolerance)
         worst = worst[np.argsort(-violation[worst], kind="stable")][:BATCH]
         if not again:
             self._lazy[worst] = True
@@ -360,8 +356,7 @@ class _State:
 
     def _add(self, rows: list[Row]) -> None:
         self._rows += rows
-        for program in self._programs:
-            program.add(rows)
+        self._program.add(rows)
 
     def found(self, status: str) -> Found:
         return Found(

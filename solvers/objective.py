@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from solvers import tolerances
 from solvers.losses import cross_entropy
 from solvers.reduced import Reduced
 from solvers.rows import Row
@@ -76,6 +77,26 @@ class Objective:
                 )
             )
         return values, rows
+
+    def broken(self, values: np.ndarray, first: int, gap: float) -> list[Row]:
+        """The tangents that a solver's solution lies outside of.
+
+        Args:
+            values: of the columns, the losses among them.
+            first: the column of the first sample's loss.
+            gap: the relative one that is to be reached.
+
+        Returns:
+            The rows.
+        """
+        losses, rows = self.tangents(values[:first], first)
+        missing = losses - values[first : first + len(losses)]
+        below = tolerances.tangent(gap, self.loss_weight)
+        return [
+            row
+            for row, each in zip(rows, missing, strict=True)
+            if each > below and row.violation(values) > tolerances.LAZY_MIXED
+        ]
 
     def penalty(self, columns: np.ndarray) -> float:
         """P: the sum of the largest importances."""

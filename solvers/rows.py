@@ -23,6 +23,11 @@ class Row(NamedTuple):
         factor = 1 / unit(float(np.abs(self.coefficients).max(initial=0.0)))
         return Row(self.indices, self.coefficients * factor, self.bound * factor)
 
+    def violation(self, values: np.ndarray) -> float:
+        """By how much values violate the row, in units of its largest coefficient."""
+        scaled = self.scaled()
+        return scaled.bound - float(scaled.coefficients @ values[self.indices])
+
 
 def unit(size: float) -> float:
     """The power of 2 next below a size; 1 for 0."""

@@ -50,7 +50,7 @@ class LinearProgram:
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
-        self._columns = costs, lower, upper
+        self._columns = costs, lower.copy(), upper.copy()
         self._rows: list[Row] = []
         self._until = np.inf
         self._lp = self._made()
@@ -68,6 +68,13 @@ class LinearProgram:
                 lhss=[row.bound for row in scaled],
                 rhss=[self._lp.infinity()] * len(rows),
             )
+
+    def bound(self, columns: Sequence[int], lower: np.ndarray, upper: np.ndarray) -> None:
+        """Gives columns other bounds, finite ones."""
+        for place, column in enumerate(columns):
+            low, high = float(lower[place]), float(upper[place])
+            self._columns[1][column], self._columns[2][column] = low, high
+            self._lp.chgBound(column, low, high)
 
     def solve(self, time_limit: float | None = None) -> tuple[np.ndarray, float] | None:
         """The solution and its objective; None if there is none, or SoPlex finds none.

@@ -13,7 +13,11 @@ MIXED = 1e-8
 """The same for SCIP's mixed-integer programs."""
 
 LAZY = 1e-8
-"""A row that waits to be needed is added where it is violated by more."""
+"""A row that waits to be needed is added to a linear program where it is violated by more."""
+
+LAZY_MIXED = 5e-8
+"""The same within a mixed-integer program: more than the solver itself may violate it by, since it
+would be asked for the same row for ever."""
 
 FEASIBLE = 1e-7
 """By how much a solution in the space of the scores may violate a row."""
@@ -27,11 +31,13 @@ EQUAL = 1e-10
 ZERO = 1e-9
 """Units whose bounds are this near to 0 count as never above, or never below it."""
 
-TIGHT = 1e-8
-"""By how little tangents may lie below a loss, in nats, to count as equal to it."""
-
 GAP = 1e-6
 """A relative gap below this is closed: solvers fulfil rows no better."""
 
 CONTRADICTION = 1e-6
 """A bound above the objective of a solution by more, relatively, is a solver's error."""
+
+
+def tangent(gap: float, loss_weight: float) -> float:
+    """By how much a tangent may lie above a loss's column, in nats, and the gap still closes."""
+    return max(gap, GAP) / (8 * loss_weight)
