@@ -8,7 +8,14 @@ import numpy as np
 import pyscipopt
 import pytest
 import scipy.optimize
-from full_program_cases import CASES, convolutional, perceptron, problem, random_batch
+from full_program_cases import (
+    CASES,
+    convolutional,
+    perceptron,
+    problem,
+    random_batch,
+    two_convolutions,
+)
 
 from solvers import critical_neurons, export, full
 from solvers.critical_neurons import Problem
@@ -98,6 +105,31 @@ def test_the_program_is_the_rows_read_literally(epsilon):
     at = literal_objective(network, images, labels, scores, epsilon, 5.0)
     if at is not None:  # the literal rows are exact; a solution may lie within its tolerance
         assert found.objective == pytest.approx(at, abs=1e-6)
+
+
+def test_a_row_of_one_column_is_a_bound_of_it():
+    """So a gated channel is not negative, and ties with the 0 of an inactive one are decided."""
+    random = np.random.default_rng(5)
+    images = np.full((4, 5, 5, 1), 0.25)
+    images[:, 1:3, 1:3] = np.random.default_rng(5).uniform(size=(4, 2, 2, 1))
+    last = Dense(random.normal(size=(12, 3)), np.zeros(3), "out")
+    layers = [two_convolutions(5)[0], Relu(), MaxPool((2, 2)), last]
+    given = Problem(layers, images, np.arange(4) % 3)
+    chain = given.normal.chain
+    program = reduce(chain, given.flat, given.epsilon)
+    assert program.open == 0
+    assert formulate(given).open >= 4
+    matrix, _ = program.lazy
+    assert np.diff(matrix.indptr).min(initial=2) > 1
+    # the bounds are the rows: a score just below its own breaks the published program
+    lower = np.array(program.columns.lower)
+    assert lower.max() > 0
+    at = largest_violation(chain, given.flat, given.epsilon, np.maximum(lower, 0))
+    neuron = int(lower.argmax())
+    below = np.maximum(lower, 0)
+    below[neuron] -= 1e-3
+    assert largest_violation(chain, given.flat, given.epsilon, below) > at + 1e-6
+    agreed(full.solve(given, FINE), critical_neurons.solve(given, gap=1e-5))
 
 
 def agreed(*solutions):
