@@ -8,6 +8,7 @@ import numpy as np
 
 from solvers import tolerances
 from solvers.certificates import certified
+from solvers.descent import Descent
 from solvers.objective import Objective
 from solvers.program import LIMITS
 from solvers.reduced import Reduced
@@ -148,6 +149,7 @@ class _State:
         self._lazy_units = row_units(reduced.lazy[0])
         self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
         self._program.add(self._rows)
+        self._descent = Descent(reduced, objective)
         self._lazy = np.zeros(len(reduced.lazy[1]), bool)
         # neither scores nor losses are negative
         self._floor = objective.penalty(np.zeros(objective.neurons))
@@ -172,6 +174,7 @@ class _State:
 
     def relax(self) -> str:
         """Closes the relaxation: why it ended."""
+        self._descend()
         while not self.closed(self._relaxed if self._reduced.columns.binary else self._value):
             if ended := self._limited():
                 return ended
@@ -191,6 +194,8 @@ class _State:
             self._tangents(columns)
             self._relaxed = min(self._relaxed, self._consider(columns))
             self._approach(columns)
+            if self._rounds & (self._rounds - 1) == 0:  # seldom: it takes its time
+                self._descend()
             if stuck:
                 return "precision limit"
         return "optimal"
@@ -283,6 +288,15 @@ class _State:
         before = self._value
         self._approach(self._clipped(values))
         return self._start() if self._value < before else None
+
+    def _descend(self) -> None:
+        """Lowers the best scores, one by one."""
+        found = self._descent.lowered(self._best, self._limits.until)
+        scores = found[: self._objective.neurons]
+        for columns in (self._reduced.complete(scores), found):
+            if np.isfinite(self._consider(columns)):
+                break
+        self._tangents(found)
 
     def _approach(self, columns: np.ndarray) -> None:
         """Tries what the scores of a point imply; as far towards them as the rows allow."""

@@ -31,28 +31,42 @@ class Objective:
     ) -> None:
         self._constants = np.stack([vector.constant for vector in reduced.logits])
         self._matrices = np.stack([vector.matrix for vector in reduced.logits])
-        self._labels, self.loss_weight = labels, loss_weight
+        self.labels, self.loss_weight = labels, loss_weight
         self._weights, self._offsets = importance
         self._largest = largest
 
     @property
     def batch(self) -> int:
         """How many samples there are."""
-        return len(self._labels)
+        return len(self.labels)
 
     @property
     def neurons(self) -> int:
         """How many scores there are."""
         return self._weights.shape[1]
 
+    def logits(self, columns: np.ndarray) -> np.ndarray:
+        """Of each sample, [batch, classes]."""
+        return self._constants + self._matrices @ columns
+
+    def effects(self, column: int) -> np.ndarray:
+        """By how much a column moves the logits, [batch, classes]."""
+        return self._matrices[:, :, column]
+
+    def promising(self, columns: np.ndarray) -> np.ndarray:
+        """The scores, those first whose fall lowers the objective most, near a point."""
+        slopes = self.losses(columns)[1][:, : self.neurons].mean(axis=0)
+        gains = self.loss_weight * slopes + self._weights.sum(axis=0)
+        return np.argsort(-gains, kind="stable")
+
     def losses(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cross-entropy of each sample, [batch], and its gradient, [batch, columns]."""
-        values, slopes = cross_entropy(self._constants + self._matrices @ columns, self._labels)
+        values, slopes = cross_entropy(self.logits(columns), self.labels)
         return values, np.einsum("bk,bkn->bn", slopes, self._matrices)
 
     def value(self, columns: np.ndarray) -> float:
         """The objective."""
-        values = cross_entropy(self._constants + self._matrices @ columns, self._labels).values
+        values = cross_entropy(self.logits(columns), self.labels).values
         return self.loss_weight * float(values.mean()) + self.penalty(columns)
 
     def tangents(self, columns: np.ndarray, first: int) -> tuple[np.ndarray, list[Row]]:
