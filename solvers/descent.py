@@ -8,6 +8,7 @@ import scipy.sparse
 from solvers.losses import cross_entropy
 from solvers.objective import Objective
 from solvers.reduced import Reduced
+from solvers.rows import stacked
 
 STEP = 1e-6
 """A shorter step of a score is none."""
@@ -25,18 +26,9 @@ class Descent:
 
     def __init__(self, reduced: Reduced, objective: Objective) -> None:
         self._objective = objective
-        width = len(reduced.columns.lower)
-        rows = reduced.columns.rows
-        own = scipy.sparse.csr_array(
-            (
-                np.concatenate([np.zeros(0), *(row.coefficients for row in rows)]),
-                np.concatenate([np.zeros(0, np.int64), *(row.indices for row in rows)]),
-                np.cumsum([0, *(len(row.indices) for row in rows)]),
-            ),
-            shape=(len(rows), width),
-        )
-        self._rows = scipy.sparse.csc_array(scipy.sparse.vstack([reduced.lazy[0], own]))
-        self._bounds = np.concatenate([reduced.lazy[1], [row.bound for row in rows]])
+        matrix, bounds = stacked(reduced.columns.rows, len(reduced.columns.lower))
+        self._rows = scipy.sparse.csc_array(scipy.sparse.vstack([reduced.lazy[0], matrix]))
+        self._bounds = np.concatenate([reduced.lazy[1], bounds])
         self._lower = np.array(reduced.columns.lower)
 
     def lowered(self, columns: np.ndarray, until: float) -> np.ndarray:

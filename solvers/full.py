@@ -4,6 +4,7 @@ It is what the paper writes down, and slow; ``paper.solve`` finds the same in th
 scores.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -77,12 +78,31 @@ def solve(
         problem=problem,
         violation=program.violation(values),
         seconds={"build": built - started, "solve": time.perf_counter() - built},
-        rows=len(program.rows) + (len(losses) if loss == "exp" else search.tangents),
+        rows=len(program.rows) + (len(losses) if loss == "exp" else len(search.tangents)),
         columns=len(program.columns),
         binaries=len(program.binary),
         open=form.open,
         trajectory=tuple(search.trajectory),
     )
+
+
+def tangents(problem: formulation.Problem, settings: Settings) -> list[Row]:
+    """The tangents of the losses that it took to solve a program, or to come as far as a limit let.
+
+    Args:
+        problem: the network and the batch.
+        settings: limits and the solver.
+
+    Returns:
+        Rows over the columns of ``formulation.formulate``.
+    """
+    form = formulation.formulate(problem, normal=True)
+    search = _Search(form, form.program.scaled(), settings, time.perf_counter())
+    with contextlib.suppress(KeyboardInterrupt):
+        search.run("cuts")
+    if search.best is not None:
+        search.tangents += form.tangents(search.best)
+    return search.tangents
 
 
 class _Search:
@@ -103,7 +123,7 @@ class _Search:
         self.best: np.ndarray | None = None
         self._floor = form.problem.penalty(np.zeros(form.problem.chain.neurons))
         self.value, self.bound = np.inf, self._floor
-        self.tangents = 0
+        self.tangents: list[Row] = []
         self.trajectory: list[tuple[float, ...]] = []
         self._below = tolerances.tangent(settings.gap, form.problem.loss_weight)
         self._whole = form.complete(np.ones(form.problem.chain.neurons))
@@ -141,8 +161,8 @@ class _Search:
 
     def _cuts(self, left: float | None) -> MipResult:
         program, backend = self._program, self._settings.solver()
-        rows = [*program.inequalities(), *self._form.tangents(self._whole)]
-        self.tangents += len(self._form.losses)
+        self.tangents += self._form.tangents(self._whole)
+        rows = [*program.inequalities(), *self.tangents]
         result: Any = backend.solve_mip(
             program.costs,
             program.lower,
@@ -169,7 +189,7 @@ class _Search:
             for row, each in zip(self._form.tangents(values), missing, strict=True)
             if each > self._below and row.violation(values) > tolerances.LAZY_MIXED
         ]
-        self.tangents += len(found)
+        self.tangents += found
         return found
 
     def _complete(self, values: np.ndarray) -> np.ndarray | None:

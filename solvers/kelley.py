@@ -12,7 +12,7 @@ from solvers.descent import Descent
 from solvers.objective import Objective
 from solvers.program import LIMITS
 from solvers.reduced import Reduced
-from solvers.rows import Row, row_units
+from solvers.rows import Row, row_units, stacked
 from solvers.segments import furthest
 
 BATCH = 300
@@ -145,7 +145,7 @@ class _State:
         self._lower = np.concatenate([columns.lower, np.zeros(batch), [-np.inf]])
         self._upper = np.concatenate([columns.upper, np.full(batch + 1, np.inf)])
         self._rows = [*columns.rows, *objective.penalty_rows(self._width + batch)]
-        self._own = [row.scaled() for row in columns.rows]
+        self._own = stacked([row.scaled() for row in columns.rows], self._width)
         self._lazy_units = row_units(reduced.lazy[0])
         self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
         self._program.add(self._rows)
@@ -364,9 +364,8 @@ class _State:
         width = self._width
         worst = max(worst, float((self._lower[:width] - columns).max()))
         worst = max(worst, float((columns - self._upper[:width]).max()))
-        for row in self._own:
-            worst = max(worst, row.bound - float(row.coefficients @ columns[row.indices]))
-        return worst
+        own, bounds = self._own
+        return max(worst, float((bounds - own @ columns).max(initial=0.0)))
 
     def _add(self, rows: list[Row]) -> None:
         self._rows += rows

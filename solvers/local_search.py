@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers.chain import Linear, Maximum, Rectify
+from solvers.chain import Linear, passed
 from solvers.losses import cross_entropy
 from solvers.problem import Problem
 from solvers.reduced import penalty_rows
@@ -51,7 +51,9 @@ class Evaluator:
         }
         first = min(self._behind)
         # what comes before the first gate is the same for every mask
-        values = _run(chain.steps[: first + 1], problem.flat)
+        values = functools.reduce(
+            lambda at, step: passed(step, at), chain.steps[: first + 1], problem.flat
+        )
         self._first, self._common = first, values
         self._steps = [
             step._replace(matrix=_fast(step.matrix)) if isinstance(step, Linear) else step
@@ -102,24 +104,12 @@ class Evaluator:
         values = self._common * masks[:, None, self._behind[self._first]]
         values = values.reshape(len(masks) * batch, -1)
         for index in range(self._first + 1, len(self._steps)):
-            values = _run(self._steps[index : index + 1], values)
+            values = passed(self._steps[index], values)
             if index in self._behind:
                 kept = masks[:, None, self._behind[index]]
                 values = (values.reshape(len(masks), batch, -1) * kept).reshape(len(values), -1)
         labels = np.tile(np.asarray(self.problem.labels), len(masks))
         return cross_entropy(values, labels).values.reshape(len(masks), batch).mean(axis=1)
-
-
-def _run(steps: Sequence[Any], values: np.ndarray) -> np.ndarray:
-    for step in steps:
-        match step:
-            case Linear(matrix, offset):
-                values = values @ matrix.T + offset
-            case Rectify():
-                values = np.maximum(values, 0)
-            case Maximum(windows):
-                values = values[:, windows].max(axis=2)
-    return values
 
 
 def _fast(matrix: Any) -> Any:

@@ -17,7 +17,7 @@ from solvers.bounds import Interval
 from solvers.chain import Chain, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
 from solvers.reduced import Columns, Reduced, Vector
-from solvers.rows import Row
+from solvers.rows import Row, relu_rows
 from solvers.tolerances import ZERO
 
 
@@ -146,7 +146,6 @@ class _Builder:
 
         A unit that is active whenever its neuron is kept has ``v = s``; without a neuron s is 1.
         """
-        indices, coefficients, constant = inputs
         output = self._column(0.0, upper, neuron, max(lower, 0.0))
         if lower >= -ZERO:
             lower, on = max(lower, 0.0), neuron
@@ -155,12 +154,8 @@ class _Builder:
             on = self._column(0.0, 1.0, neuron, 0.0, binary=True)
             if neuron >= 0:
                 self._row([neuron, on], [1.0, -1.0], 0.0)
-        self._row([on, output], [upper, -1.0], 0.0)
-        if neuron >= 0:
-            self._row([*indices, output, neuron], [*-coefficients, 1.0, -upper], constant - upper)
-        else:
-            self._row([*indices, output], [*-coefficients, 1.0], constant)
-        self._row([*indices, output, on], [*coefficients, -1.0, lower], lower - constant)
+        gate = neuron if neuron >= 0 else None
+        self.columns.rows += relu_rows(inputs, output, on, lower, upper, gate)
         return output, on if on != neuron else -1
 
     def _maximum(self, now: Entries, windows: np.ndarray) -> Entries:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from solvers.scaling import Normal, normalised
 
 Aggregate = Literal["sum_largest", "sum"]
 
+LARGEST_LOGIT = 1e15
+"""Above, SCIP calls a number huge and ends with errors."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
@@ -28,7 +31,9 @@ class Problem:
 
     Attributes:
         layers: of the network; the last is a ``Dense`` that gives the logits and is never pruned.
-        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1].
+        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Values
+            outside of it are taken as they are: no bound clips them, unlike in the paper, where
+            bounds start at ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
         labels: [batch], integers.
         loss_weight: lambda, 5 in the paper.
         epsilon: by how much an input may move when bounds are computed.
@@ -47,6 +52,7 @@ class Problem:
     aggregate: Aggregate = "sum_largest"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", checks.sequence(self.layers, "layers"))
         checks.batch(self.inputs, self.labels, None, "the batch")
         checks.positive(self.loss_weight, "loss_weight")
         checks.not_negative(self.epsilon, "epsilon")
@@ -55,8 +61,14 @@ class Problem:
         if not self.chain.gates:
             raise ValueError("no layer before the last one has neurons that could be pruned")
         checks.batch(self.inputs, self.labels, self.chain.classes, "the batch")
-        if not np.isfinite(self.chain.logits(self.flat)).all():
+        logits = np.abs(self.chain.logits(self.flat))
+        if not np.isfinite(logits).all():
             raise ValueError("the network's logits are too large for float64: NaN or infinite")
+        if logits.max() > LARGEST_LOGIT:
+            raise ValueError(
+                f"the network's logits are up to {logits.max():.1g}, for solvers, to which "
+                f"{LARGEST_LOGIT:g} is infinite, too large: divide the last layer's weights"
+            )
 
     @functools.cached_property
     def chain(self) -> Chain:
@@ -114,7 +126,23 @@ class Problem:
         logits = self.chain.logits(self.flat, kept)
         return float(cross_entropy(logits, np.asarray(self.labels)).values.mean())
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def to_model(self) -> Any:
+        """The published program as a model of SCIP's, a ``pyscipopt.Model``.
+
+        It holds everything, the losses as exponentials; columns and rows have the names that files
+        have, see ``export.write``. It is not solved.
+
+        Returns:
+            The model.
+
+        Raises:
+            ImportError: pyscipopt is not installed.
+        """
+        from solvers import export  # it imports this file
+
+        return export.to_model(self)
+
+    def write(self, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
         """Writes the published program to a file for other solvers: .mps, .lp or .cip.
 
         Only .cip holds the losses; the linear formats have tangents in their place. See
@@ -122,6 +150,7 @@ class Problem:
 
         Args:
             path: of the file.
+            time_limit: seconds for finding tangents, which .cip needs not.
 
         Raises:
             ValueError: another ending.
@@ -129,4 +158,4 @@ class Problem:
         """
         from solvers import export  # it imports this file
 
-        export.write(self, path)
+        export.write(self, path, time_limit)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from solvers.layers import Matrix
-from solvers.rows import Row, row_units
+from solvers.rows import Row, row_units, stacked
 
 
 class MipResult(NamedTuple):
@@ -107,21 +107,14 @@ class Program:
             raise ValueError(f"there is a row {taken[0]!r} already")
         if not rows:
             return self
-        added = scipy.sparse.csr_array(
-            (
-                np.concatenate([row.coefficients for row in rows.values()]).astype(np.float64),
-                np.concatenate([row.indices for row in rows.values()]).astype(np.int64),
-                np.cumsum([0, *(len(row.indices) for row in rows.values())]),
-            ),
-            shape=(len(rows), len(self.costs)),
-        )
+        added, bounds = stacked(list(rows.values()), len(self.costs))
         return Program(
             self.costs,
             self.lower,
             self.upper,
             self.binary,
             scipy.sparse.vstack([self.matrix, added], format="csr"),
-            np.append(self.row_lower, [row.bound for row in rows.values()]),
+            np.append(self.row_lower, bounds),
             np.append(self.row_upper, np.full(len(rows), np.inf)),
             self.columns,
             (*self.rows, *rows),

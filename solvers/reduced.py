@@ -17,7 +17,7 @@ import scipy.sparse
 from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
-from solvers.rows import Row
+from solvers.rows import Row, relu_rows
 from solvers.tolerances import EQUAL
 
 
@@ -218,18 +218,9 @@ class _Elimination:
         """``0 <= h <= v U``, ``h >= z - (1-s) U``, ``h <= z - (1-v) L - (1-s) U``: h and v."""
         columns = self._columns
         self.open += 1
-        indices, coefficients, constant = gated
         output = columns.add(0.0, float(positive), max(float(value), 0.0))
         on = columns.add(0.0, 1.0, float(value > 0), binary=True)
-        columns.rows += [
-            Row(np.array([on, output]), np.array([positive, -1.0]), 0.0),
-            Row(np.append(indices, output), np.append(-coefficients, 1.0), constant),
-            Row(
-                np.concatenate([indices, [output, on]]),
-                np.concatenate([coefficients, [-1.0, lower]]),
-                float(lower) - constant,
-            ),
-        ]
+        columns.rows += relu_rows(gated, output, on, float(lower), float(positive))
         return output, on
 
     def _maximum(self, now: Entries, windows: np.ndarray, before: Interval) -> Entries:

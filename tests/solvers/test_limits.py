@@ -91,6 +91,15 @@ def test_bad_settings_are_named(settings, message):
         solve(problem(), **settings)
 
 
+def test_whole_numbers_of_numpys_are_taken():
+    settings = Settings(seed=np.int64(3), workers=np.int32(2))
+    assert (settings.seed, settings.workers) == (3, 2)
+    assert type(settings.seed) is int
+    assert solve(problem(), seed=np.int64(3), gap=1e-2).status == "optimal"
+    with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to .*, got True"):
+        Settings(seed=True)
+
+
 @pytest.mark.parametrize("mode", ["decoupled", "per_class"])
 def test_independent_programs_tell_of_each(mode):
     told = []
