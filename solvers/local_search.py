@@ -51,9 +51,9 @@ class Evaluator:
         }
         first = min(self._behind)
         # what comes before the first gate is the same for every mask
-        values = functools.reduce(
-            lambda at, step: passed(step, at), chain.steps[: first + 1], problem.flat
-        )
+        values = problem.flat
+        for step in chain.steps[: first + 1]:
+            values = passed(step, values)
         self._first, self._common = first, values
         self._steps = [
             step._replace(matrix=_fast(step.matrix)) if isinstance(step, Linear) else step
