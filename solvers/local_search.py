@@ -123,7 +123,7 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     Args:
         evaluator: of the problem.
         seed: of what is drawn.
-        restarts: how often the best mask is shaken.
+        restarts: how often the best mask is shaken in vain, one after the other, before it ends.
         until: when to end, as ``time.perf_counter`` tells it; infinity for never.
 
     Yields:
@@ -133,21 +133,45 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     whole = np.ones(evaluator.problem.chain.neurons)
     best = Mask(whole, float(evaluator.objectives(whole[None])[0]))
     yield best
-    for turn in range(1 + restarts):
-        if time.perf_counter() >= until:
-            return
-        if turn == 0:
-            start = greedy(evaluator, until)
-            yield Mask(start, float(evaluator.objectives(start[None])[0]))
-        else:
-            start = best.kept.copy()
-            flips = random.choice(len(start), min(len(start), int(random.integers(2, 7))), False)
-            start[flips] = 1 - start[flips]
-            if not evaluator.allowed(start[None])[0]:
-                continue
+    if time.perf_counter() >= until:
+        return
+    start = greedy(evaluator, until)
+    yield Mask(start, float(evaluator.objectives(start[None])[0]))
+    in_vain = 0
+    while True:
         found = improve(evaluator, start, until)
+        in_vain = 0 if found.objective < best.objective - LESS else in_vain + 1
         best = min(best, found, key=lambda mask: mask.objective)
         yield found
+        if in_vain > restarts or time.perf_counter() >= until:
+            return
+        start = shaken(evaluator, best.kept, random)
+
+
+def shaken(evaluator: Evaluator, kept: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A mask with some neurons flipped, and no more of a layer pruned than may be.
+
+    Where too many would be, others that are pruned stay instead: under a cap, a flip is a swap.
+
+    Args:
+        evaluator: of the problem.
+        kept: the mask.
+        random: what draws.
+
+    Returns:
+        Another mask, [neurons].
+    """
+    found = kept.copy()
+    flips = random.choice(len(kept), min(len(kept), int(random.integers(2, 7))), False)
+    found[flips] = 1 - found[flips]
+    for part, most in zip(evaluator.slices, evaluator.most.tolist(), strict=True):
+        gone = part.start + np.flatnonzero(found[part] == 0)
+        surplus = len(gone) - most
+        if surplus > 0:
+            before = gone[kept[gone] == 0]
+            others = before if len(before) >= surplus else gone
+            found[random.choice(others, surplus, False)] = 1
+    return found
 
 
 def greedy(evaluator: Evaluator, until: float) -> np.ndarray:
