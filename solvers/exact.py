@@ -17,6 +17,7 @@ from solvers.scaling import normalised
 from solvers.settings import Settings
 from solvers.solution import Solution
 from solvers.tolerances import GAP
+from solvers.whole import whole
 
 ROUNDS = 60
 """How many linear programs come before the first mixed-integer one, at most."""
@@ -41,7 +42,11 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         stays the trivial one, everything pruned that may be at a loss of 0, which no cut that was
         tried moves; the masks are good all the same, and ``Solution.explain`` says what is certain.
     """
-    search = _Search(problem, settings)
+    started = time.perf_counter()
+    try:
+        search = _Search(problem, settings)
+    except TimeoutError:
+        return whole(problem, "all-masks", "time limit", time.perf_counter() - started)
     status = "optimal"
     try:
         status = search.run()
@@ -60,7 +65,7 @@ class _Search:
         most = most_pruned(problem, settings.max_prune)
         every_mask = interval(problem.chain, problem.flat, problem.epsilon, gated=True)
         chain = normalised(problem.chain, every_mask).chain
-        self._program = mask_program.build(chain, problem.flat, most)
+        self._program = mask_program.build(chain, problem.flat, most, settings.until(self._started))
         columns = self._program.columns
         self._objective = Objective(
             self._program,

@@ -35,6 +35,7 @@ from solvers.published_rows import (
     stacked,
 )
 from solvers.rows import Row
+from solvers.settings import in_time
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,16 +160,20 @@ class Formulation:
         return values
 
 
-def formulate(problem: Problem, *, normal: bool = False) -> Formulation:
+def formulate(problem: Problem, *, normal: bool = False, until: float = np.inf) -> Formulation:
     """Writes the published program down, row by row.
 
     Args:
         problem: the network and the batch.
         normal: whether in units in which every column is about 1, as solvers need it, see
             ``scaling``; else in the network's own.
+        until: when to give up, as ``time.perf_counter`` tells it.
 
     Returns:
         The program.
+
+    Raises:
+        TimeoutError: it took too long.
     """
     chain, builder = problem.chain, Builder()
     scales = [np.ones(1)] * len(chain.steps)
@@ -184,7 +189,7 @@ def formulate(problem: Problem, *, normal: bool = False) -> Formulation:
     writer = Writer(problem, chain, builder)
     placed = [
         writer.sample(index, [Interval(bound.lower[index], bound.upper[index]) for bound in bounds])
-        for index in range(len(inputs))
+        for index in in_time(range(len(inputs)), until)
     ]
     names = [f"loss_s{index}" for index in range(len(inputs))]
     losses = builder.columns(names, 0.0, cost=problem.loss_weight / len(inputs))

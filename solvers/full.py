@@ -19,6 +19,7 @@ from solvers.rows import Row
 from solvers.segments import furthest
 from solvers.settings import LOSSES, Settings
 from solvers.solution import Solution
+from solvers.whole import whole
 
 
 def solve(
@@ -54,7 +55,13 @@ def solve(
     if loss not in LOSSES:
         raise ValueError(f"loss must be {' or '.join(map(repr, LOSSES))}, got {loss!r}")
     started = time.perf_counter()
-    form = formulation.formulate(problem, normal=True)
+    try:
+        form = formulation.formulate(problem, normal=True, until=settings.until(started))
+    except TimeoutError:
+        if rows:
+            raise TimeoutError("time limit before any solution was found") from None
+        seconds = time.perf_counter() - started
+        return whole(problem, "paper-restriction", "time limit", seconds)
     program = form.program.with_rows(form.in_units(rows or {})).scaled()
     search = _Search(form, program, settings, started)
     built = time.perf_counter()

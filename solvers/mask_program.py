@@ -18,10 +18,11 @@ from solvers.chain import Chain, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
 from solvers.reduced import Columns, Reduced, Vector
 from solvers.rows import Row, relu_rows
+from solvers.settings import in_time
 from solvers.tolerances import ZERO
 
 
-def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> Reduced:
+def build(chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = np.inf) -> Reduced:
     """The program of a network and a batch.
 
     Args:
@@ -29,12 +30,16 @@ def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> Reduced:
         inputs: [batch, inputs].
         most: of each gated layer how many neurons may be pruned; fewer than all give rows, and
             closer bounds.
+        until: when to give up, as ``time.perf_counter`` tells it.
 
     Returns:
         The program.
+
+    Raises:
+        TimeoutError: it took too long.
     """
     builder = _Builder(chain, most)
-    logits = [builder.sample(np.asarray(values, np.float64)) for values in inputs]
+    logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
     columns = builder.columns
     width = len(columns.lower)
     vectors = [

@@ -10,6 +10,7 @@ from solvers.problem import Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
 from solvers.verification import largest_violation
+from solvers.whole import whole
 
 
 def solve(problem: Problem, settings: Settings) -> Solution:
@@ -29,7 +30,11 @@ def solve(problem: Problem, settings: Settings) -> Solution:
     """
     started = time.perf_counter()
     chain = problem.normal.chain
-    program = reduced.reduce(chain, problem.flat, problem.epsilon)
+    try:
+        program = reduced.reduce(chain, problem.flat, problem.epsilon, settings.until(started))
+    except TimeoutError:
+        seconds = time.perf_counter() - started
+        return whole(problem, "paper-restriction", "time limit", seconds)
     objective = Objective(
         program,
         np.asarray(problem.labels),

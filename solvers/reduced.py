@@ -18,6 +18,7 @@ from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
 from solvers.rows import Row, relu_rows
+from solvers.settings import in_time
 from solvers.tolerances import EQUAL
 
 
@@ -92,16 +93,20 @@ class Reduced:
         return columns
 
 
-def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
+def reduce(chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.inf) -> Reduced:
     """Eliminates everything but the scores and what the bounds leave open.
 
     Args:
         chain: the network.
         inputs: [batch, inputs].
         epsilon: see ``bounds.interval``.
+        until: when to give up, as ``time.perf_counter`` tells it.
 
     Returns:
         The program.
+
+    Raises:
+        TimeoutError: it took too long.
     """
     intervals = interval(chain, inputs, epsilon, gated=False)
     columns = Columns([0.0] * chain.neurons, [1.0] * chain.neurons, [1.0] * chain.neurons)
@@ -111,7 +116,7 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
             np.asarray(values, np.float64),
             [Interval(bound.lower[index], bound.upper[index]) for bound in intervals],
         )
-        for index, values in enumerate(inputs)
+        for index, values in enumerate(in_time(inputs, until))
     ]
     width = len(columns.lower)
     rows = [scipy.sparse.csr_array((0, width))]

@@ -3,10 +3,13 @@
 import dataclasses
 import importlib
 import math
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from solvers import checks
+
+Value = TypeVar("Value")
 
 BACKENDS = ("scip", "highs")
 """The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
@@ -77,3 +80,22 @@ class Settings:
         """Passes progress on."""
         if self.on_incumbent is not None:
             self.on_incumbent(seconds, objective, bound)
+
+
+def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:
+    """Values one after the other, as long as there is time.
+
+    Args:
+        values: whatever.
+        until: the end of the time, as ``time.perf_counter`` tells it.
+
+    Yields:
+        The values.
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    for value in values:
+        if time.perf_counter() >= until:
+            raise TimeoutError
+        yield value

@@ -10,12 +10,21 @@ import types
 import numpy as np
 import pytest
 
-from solvers import critical_neurons, highs, interrupts, paper, reduced, scip
+from solvers import (
+    critical_neurons,
+    formulation,
+    highs,
+    interrupts,
+    mask_program,
+    paper,
+    reduced,
+    scip,
+)
 from solvers.critical_neurons import MODES, Problem, solve
 from solvers.formulation import formulate
 from solvers.independent import Answers
 from solvers.layers import Dense, Relu
-from solvers.settings import Settings
+from solvers.settings import Settings, in_time
 from solvers.solution import above
 
 
@@ -208,6 +217,28 @@ def test_building_counts(monkeypatch):
     found = solve(problem(), "paper", time_limit=0.1)
     assert found.status == "time limit"
     assert all((scores == 1).all() for scores in found.scores)
+
+
+@pytest.mark.parametrize("mode", ["paper", "full", "exact", "per_class"])
+def test_building_ends_with_the_sample_it_is_at(mode, monkeypatch):
+    """The time is over before the second sample: the whole network, and a bound that holds."""
+    given = problem()
+
+    def slowed(values, until):
+        for value in in_time(values, until):
+            yield value
+            time.sleep(0.1)
+
+    for module in (reduced, mask_program, formulation):
+        monkeypatch.setattr(module, "in_time", slowed)
+    started = time.perf_counter()
+    found = solve(given, mode, time_limit=0.05)
+    assert time.perf_counter() - started < 1
+    assert found.status == "time limit"
+    assert all((scores == 1).all() for scores in found.scores)
+    assert found.objective == pytest.approx(whole(given))
+    assert found.bound == pytest.approx(-2)
+    assert "nothing would be pruned" in found.explain()
 
 
 def linear_program(backend):
