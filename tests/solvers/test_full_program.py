@@ -132,6 +132,22 @@ def test_a_row_of_one_column_is_a_bound_of_it():
     agreed(full.solve(given, FINE), critical_neurons.solve(given, gap=1e-5))
 
 
+def test_a_neuron_that_nothing_reads_can_have_a_score():
+    """The published rows want ``z - (1 - s) U >= 0`` of what the whole network has active."""
+    random = np.random.default_rng(0)
+    kernels = [np.abs(random.normal(size=(4, 6))), np.abs(random.normal(size=(6, 5)))]
+    last = random.normal(size=(5, 3))
+    last[0] = 0
+    layers = [Dense(kernels[0]), Relu(), Dense(kernels[1]), Relu(), Dense(last)]
+    inputs = random.uniform(size=(6, 4))
+    given = Problem(layers, inputs, np.arange(6) % 3)
+    scores = critical_neurons.solve(given, gap=1e-6).scores
+    outputs = np.maximum(inputs @ kernels[0] - (1 - scores[0]) * (inputs @ kernels[0]), 0)
+    least = 1 - (outputs @ kernels[1]) / (inputs @ kernels[0] @ kernels[1])
+    assert scores[1][0] > 0.1
+    assert scores[1][0] == pytest.approx(least[:, 0].max(), abs=1e-3)
+
+
 def agreed(*solutions):
     """Solutions of one problem, each certified, all with the same objective."""
     for solution in solutions:
