@@ -3,12 +3,12 @@
 Networks are trained first, untimed, always from the same keys, several of each kind: how long a
 program takes differs much between networks that differ in nothing but their first weights. The row
 of a case is that of the slowest network. Images lie in [0, 1], and a batch is the first training
-images of each class. Each program is solved in a fresh process that has
-imported NumPy and the solver, but not JAX. "in all" is what a caller waits for: checking the
-network, "build", "solve", and recomputing the answer's violation. "MiB before" is the process's
-peak once its imports and the network are in memory, "MiB peak" the one at the end, of the largest
-process where there are workers. On Linux the kernel is asked for VmHWM, since there ru_maxrss
-starts a new process at the peak of the one that started it.
+images of each class. Each program is solved in a fresh process that has imported NumPy and the
+solver, but not JAX. "in all" is what a caller waits for: checking the network, "build", "solve",
+and recomputing the answer's violation. "MiB before" is the process's peak once its imports and the
+network are in memory, "MiB peak" the one at the end, of the largest process where there are
+workers. On Linux the kernel is asked for VmHWM, since there ru_maxrss starts a new process at the
+peak of the one that started it.
 
 Wanted, of solving: digits MLPs in mode "paper" within 3 s, 784-300-100 and LeNet-5 within 15 s, and
 784-300-100 within 30 s for 100 images; one hidden layer of 64 in mode "exact" within 30 s; 512
