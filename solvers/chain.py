@@ -52,6 +52,17 @@ class Maximum(NamedTuple):
 Step: TypeAlias = Linear | Rectify | Maximum
 
 
+def passed(step: Step, values: np.ndarray) -> np.ndarray:
+    """What a step makes of vectors, [batch, entries]."""
+    match step:
+        case Linear(matrix, offset):
+            return values @ matrix.T + offset
+        case Rectify():
+            return np.maximum(values, 0)
+        case Maximum(windows):
+            return values[:, windows].max(axis=2)
+
+
 @dataclass(frozen=True, eq=False)
 class Chain:
     """A network as steps on flat vectors.
@@ -93,13 +104,7 @@ class Chain:
         values = np.asarray(inputs, np.float64)
         behind = self.masked_behind()
         for index, step in enumerate(self.steps):
-            match step:
-                case Linear(matrix, offset):
-                    values = values @ matrix.T + offset
-                case Rectify():
-                    values = np.maximum(values, 0)
-                case Maximum(windows):
-                    values = values[:, windows].max(axis=2)
+            values = passed(step, values)
             for gate, after in behind.items():
                 if after[0] == index and kept is not None:
                     values = values * kept[self.slices()[gate]][after[1]]

@@ -1,6 +1,6 @@
 """Checks of what users give, with messages that name it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,14 @@ def array(values: Any, what: str) -> np.ndarray:
         The array.
 
     Raises:
-        ValueError: it holds something else, or NaN, or infinities.
+        ValueError: it holds something else, or NaN, or infinities, or is ragged.
     """
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{what} is ragged: its parts have different lengths, or are no numbers"
+        ) from error
     if found.dtype.kind not in "fiub":
         raise ValueError(f"{what} must be an array of real numbers, got {found.dtype}")
     found = found.astype(np.float64)
@@ -51,6 +56,43 @@ def pair(values: Any, what: str, smallest: int) -> tuple[int, int]:
     if not good:
         raise ValueError(f"{what} must be two whole numbers from {smallest} on, got {values!r}")
     return int(values[0]), int(values[1])
+
+
+def padding(values: Any, what: str) -> None:
+    """Refuses what is no two pairs of whole numbers: before and behind, for each axis.
+
+    Args:
+        values: such as ``((1, 1), (0, 2))``.
+        what: its name, for messages.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or len(values) != 2:
+        raise ValueError(
+            f"{what} must be two pairs of numbers, before and behind, got {values!r}; a padding of "
+            "1 on each side is ((1, 1), (1, 1))"
+        )
+    for each in values:
+        pair(each, what, 0)
+
+
+def sequence(values: Any, what: str) -> tuple[Any, ...]:
+    """What can be gone through once, a generator for example, as a tuple.
+
+    Args:
+        values: the values.
+        what: their name, for messages.
+
+    Returns:
+        The values.
+
+    Raises:
+        ValueError: it is no sequence and no iterator.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{what} must be a sequence, got {values!r}")
+    return tuple(values)
 
 
 def batch(inputs: Any, labels: Any, classes: int | None, what: str) -> None:
@@ -113,3 +155,8 @@ def not_negative(value: Any, what: str) -> None:
 def is_number(value: Any) -> bool:
     """Whether it is a real number."""
     return isinstance(value, int | float | np.integer | np.floating)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number, NumPy's included."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import numpy as np
-
-from solvers import decoupled, exact, full, paper, per_class
+from solvers import decoupled, exact, full, interrupts, paper, per_class
 from solvers.problem import Aggregate, Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
+from solvers.whole import whole
 
 __all__ = ["MODES", "Aggregate", "Mode", "Problem", "Solution", "solve"]
 
@@ -44,9 +43,14 @@ def solve(
     max_prune: float | None = None,
     workers: int = 1,
     backend: str = "scip",
+    loss: str | None = None,
     on_incumbent: Callable[[float, float, float], None] | None = None,
 ) -> Solution:
     """Scores the neurons of a network.
+
+    Ctrl-C ends the search, and the best answer so far is returned; further ones are ignored until
+    it is there. It must reach the main thread: in a script that runs ``asyncio``, whose own handler
+    takes the first Ctrl-C to cancel a task, it does not; a ``time_limit`` ends the solve there.
 
     Args:
         problem: the network and the batch.
@@ -55,15 +59,19 @@ def solve(
             variables, much slower; "per_class", one such program a class, and the scores' mean;
             "exact", binary scores and bounds that hold for every mask; "decoupled", one convex
             program a layer, with a linear probe in the place of what follows.
-        time_limit: seconds of solving, or None; building comes on top. At a limit, and on Ctrl-C,
-            the best solution so far is returned, the whole network at worst: in mode "paper" it is
-            nothing better until the relaxation is closed.
+        time_limit: seconds, or None; building the program counts, and ends with the sample it is
+            at. Every mode ends within a second of the limit, or with the step it is at: a thousand
+            steps of the simplex method, SCIP's presolving, a round of local search. Processes of
+            ``workers`` are started on top. At a limit, and on Ctrl-C, the best solution so far is
+            returned, the whole network at worst.
         gap: the relative gap between objective and bound that counts as solved.
         memory_mb: a limit for the solver, or None; HiGHS has none for mixed-integer programs.
         seed: for what the solver draws.
         max_prune: for "exact": the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
         backend: the solver, "scip" or "highs".
+        loss: for "full": "cuts", tangents that are added within SCIP's tree (or between HiGHS's
+            programs); "exp", SCIP's own exponentials, which are slower wherever it was measured.
         on_incumbent: told (seconds, objective, bound) as they move.
 
     Returns:
@@ -83,12 +91,15 @@ def solve(
         workers=workers,
         backend=backend,
         on_incumbent=on_incumbent,
+        **({} if loss is None else {"loss": loss}),
     )
     started = time.perf_counter()
-    try:
-        return MODES[mode](problem, settings)
-    except KeyboardInterrupt:  # while the program was still being built
-        return whole(problem, mode, time.perf_counter() - started)
+    with interrupts.once():
+        try:
+            return MODES[mode](problem, settings)
+        except KeyboardInterrupt:  # while the program was still being built
+            scope = WHOLE_SCOPES.get(mode, "paper-restriction")
+            return whole(problem, scope, "interrupted", time.perf_counter() - started)
 
 
 def check(mode: str, **settings: Any) -> Settings:
@@ -107,31 +118,8 @@ def check(mode: str, **settings: Any) -> Settings:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     checked = Settings(**settings)
+    if "loss" in settings and mode != "full":
+        raise ValueError(f"loss is for mode 'full', the others know no exponentials, not {mode!r}")
     if checked.max_prune is not None and mode != "exact":
         raise ValueError(f"max_prune is for mode 'exact', whose scores are masks, not {mode!r}")
     return checked
-
-
-def whole(problem: Problem, mode: str, seconds: float) -> Solution:
-    """The whole network as an answer, for want of a better one."""
-    scores = np.ones(problem.chain.neurons)
-    loss, objective = problem.loss(), problem.loss_weight * problem.loss() + problem.penalty(scores)
-    # neither scores nor losses are negative
-    bound = problem.penalty(np.zeros(problem.chain.neurons))
-    return Solution(
-        layers=tuple(gate.name for gate in problem.chain.gates),
-        scores=tuple(scores[part] for part in problem.chain.slices()),
-        status="interrupted",
-        objective=objective,
-        bound=bound,
-        bound_scope=WHOLE_SCOPES.get(mode, "paper-restriction"),
-        loss=loss,
-        problem=problem,
-        violation=0.0,
-        seconds={"build": seconds, "solve": 0.0},
-        rows=0,
-        columns=0,
-        binaries=0,
-        open=0,
-        trajectory=((seconds, objective, bound),),
-    )

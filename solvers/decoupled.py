@@ -9,6 +9,7 @@ is convex. With as few samples as classes, few neurons can explain them; larger 
 larger ``loss_weight``, some 20 to 50 for 100 samples.
 """
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -17,6 +18,7 @@ import numpy as np
 import scipy.sparse
 
 from solvers import checks, independent, kelley
+from solvers.objective import Objective
 from solvers.probes import Probe, fit_probe, linear_rest, representations
 from solvers.problem import Problem
 from solvers.reduced import Columns, Reduced, Vector
@@ -130,18 +132,15 @@ def decouple(
         0,
     )
     importance = np.full((1, neurons), 1 / size), np.array([-2 * neurons / size])
-    objective = kelley.Objective(program, np.asarray(labels), loss_weight, importance, 1)
+    objective = Objective(program, np.asarray(labels), loss_weight, importance, 1)
     built = time.perf_counter()
     found = kelley.minimise(
         program,
         objective,
         np.ones(neurons),
         settings.solver(),
-        gap=settings.gap,
-        time_limit=settings.time_limit,
-        memory_mb=settings.memory_mb,
-        seed=settings.seed,
-        on_progress=lambda progress, _: settings.tell(*progress),
+        kelley.Limits(settings.gap, settings.until(started), settings.memory_mb, settings.seed),
+        lambda progress, _: settings.tell(*progress),
     )
     return Decoupled(
         found.columns,
@@ -168,7 +167,7 @@ def solve(
 
     Args:
         problem: the network, the batch, and ``loss_weight``, which must grow with the batch.
-        settings: limits, which the layers share, the solver, and how many processes.
+        settings: limits, which the probes and the layers share, the solver, and how many processes.
         probes: one for each layer; by default they are fitted.
         examples: inputs and labels to fit probes to, better many; by default the batch itself.
 
@@ -196,7 +195,12 @@ def solve(
             representations(problem, problem.inputs), probes, gates, strict=True
         )
     ]
-    return solve_layers(layers, problem, settings, time.perf_counter() - started)
+    prepared = time.perf_counter() - started
+    if settings.time_limit is not None:
+        settings = dataclasses.replace(
+            settings, time_limit=max(settings.time_limit - prepared, 0.0)
+        )
+    return solve_layers(layers, problem, settings, prepared)
 
 
 def solve_layers(

@@ -5,21 +5,28 @@ from typing import Any
 
 import numpy as np
 
-from solvers import kelley, local_search, mask_program, reduced
+from solvers import local_search, mask_program, reduced
+from solvers.bounds import interval
+from solvers.certificates import certified
 from solvers.local_search import Mask
+from solvers.objective import Objective
 from solvers.problem import Problem
 from solvers.program import LIMITS
+from solvers.rows import Row
+from solvers.scaling import normalised
 from solvers.settings import Settings
 from solvers.solution import Solution
-
-PRECISION = 1e-6
-"""A relative gap below this is closed: solvers fulfil rows no better."""
+from solvers.tolerances import GAP
+from solvers.whole import whole
 
 ROUNDS = 60
 """How many linear programs come before the first mixed-integer one, at most."""
 
 RESTARTS = 10
-"""How often local search shakes its best mask."""
+"""How often local search shakes its best mask in vain before it ends."""
+
+SEARCHED = 0.3
+"""Of a time limit the part that local search may take."""
 
 
 def solve(problem: Problem, settings: Settings) -> Solution:
@@ -30,9 +37,16 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         settings: limits and the solver.
 
     Returns:
-        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far.
+        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. One hidden
+        layer is closed in seconds. With more, and more than a few dozen neurons, the bound mostly
+        stays the trivial one, everything pruned that may be at a loss of 0, which no cut that was
+        tried moves; the masks are good all the same, and ``Solution.explain`` says what is certain.
     """
-    search = _Search(problem, settings)
+    started = time.perf_counter()
+    try:
+        search = _Search(problem, settings)
+    except TimeoutError:
+        return whole(problem, "all-masks", "time limit", time.perf_counter() - started)
     status = "optimal"
     try:
         status = search.run()
@@ -47,11 +61,13 @@ class _Search:
     def __init__(self, problem: Problem, settings: Settings) -> None:
         self._started = time.perf_counter()
         self._problem, self._settings = problem, settings
-        chain, batch = problem.chain, len(problem.labels)
+        batch = len(problem.labels)
         most = most_pruned(problem, settings.max_prune)
-        self._program = mask_program.build(chain, problem.flat, most)
+        every_mask = interval(problem.chain, problem.flat, problem.epsilon, gated=True)
+        chain = normalised(problem.chain, every_mask).chain
+        self._program = mask_program.build(chain, problem.flat, most, settings.until(self._started))
         columns = self._program.columns
-        self._objective = kelley.Objective(
+        self._objective = Objective(
             self._program,
             np.asarray(problem.labels),
             problem.loss_weight,
@@ -71,8 +87,8 @@ class _Search:
         self._trajectory: list[tuple[float, ...]] = []
         self._best = Mask(np.ones(chain.neurons), np.inf)
         # losses are not negative
-        self._bound = self._objective.penalty(np.zeros(chain.neurons))
-        self._relaxed = np.array(columns.start)  # the last linear program's solution
+        self._floor = self._objective.penalty(np.zeros(chain.neurons))
+        self._bound = self._floor
         self._built = time.perf_counter()
         self.consider(self._best.kept)
 
@@ -80,7 +96,8 @@ class _Search:
         """Narrows the gap until it is closed, or a limit is reached: the status."""
         limit = self._settings.time_limit
         until = np.inf if limit is None else self._started + limit
-        for mask in local_search.search(self._evaluator, self._settings.seed, RESTARTS, until):
+        searched = until if limit is None else self._started + SEARCHED * limit
+        for mask in local_search.search(self._evaluator, self._settings.seed, RESTARTS, searched):
             self.consider(mask.kept)
         for _ in range(ROUNDS):
             if self.closed or time.perf_counter() >= until:
@@ -89,17 +106,13 @@ class _Search:
             self.relax(until)
             if self._bound - before < 0.002 * (self._best.objective - self._bound):
                 break
-        while not self.closed:
-            left = None if limit is None else until - time.perf_counter()
-            if left is not None and left <= 0:
-                return "time limit"
-            known = len(self._seen)
-            status = self.branch(left)
-            if status in LIMITS:
-                return LIMITS[status]
-            if len(self._seen) == known and not self.closed:
-                return "precision limit"
-        return "optimal"
+        if self.closed:
+            return "optimal"
+        left = None if limit is None else until - time.perf_counter()
+        if left is not None and left <= 0:
+            return "time limit"
+        status = self.branch(left)
+        return "optimal" if self.closed else LIMITS.get(status, "precision limit")
 
     @property
     def gap(self) -> float:
@@ -109,7 +122,7 @@ class _Search:
     @property
     def closed(self) -> bool:
         """Whether the gap is what was asked for."""
-        return self.gap <= max(self._settings.gap, PRECISION)
+        return self.gap <= max(self._settings.gap, GAP)
 
     def consider(self, kept: np.ndarray) -> None:
         """Adds the losses' tangents at a mask, and takes it if it is better."""
@@ -126,32 +139,23 @@ class _Search:
 
     def relax(self, until: float) -> None:
         """Solves the linear program, adds tangents at its solution, and looks around it."""
-        solved = self._lp.solve()
+        try:
+            solved = self._lp.solve(None if until == np.inf else until - time.perf_counter())
+        except TimeoutError:
+            return
         if solved is None:  # a mask is a solution: its numerics are too hard
             return
         columns = solved[0][: self._width]
         self._bound = max(self._bound, solved[1])
-        self._relaxed = columns
         self._tangents(columns)
-        scores = columns[: len(self._best.kept)]
-        thresholds = np.linspace(0.1, 0.9, 9)
-        masks = np.unique((scores >= thresholds[:, None]).astype(np.float64), axis=0)
-        values = self._evaluator.objectives(masks)
-        if values.min() < np.inf:
-            near = masks[values.argmin()]
-            self.consider(near)
-            if values.min() < self._best.objective + 0.01 * abs(self._best.objective):
-                self.consider(local_search.improve(self._evaluator, near, until).kept)
+        near = self._around(columns)
+        if near.objective < self._best.objective + 0.01 * abs(self._best.objective):
+            self.consider(local_search.improve(self._evaluator, near.kept, until).kept)
         self._moved()
 
     def branch(self, left: float | None) -> str:
-        """Solves the mixed-integer program, and adds tangents at the masks it goes through."""
-        columns = self._program.complete(self._best.kept)
-        start = np.concatenate(
-            [columns, self._objective.losses(columns)[0], [self._objective.penalty(columns)]]
-        )
+        """Solves the mixed-integer program, with tangents as its solutions need them."""
         neurons = len(self._best.kept)
-        passed: list[np.ndarray] = []
         result: Any = self._settings.solver().solve_mip(
             self._costs,
             self._lower,
@@ -159,22 +163,51 @@ class _Search:
             self._program.columns.binary,
             self._rows,
             time_limit=left,
-            gap=max(self._settings.gap, PRECISION) / 2,
+            gap=max(self._settings.gap, GAP) / 2,
             memory_mb=self._settings.memory_mb,
             seed=self._settings.seed,
-            start=start,
+            start=self._start(),
             priority=range(neurons),
             separate=False,  # its own planes cost these programs several times what they bring
-            on_incumbent=lambda _, __, values: passed.append(values),
+            on_incumbent=lambda _, bound, values: self._incumbent(values, bound),
+            lazy=self._broken,
+            complete=self._completed,
         )
-        self._bound = max(self._bound, min(result.bound, self._best.objective))
-        for values in [*passed, result.values]:
-            if values is not None:
-                self.consider(np.round(values[:neurons]))
-                # inner nodes meet fractional scores: tangents between masks serve them
-                self._tangents((values[: self._width] + self._relaxed) / 2)
-        self._moved()
+        self._incumbent(result.values, result.bound)
         return result.status
+
+    def _incumbent(self, values: np.ndarray | None, bound: float) -> None:
+        self._bound = max(self._bound, bound)
+        if values is not None:
+            self.consider(np.round(values[: len(self._best.kept)]))
+        self._moved()
+
+    def _start(self) -> np.ndarray:
+        """The best mask with its losses and penalty."""
+        columns = self._program.complete(self._best.kept)
+        losses = self._objective.losses(columns)[0]
+        return np.concatenate([columns, losses, [self._objective.penalty(columns)]])
+
+    def _around(self, columns: np.ndarray) -> Mask:
+        """The best mask that keeps the scores above some threshold; it is considered, too."""
+        scores = columns[: len(self._best.kept)]
+        thresholds = np.linspace(0.1, 0.9, 9)
+        masks = np.unique((scores >= thresholds[:, None]).astype(np.float64), axis=0)
+        values = self._evaluator.objectives(masks)
+        near = Mask(masks[values.argmin()], float(values.min()))
+        if near.objective < np.inf:
+            self.consider(near.kept)
+        return near
+
+    def _completed(self, values: np.ndarray) -> np.ndarray | None:
+        """A better mask near a solution of the solver's, or None."""
+        before = self._best.objective
+        self._around(values[: self._width])
+        return self._start() if self._best.objective < before else None
+
+    def _broken(self, values: np.ndarray) -> list[Row]:
+        """The tangents that a solution of the solver's lies outside of."""
+        return self._objective.broken(values, self._width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
         """The answer."""
@@ -186,7 +219,7 @@ class _Search:
             scores=tuple(kept[part] for part in self._problem.chain.slices()),
             status=status,
             objective=self._best.objective,
-            bound=min(self._bound, self._best.objective),
+            bound=self._bound,
             bound_scope="all-masks",
             loss=float(self._objective.losses(columns)[0].mean()),
             problem=self._problem,
@@ -214,6 +247,7 @@ class _Search:
         return max(0.0, float(outside.max()), *broken)
 
     def _moved(self) -> None:
+        self._bound = certified(self._bound, self._best.objective, self._floor)
         moved = (self._best.objective, self._bound)
         if not self._trajectory or moved != self._trajectory[-1][1:]:
             self._trajectory.append((time.perf_counter() - self._started, *moved))

@@ -2,57 +2,83 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from solvers import scip_program
+from solvers import full, scip_program
 from solvers.formulation import Formulation, formulate
 from solvers.problem import Problem
 from solvers.program import Program
+from solvers.rows import Row
+from solvers.settings import Settings
 
 COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
 """Ending of a file -> how a comment begins; None where the losses are exact and need none."""
 
 POINTS = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Where linear formats have tangents of the losses: all scores at each of these."""
+"""Where linear formats have tangents of the losses in any case: all scores at each of these."""
 
 NOTE = (
     "Critical neurons: the linear part of the published program.",
-    "The losses are not linear. In their place stand tangents of each sample's cross-entropy at",
-    f"the logits that all scores = {', '.join(map(str, POINTS))} imply (rows tangent_*): the",
-    "optimum is a bound from below. The .cip file holds the losses themselves.",
+    "The losses are not linear. In their place stand tangents of each sample's cross-entropy: at",
+    f"the logits that all scores = {', '.join(map(str, POINTS))} imply (rows tangent_*), and where",
+    "a solve of the program needed them (rows tangent_at_*). The optimum is a bound from below, as",
+    "near to the program's as that solve came. The .cip file holds the losses themselves.",
 )
 
 
-def with_tangents(form: Formulation) -> Program:
+def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
     """The linear program that files hold.
 
     Args:
         form: the published program.
+        more: further tangents.
 
     Returns:
-        The program with tangents ``tangent_<point>_s<sample>`` of the losses.
+        The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
+        ``tangent_at_<number>``.
     """
     rows = {}
     for place, point in enumerate(POINTS):
         values = form.complete(np.full(form.problem.chain.neurons, point))
         for sample, row in enumerate(form.tangents(values)):
             rows[f"tangent_{place}_s{sample}"] = row
+    rows |= {f"tangent_at_{place}": row for place, row in enumerate(more)}
     return form.program.with_rows(rows)
 
 
-def write(problem: Problem, path: str | os.PathLike[str]) -> None:
+def to_model(problem: Problem) -> Any:
+    """The published program as a model of SCIP's, the losses as exponentials.
+
+    Args:
+        problem: the network and the batch.
+
+    Returns:
+        A ``pyscipopt.Model``.
+
+    Raises:
+        ImportError: pyscipopt is not installed.
+    """
+    form = formulate(problem)
+    return scip_program.model(form.program, form.exact_losses)
+
+
+def write(problem: Problem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
     """Writes a problem's published program to a file, whole or not at all.
 
     ``.cip`` (SCIP's own) holds everything, the losses as constraints with exponentials. ``.mps``
-    and ``.lp`` hold the linear part, with tangents of the losses at ``POINTS`` in their place, so
-    that their optimum is a bound from below; a comment in the file says so. Rows and columns have
+    and ``.lp`` hold the linear part, with tangents of the losses in their place: at ``POINTS``, and
+    those that solving the program took, so that their optimum is a bound from below, close to the
+    program's own; a comment in the file says so. Rows and columns have
     names such as ``relu_upper_s3_fc1_17``: what, sample, layer, entry.
 
     Args:
         problem: the network and the batch.
         path: ends in .mps, .lp or .cip; an existing file is replaced.
+        time_limit: seconds of that solve; less time gives a bound further below.
 
     Raises:
         ValueError: another ending.
@@ -68,7 +94,9 @@ def write(problem: Problem, path: str | os.PathLike[str]) -> None:
         if mark is None:
             scip_program.write(form.program, form.exact_losses, part)
         else:
-            scip_program.write(with_tangents(form), (), part)
+            # losses and logits are the same in any units
+            more = full.tangents(problem, Settings(time_limit=time_limit))
+            scip_program.write(with_tangents(form, more), (), part)
             note = "".join(f"{mark} {line}\n" for line in NOTE)
             part.write_text(note + part.read_text())
         part.replace(path)

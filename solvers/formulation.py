@@ -15,13 +15,15 @@ Objective: ``lambda mean_b theta_b + P``. Pools, and batch normalisation that no
 rows: they are part of the next z.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from solvers import reduced
 from solvers.bounds import Interval, interval, largest_other
-from solvers.chain import Linear, Maximum, Rectify
+from solvers.chain import Chain, Linear, Maximum, Rectify
+from solvers.losses import cross_entropy
 from solvers.problem import Problem
 from solvers.program import Builder, Loss, Program
 from solvers.published_rows import (
@@ -32,7 +34,8 @@ from solvers.published_rows import (
     spread,
     stacked,
 )
-from solvers.reduced import Row
+from solvers.rows import Row
+from solvers.settings import in_time
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class Formulation:
 
     Attributes:
         problem: what it is of.
+        chain: its network, maybe in other units.
+        units: for each column the network's own size of what is 1 here, [columns].
         program: without the losses' rows; the scores are its first columns.
         bounds: of each step in the whole network, the inputs' first.
         placed: for each step its columns; None for steps that are part of the next one.
@@ -50,6 +55,8 @@ class Formulation:
     """
 
     problem: Problem
+    chain: Chain
+    units: np.ndarray
     program: Program
     bounds: list[Interval]
     placed: list[Placed | None]
@@ -76,14 +83,7 @@ class Formulation:
 
     def cross_entropy(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each sample's loss at its logits, [batch], and its slope, [batch, classes]."""
-        logits = values[self.logits]
-        labels, each = np.asarray(self.problem.labels), np.arange(len(logits))
-        top = logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits - top)
-        total = exponentials.sum(axis=1, keepdims=True)
-        slopes = exponentials / total
-        slopes[each, labels] -= 1
-        return (top + np.log(total))[:, 0] - logits[each, labels], slopes
+        return cross_entropy(values[self.logits], np.asarray(self.problem.labels))
 
     def tangents(self, values: np.ndarray) -> list[Row]:
         """Rows ``theta_b >= loss_b + slope (o_b - logits_b)`` at a point."""
@@ -95,6 +95,13 @@ class Formulation:
                 self.logits, self.losses, slopes, losses, at, strict=True
             )
         ]
+
+    def in_units(self, rows: Mapping[str, Row]) -> dict[str, Row]:
+        """Rows over the columns in the network's own units, over these columns."""
+        return {
+            name: row._replace(coefficients=row.coefficients * self.units[row.indices])
+            for name, row in rows.items()
+        }
 
     def objective(self, values: np.ndarray) -> float:
         """The true objective at a point: the losses of its logits and the penalty of its scores."""
@@ -115,7 +122,7 @@ class Formulation:
         Returns:
             The values. They break rows where the scores are not feasible.
         """
-        chain = self.problem.chain
+        chain = self.chain
         values = np.zeros(len(self.program.costs))
         values[: chain.neurons] = scores
         now = self.problem.flat
@@ -153,16 +160,25 @@ class Formulation:
         return values
 
 
-def formulate(problem: Problem) -> Formulation:
+def formulate(problem: Problem, *, normal: bool = False, until: float = np.inf) -> Formulation:
     """Writes the published program down, row by row.
 
     Args:
         problem: the network and the batch.
+        normal: whether in units in which every column is about 1, as solvers need it, see
+            ``scaling``; else in the network's own.
+        until: when to give up, as ``time.perf_counter`` tells it.
 
     Returns:
         The program.
+
+    Raises:
+        TimeoutError: it took too long.
     """
     chain, builder = problem.chain, Builder()
+    scales = [np.ones(1)] * len(chain.steps)
+    if normal:
+        chain, scales = problem.normal
     for gate, name in zip(chain.gates, readable([gate.name for gate in chain.gates]), strict=True):
         builder.columns([f"s_{name}_{unit}" for unit in range(gate.neurons)], 0.0, 1.0)
     inputs = problem.flat
@@ -170,20 +186,28 @@ def formulate(problem: Problem) -> Formulation:
         Interval(inputs, inputs),
         *interval(chain, inputs, problem.epsilon, gated=False),
     ]
-    writer = Writer(problem, builder)
+    writer = Writer(problem, chain, builder)
     placed = [
         writer.sample(index, [Interval(bound.lower[index], bound.upper[index]) for bound in bounds])
-        for index in range(len(inputs))
+        for index in in_time(range(len(inputs)), until)
     ]
     names = [f"loss_s{index}" for index in range(len(inputs))]
     losses = builder.columns(names, 0.0, cost=problem.loss_weight / len(inputs))
     penalty = int(builder.columns(["penalty"], cost=1.0)[0])
     penalty_rows(builder, problem, penalty)
+    program = builder.build()
+    stacks = [stacked(list(of_step)) for of_step in zip(*placed, strict=True)]
+    units = np.ones(len(program.costs))
+    for place, scale in zip(stacks, scales, strict=True):
+        if place is not None:
+            units[place.outputs] = scale
     return Formulation(
         problem=problem,
-        program=builder.build(),
+        chain=chain,
+        units=units,
+        program=program,
         bounds=bounds,
-        placed=[stacked(list(of_step)) for of_step in zip(*placed, strict=True)],
+        placed=stacks,
         losses=losses,
         penalty=penalty,
         open=writer.open,

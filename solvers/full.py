@@ -4,31 +4,29 @@ It is what the paper writes down, and slow; ``paper.solve`` finds the same in th
 scores.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from solvers import formulation, scip_program
+from solvers import formulation, scip_program, tolerances
+from solvers.certificates import certified
 from solvers.formulation import Formulation
-from solvers.program import LIMITS, Program
-from solvers.reduced import Row
-from solvers.settings import Settings
+from solvers.program import LIMITS, MipResult, Program
+from solvers.rows import Row
+from solvers.segments import furthest
+from solvers.settings import LOSSES, Settings
 from solvers.solution import Solution
-
-TOLERANCE = 5e-7
-"""By how much a solution may violate a row."""
-
-EXACT = 1e-8
-"""By how little tangents may lie below a loss, in nats, to count as equal to it."""
+from solvers.whole import whole
 
 
 def solve(
     problem: formulation.Problem,
     settings: Settings,
     *,
-    loss: Literal["cuts", "exp"] = "cuts",
+    loss: str | None = None,
     rows: Mapping[str, Row] | None = None,
 ) -> Solution:
     """Scores that relax the neurons, from the whole published program.
@@ -36,14 +34,16 @@ def solve(
     Args:
         problem: the network and the batch.
         settings: limits and the solver.
-        loss: "cuts" adds tangents of the losses until they are tight, round by round; "exp" gives
-            SCIP the exponentials, whatever ``settings.backend`` is.
+        loss: "cuts" adds tangents of the losses within the solver's tree, wherever they lie below;
+            "exp" gives SCIP the exponentials, whatever ``settings.backend`` is; by default what the
+            settings say.
         rows: more rows for the program, by name; see ``formulation.formulate`` for its columns,
             of which the scores are the first.
 
     Returns:
         The solution. At a limit it is the best one so far, the whole network at worst; its status
-        is "precision limit" where the gap asked for is finer than the solver's own accuracy.
+        is "precision limit" where the gap asked for is finer than the solver's own accuracy, or
+        where its numerics gave up.
 
     Raises:
         ValueError: no scores fulfil all rows; the message names rows that have no common solution.
@@ -51,19 +51,27 @@ def solve(
         TimeoutError: a limit came before any solution, which only rows of one's own can cause.
         ImportError: the solver is not installed.
     """
-    if loss not in ("cuts", "exp"):
-        raise ValueError(f"loss must be 'cuts' or 'exp', got {loss!r}")
+    loss = settings.loss if loss is None else loss
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be {' or '.join(map(repr, LOSSES))}, got {loss!r}")
     started = time.perf_counter()
-    form = formulation.formulate(problem)
-    search = _Search(form, form.program.with_rows(rows or {}), settings)
+    try:
+        form = formulation.formulate(problem, normal=True, until=settings.until(started))
+    except TimeoutError:
+        if rows:
+            raise TimeoutError("time limit before any solution was found") from None
+        seconds = time.perf_counter() - started
+        return whole(problem, "paper-restriction", "time limit", seconds)
+    program = form.program.with_rows(form.in_units(rows or {})).scaled()
+    search = _Search(form, program, settings, started)
     built = time.perf_counter()
     try:
-        status = search.exponentials() if loss == "exp" else search.cuts()
+        status = search.run(loss)
     except KeyboardInterrupt:
         status = "interrupted"
     if search.best is None:
         raise TimeoutError(f"{status} before any solution was found")
-    values, program = search.best, search.program
+    values = search.best
     losses, _ = form.cross_entropy(values)
     scores = values[: problem.chain.neurons]
     return Solution(
@@ -85,6 +93,25 @@ def solve(
     )
 
 
+def tangents(problem: formulation.Problem, settings: Settings) -> list[Row]:
+    """The tangents of the losses that it took to solve a program, or to come as far as a limit let.
+
+    Args:
+        problem: the network and the batch.
+        settings: limits and the solver.
+
+    Returns:
+        Rows over the columns of ``formulation.formulate``.
+    """
+    form = formulation.formulate(problem, normal=True)
+    search = _Search(form, form.program.scaled(), settings, time.perf_counter())
+    with contextlib.suppress(KeyboardInterrupt):
+        search.run("cuts")
+    if search.best is not None:
+        search.tangents += form.tangents(search.best)
+    return search.tangents
+
+
 class _Search:
     """The best solution so far, and the bound.
 
@@ -92,127 +119,126 @@ class _Search:
         form: the published program.
         program: the same with the caller's rows.
         settings: limits and the solver.
+        started: when the time began, as ``time.perf_counter`` tells it.
     """
 
-    def __init__(self, form: Formulation, program: Program, settings: Settings) -> None:
-        self._started = time.perf_counter()
-        self._form, self._settings = form, settings
-        self.program = program
+    def __init__(
+        self, form: Formulation, program: Program, settings: Settings, started: float
+    ) -> None:
+        self._started = started
+        self._form, self._program, self._settings = form, program, settings
         self.best: np.ndarray | None = None
-        self.value, self.bound = np.inf, form.problem.penalty(np.zeros(form.problem.chain.neurons))
+        self._floor = form.problem.penalty(np.zeros(form.problem.chain.neurons))
+        self.value, self.bound = np.inf, self._floor
         self.tangents: list[Row] = []
         self.trajectory: list[tuple[float, ...]] = []
-        whole = np.ones(form.problem.chain.neurons)
-        self.tangents += form.tangents(form.complete(whole))
-        self._consider(form.complete(whole))
+        self._below = tolerances.tangent(settings.gap, form.problem.loss_weight)
+        self._whole = form.complete(np.ones(form.problem.chain.neurons))
+        self._consider(self._whole)
 
-    def exponentials(self) -> str:
-        """Solves once, with the losses as they are; the status."""
-        result = scip_program.solve_program(
-            self.program,
+    def run(self, loss: str) -> str:
+        """Solves the program; the status."""
+        left = self._left()
+        if left is not None and left <= 0:
+            return "time limit"
+        result = self._exponentials(left) if loss == "exp" else self._cuts(left)
+        if result.status in ("infeasible", "inforunbd") and (
+            names := scip_program.infeasible_rows(self._program)
+        ):
+            raise ValueError(
+                f"no scores fulfil all rows; these have no common solution: {', '.join(names)}"
+            )
+        self._consider(result.values, result.bound)
+        if self._closed():
+            return "optimal"
+        return LIMITS.get(result.status, "precision limit")
+
+    def _exponentials(self, left: float | None) -> MipResult:
+        return scip_program.solve_program(
+            self._program,
             self._form.exact_losses,
-            time_limit=self._left(),
+            time_limit=left,
             gap=self._settings.gap / 2,
             memory_mb=self._settings.memory_mb,
             seed=self._settings.seed,
             start=self.best,
             on_incumbent=lambda _, bound, values: self._consider(values, bound),
+            complete=self._complete,
         )
-        self._check(result.status)
-        if result.values is not None:
-            self._consider(result.values, result.bound)
-        return _word(result.status)
 
-    def cuts(self) -> str:
-        """Tangents: of the relaxation until it is tight, then of mixed-integer programs."""
-        backend, program = self._settings.solver(), self.program
-        rows = program.inequalities()
-        relaxation = backend.LinearProgram(program.costs, program.lower, program.upper)
-        relaxation.add([*rows, *self.tangents])
-        lowest = np.inf
-        while (left := self._left()) is None or left > 0:
-            solved = relaxation.solve()
-            if solved is None:
-                if self.best is None:  # else the numerics are too hard
-                    self._check("infeasible")
-                break
-            self._consider(None, solved[1])
-            lowest = min(lowest, self._form.objective(solved[0]))
-            if self._close(lowest):
-                break
-            if self._exact(solved[0]):
-                break
-            new = self._form.tangents(solved[0])
-            relaxation.add(new)
-            self.tangents += new
-        while not self._close(self.value):
-            left = self._left()
-            if left is not None and left <= 0:
-                return "time limit"
-            result = backend.solve_mip(
-                program.costs,
-                program.lower,
-                program.upper,
-                program.binary.tolist(),
-                [*rows, *self.tangents],
-                time_limit=left,
-                gap=self._settings.gap / 4,
-                memory_mb=self._settings.memory_mb,
-                seed=self._settings.seed,
-                start=self.best,
-            )
-            self._check(result.status)
-            self._consider(result.values, result.bound)
-            if _word(result.status) != "optimal" or result.values is None:
-                return _word(result.status)
-            if self._exact(result.values) and not self._close(self.value):
-                return "precision limit"
-            self.tangents += self._form.tangents(result.values)
-        return "optimal"
+    def _cuts(self, left: float | None) -> MipResult:
+        program, backend = self._program, self._settings.solver()
+        self.tangents += self._form.tangents(self._whole)
+        rows = [*program.inequalities(), *self.tangents]
+        result: Any = backend.solve_mip(
+            program.costs,
+            program.lower,
+            program.upper,
+            program.binary.tolist(),
+            rows,
+            time_limit=left,
+            gap=self._settings.gap / 2,
+            memory_mb=self._settings.memory_mb,
+            seed=self._settings.seed,
+            start=self.best,
+            on_incumbent=lambda _, bound, values: self._consider(values, bound),
+            lazy=self._broken,
+            complete=self._complete,
+        )
+        return result
+
+    def _broken(self, values: np.ndarray) -> list[Row]:
+        """Tangents of the losses that lie above their columns."""
+        losses, _ = self._form.cross_entropy(values)
+        missing = losses - values[self._form.losses]
+        found = [
+            row
+            for row, each in zip(self._form.tangents(values), missing, strict=True)
+            if each > self._below and row.violation(values) > tolerances.LAZY_MIXED
+        ]
+        self.tangents += found
+        return found
+
+    def _complete(self, values: np.ndarray) -> np.ndarray | None:
+        """What the scores of values imply; as far towards them as the rows allow; if better."""
+        neurons = self._form.problem.chain.neurons
+        scores, best = np.clip(values[:neurons], 0, 1), self.best
+        point = self._form.complete(scores)
+        if best is not None:
+            near = furthest(best[:neurons], scores, lambda each: self._feasible(each))
+            point = self._form.complete(near)
+        before = self.value
+        self._consider(point)
+        return self.best if self.value < before else None
+
+    def _feasible(self, scores: np.ndarray) -> bool:
+        broken = self._program.violation(self._form.complete(scores))
+        return broken <= tolerances.FEASIBLE
 
     def _left(self) -> float | None:
         limit = self._settings.time_limit
         return None if limit is None else max(limit - (time.perf_counter() - self._started), 0.0)
 
-    def _close(self, value: float) -> bool:
-        return bool(np.isfinite(value)) and value - self.bound <= self._settings.gap * max(
-            1.0, abs(value)
-        )
-
-    def _exact(self, values: np.ndarray) -> bool:
-        """Whether further tangents at a solution would say nothing new."""
-        losses, _ = self._form.cross_entropy(values)
-        return bool(np.all(losses - values[self._form.losses] <= EXACT))
-
-    def _check(self, status: str) -> None:
-        """Raises where there is no solution at all."""
-        if status in ("infeasible", "inforunbd"):
-            names = scip_program.infeasible_rows(self.program)
-            if not names:  # there is a solution: the numerics are too hard
-                return
-            raise ValueError(
-                f"no scores fulfil all rows; these have no common solution: {', '.join(names)}"
-            )
+    def _closed(self) -> bool:
+        return bool(
+            np.isfinite(self.value)
+        ) and self.value - self.bound <= self._settings.gap * max(1.0, abs(self.value))
 
     def _consider(self, values: np.ndarray | None, bound: float = -np.inf) -> None:
         """Takes a bound, and a solution if it is feasible and better."""
-        self.bound = max(self.bound, bound)
         if values is not None:
             scores = np.clip(values[: self._form.problem.chain.neurons], 0, 1)
             # what the scores imply is exact; the solver's own values count where rows of the
             # caller's choose among binaries
-            box = np.clip(values, self.program.lower, self.program.upper)
+            box = np.clip(values, self._program.lower, self._program.upper)
             for point in (self._form.complete(scores), box):
                 value = self._form.objective(point)
-                if value < self.value and self.program.violation(point) <= TOLERANCE:
+                broken = self._program.violation(point)
+                if value < self.value and broken <= tolerances.FEASIBLE_FULL:
                     self.best, self.value = point, value
                     break
+        self.bound = certified(max(self.bound, bound), self.value, self._floor)
         moved = (time.perf_counter() - self._started, self.value, self.bound)
         if not self.trajectory or moved[1:] != self.trajectory[-1][1:]:
             self.trajectory.append(moved)
             self._settings.tell(*moved)
-
-
-def _word(status: str) -> str:
-    """A solver's status in the words of ``Solution``."""
-    return "optimal" if status in ("optimal", "gaplimit") else LIMITS.get(status, status)

@@ -1,5 +1,6 @@
 """HiGHS, behind the same two calls as SCIP. The only file that imports highspy."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,10 +8,8 @@ import numpy as np
 
 from solvers.interrupts import interruptible
 from solvers.program import INTERRUPTED, MipResult
-from solvers.reduced import Row
-
-FEASIBILITY = 1e-9
-"""By how much a row or a binary may be violated: less than the solutions' own check allows."""
+from solvers.rows import Row
+from solvers.tolerances import LINEAR
 
 
 def _highspy() -> Any:
@@ -44,9 +43,25 @@ class LinearProgram:
         """Adds rows."""
         _add_rows(self._model, rows)
 
-    def solve(self) -> tuple[np.ndarray, float] | None:
-        """The solution and its objective; None if there is none."""
-        self._model.run()
+    def bound(self, columns: Sequence[int], lower: np.ndarray, upper: np.ndarray) -> None:
+        """Gives columns other bounds, finite ones."""
+        for place, column in enumerate(columns):
+            self._model.changeColBounds(int(column), float(lower[place]), float(upper[place]))
+
+    def solve(self, time_limit: float | None = None) -> tuple[np.ndarray, float] | None:
+        """The solution and its objective; None if there is none.
+
+        Args:
+            time_limit: seconds, or None.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        _limited(self._model, np.inf if time_limit is None else time_limit, mip=False)
+        if interruptible(self._model.run, self._model.cancelSolve):
+            raise KeyboardInterrupt
+        if self._model.getModelStatus() == self._highspy.HighsModelStatus.kTimeLimit:
+            raise TimeoutError
         if self._model.getModelStatus() != self._highspy.HighsModelStatus.kOptimal:
             return None
         values = np.array(self._model.getSolution().col_value)
@@ -68,6 +83,8 @@ def solve_mip(
     priority: Sequence[int] = (),
     separate: bool = True,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
+    lazy: Callable[[np.ndarray], Sequence[Row]] | None = None,
+    complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> MipResult:
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
 
@@ -83,8 +100,12 @@ def solve_mip(
         seed: HiGHS's own.
         start: a solution to begin with.
         priority: not honoured: HiGHS takes none.
+        separate: not honoured.
         on_incumbent: told (objective, bound, values) of each better solution; what it raises is
             raised here, once HiGHS has ended.
+        lazy: the rows that values break, of those that are not in ``rows``. HiGHS takes none within
+            its tree: the program is solved anew with them.
+        complete: a solution near values that break such rows, or None.
 
     Returns:
         The result.
@@ -93,23 +114,14 @@ def solve_mip(
         ImportError: highspy is not installed.
     """
     del memory_mb, priority, separate
+    until = np.inf if time_limit is None else time.perf_counter() + time_limit
     highspy = _highspy()
     model = _model(highspy, costs, lower, upper)
     _add_rows(model, rows)
-    if len(binary):
-        model.changeColsIntegrality(
-            len(binary),
-            np.asarray(binary, np.int32),
-            np.full(len(binary), int(highspy.HighsVarType.kInteger), np.uint8),
-        )
     model.setOptionValue("mip_rel_gap", gap)
     model.setOptionValue("mip_abs_gap", 0.0)
     model.setOptionValue("random_seed", seed)
-    model.setOptionValue("mip_feasibility_tolerance", FEASIBILITY)
-    if time_limit is not None:
-        model.setOptionValue("time_limit", max(time_limit, 0.0))
-    if start is not None:
-        model.setSolution(len(start), np.arange(len(start), dtype=np.int32), start)
+    model.setOptionValue("mip_feasibility_tolerance", LINEAR)
     raised: list[BaseException] = []
     if on_incumbent is not None:
 
@@ -123,14 +135,55 @@ def solve_mip(
                 )
             except BaseException as error:
                 raised.append(error)
+                model.cancelSolve()
 
         model.cbMipImprovingSolution += improved
-    model.HandleUserInterrupt = True
-    interrupted = interruptible(model.run, model.cancelSolve)
-    if raised:
-        raise raised[0]
-    result = _result(highspy, model, mip=len(binary) > 0)
-    return result._replace(status=INTERRUPTED) if interrupted else result
+    best, bound = start, -np.inf
+    # HiGHS takes no rows within its tree: the linear program gathers most of those it lacks
+    whole = lazy is None
+    while True:
+        if whole and len(binary):
+            _make_binary(highspy, model, binary)
+        if best is not None:
+            values: Any = best  # its stub knows no dtypes
+            model.setSolution(len(best), np.arange(len(best), dtype=np.int32), values)
+        if bound > -np.inf and time.perf_counter() >= until:
+            return MipResult(best, bound, "timelimit")
+        integral = whole and len(binary) > 0
+        _limited(model, until - time.perf_counter(), mip=integral)
+        interrupted = interruptible(model.run, model.cancelSolve)
+        if raised:
+            raise raised[0]
+        result = _result(highspy, model, mip=integral)
+        status = INTERRUPTED if interrupted else result.status
+        bound = max(bound, result.bound)
+        broken = [] if lazy is None or result.values is None else lazy(result.values)
+        if whole and not broken:
+            return MipResult(result.values, bound, status)
+        if result.values is not None and complete is not None:
+            completed = complete(result.values)
+            if completed is not None and (best is None or costs @ completed < costs @ best):
+                best = completed
+        if status != "optimal":
+            return MipResult(best, bound, status)
+        if best is not None and costs @ best - bound <= gap * max(1.0, abs(costs @ best)):
+            return MipResult(best, bound, "optimal")
+        _add_rows(model, broken)
+        whole = whole or not broken
+
+
+def _make_binary(highspy: Any, model: Any, binary: Sequence[int]) -> None:
+    model.changeColsIntegrality(
+        len(binary),
+        np.asarray(binary, np.int32),
+        np.full(len(binary), int(highspy.HighsVarType.kInteger), np.uint8),
+    )
+
+
+def _limited(model: Any, seconds: float, *, mip: bool) -> None:
+    """Limits the next run. Of linear programs HiGHS counts what the runs before it took."""
+    before = 0.0 if mip else model.getRunTime()
+    model.setOptionValue("time_limit", before + max(seconds, 0.0))
 
 
 def _result(highspy: Any, model: Any, *, mip: bool) -> MipResult:
@@ -157,7 +210,8 @@ def _result(highspy: Any, model: Any, *, mip: bool) -> MipResult:
 def _model(highspy: Any, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> Any:
     model = highspy.Highs()
     model.setOptionValue("output_flag", False)
-    model.setOptionValue("primal_feasibility_tolerance", FEASIBILITY)
+    model.setOptionValue("primal_feasibility_tolerance", LINEAR)
+    model.HandleUserInterrupt = True
     count, none = len(costs), np.array([], np.int32)
     model.addCols(
         count,
@@ -175,6 +229,7 @@ def _model(highspy: Any, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray
 def _add_rows(model: Any, rows: Sequence[Row]) -> None:
     if not rows:
         return
+    rows = [row.scaled() for row in rows]
     starts = np.cumsum([0, *(len(row.indices) for row in rows[:-1])])
     indices = np.concatenate([row.indices for row in rows])
     model.addRows(

@@ -1,9 +1,12 @@
 """Independent programs, one after another or in several processes."""
 
 import dataclasses
+import math
 import multiprocessing
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import zip_longest
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from solvers.settings import Settings
@@ -61,45 +64,56 @@ def solve_each(
     Args:
         solve: solves one; a function of a module.
         tasks: the programs.
-        settings: of all; each gets its share of the time, in which processes are not started.
+        settings: of all. Each program gets an equal share of the time that is left when it begins,
+            so that it may use what others have not; starting processes comes on top.
         on_solved: told the answers so far, whenever there is one more.
 
     Returns:
         The answers.
     """
     workers = min(settings.workers, len(tasks))
-    limit = settings.time_limit
-    alone = dataclasses.replace(
-        settings,
-        workers=1,
-        on_incumbent=None,
-        time_limit=None if limit is None else limit / -(-len(tasks) // workers),
-    )
+    alone = dataclasses.replace(settings, workers=1, on_incumbent=None)
     at_once = dataclasses.replace(alone, time_limit=0.0)
+    until = settings.until(time.perf_counter())
+
+    def share(waiting: int) -> Settings:
+        """The settings of the next program, so many of which have not begun."""
+        if until == math.inf:
+            return alone
+        left = max(until - time.perf_counter(), 0.0)
+        return dataclasses.replace(alone, time_limit=left / -(-waiting // workers))
+
     if workers <= 1:
         results: list[Result] = []
         stopped = False
-        for task in tasks:
-            results.append(solve(task, at_once if stopped else alone))
+        for place, task in enumerate(tasks):
+            results.append(solve(task, at_once if stopped else share(len(tasks) - place)))
             stopped = stopped or results[-1].status == "interrupted"
             if on_solved is not None:
                 on_solved(results)
         return Answers(results, stopped)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures: list[Any] = [pool.submit(solve, task, alone) for task in tasks]
+        futures: list[Any] = []
         try:
+            running: set[Any] = set()
             solved: list[Result] = []
-            for future in as_completed(futures):
-                solved.append(future.result())
-                if on_solved is not None:
-                    on_solved(solved)
+            while len(solved) < len(tasks):
+                while len(running) < workers and len(futures) < len(tasks):
+                    task = tasks[len(futures)]
+                    futures.append(pool.submit(solve, task, share(len(tasks) - len(futures))))
+                    running.add(futures[-1])
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    solved.append(future.result())
+                    if on_solved is not None:
+                        on_solved(solved)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             answered = [
                 future.result()
-                if not future.cancelled() and future.exception() is None
+                if future is not None and not future.cancelled() and future.exception() is None
                 else solve(task, at_once)
-                for task, future in zip(tasks, futures, strict=True)
+                for task, future in zip_longest(tasks, futures)
             ]
             return Answers(answered, True)
         return Answers([future.result() for future in futures], False)

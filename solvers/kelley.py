@@ -1,21 +1,22 @@
 """Kelley's cutting planes: a convex loss of affine logits, over linear rows and binaries."""
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from solvers import tolerances
+from solvers.certificates import certified
+from solvers.descent import Descent
+from solvers.objective import Objective
 from solvers.program import LIMITS
-from solvers.reduced import Reduced, Row
-
-TOLERANCE = 1e-7
-"""By how much a row may be violated."""
+from solvers.reduced import Reduced
+from solvers.rows import Row, row_units, stacked
+from solvers.segments import furthest
 
 BATCH = 300
 """How many lazy rows are added at once, the most violated first."""
-
 
 FIXED_ROUNDS = 100
 """How many linear programs with fixed binaries are solved, at most."""
@@ -38,6 +39,27 @@ class Progress(NamedTuple):
     bound: float
 
 
+class Limits(NamedTuple):
+    """When to end.
+
+    Attributes:
+        gap: the relative gap to reach.
+        until: the end of the time, as ``time.perf_counter`` tells it; infinity for never.
+        memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
+            or None.
+        seed: for mixed-integer programs.
+    """
+
+    gap: float
+    until: float
+    memory_mb: float | None
+    seed: int
+
+    def left(self) -> float | None:
+        """Seconds that are left; None for any number of them."""
+        return None if self.until == np.inf else self.until - time.perf_counter()
+
+
 class Found(NamedTuple):
     """What the method ends with.
 
@@ -47,7 +69,7 @@ class Found(NamedTuple):
         bound: on the objective, from below.
         status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" where
             the gap asked for is finer than the solver's own accuracy.
-        rounds: linear programs solved.
+        rounds: linear and mixed-integer programs solved.
         rows: how many rows the last one had.
         trajectory: each time the objective or the bound moved.
     """
@@ -61,152 +83,42 @@ class Found(NamedTuple):
     trajectory: tuple[Progress, ...]
 
 
-class Objective:
-    """``loss_weight mean_b loss_b(x) + penalty(s)`` and its tangents.
-
-    Args:
-        reduced: the program.
-        labels: [batch].
-        loss_weight: lambda.
-        importance: coefficients, [layers, neurons], and constants, [layers], of each layer's I.
-        largest: of how many of the layers' importances, the largest, the penalty is the sum.
-    """
-
-    def __init__(
-        self,
-        reduced: Reduced,
-        labels: np.ndarray,
-        loss_weight: float,
-        importance: tuple[np.ndarray, np.ndarray],
-        largest: int,
-    ) -> None:
-        self._constants = np.stack([vector.constant for vector in reduced.logits])
-        self._matrices = np.stack([vector.matrix for vector in reduced.logits])
-        self._labels, self.loss_weight = labels, loss_weight
-        self._weights, self._offsets = importance
-        self._largest = largest
-
-    @property
-    def batch(self) -> int:
-        """How many samples there are."""
-        return len(self._labels)
-
-    @property
-    def neurons(self) -> int:
-        """How many scores there are."""
-        return self._weights.shape[1]
-
-    def losses(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cross-entropy of each sample, [batch], and its gradient, [batch, columns]."""
-        logits = self._constants + self._matrices @ columns
-        top = logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits - top)
-        total = exponentials.sum(axis=1, keepdims=True)
-        each = np.arange(len(logits))
-        values = (top + np.log(total))[:, 0] - logits[each, self._labels]
-        slopes = exponentials / total
-        slopes[each, self._labels] -= 1
-        return values, np.einsum("bk,bkn->bn", slopes, self._matrices)
-
-    def tangents(self, columns: np.ndarray, first: int) -> tuple[np.ndarray, list[Row]]:
-        """The losses at a point, [batch], and rows that bound each from below around it.
-
-        Args:
-            columns: the point.
-            first: the column that stands for the first sample's loss; the others follow it.
-
-        Returns:
-            The losses and the rows.
-        """
-        values, slopes = self.losses(columns)
-        rows = []
-        for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
-            indices = np.flatnonzero(np.abs(slope) > 1e-12)
-            rows.append(
-                Row(
-                    np.append(indices, first + sample),
-                    np.append(-slope[indices], 1.0),
-                    float(value - slope[indices] @ columns[indices]),
-                )
-            )
-        return values, rows
-
-    def penalty(self, columns: np.ndarray) -> float:
-        """P: the sum of the largest importances."""
-        each = self._weights @ columns[: self._weights.shape[1]] + self._offsets
-        return float(np.sort(each)[::-1][: self._largest].sum())
-
-    def penalty_rows(self, column: int) -> list[Row]:
-        """``P >= the sum of the importances of any so many layers``."""
-        rows = []
-        for layers in itertools.combinations(range(len(self._offsets)), self._largest):
-            summed = self._weights[list(layers)].sum(axis=0)
-            indices = np.flatnonzero(summed)
-            rows.append(
-                Row(
-                    np.append(indices, column),
-                    np.append(-summed[indices], 1.0),
-                    float(self._offsets[list(layers)].sum()),
-                )
-            )
-        return rows
-
-
 def minimise(
     reduced: Reduced,
     objective: Objective,
     start: np.ndarray,
     backend: Any,
-    *,
-    gap: float,
-    time_limit: float | None,
-    memory_mb: float | None,
-    seed: int,
+    limits: Limits,
     on_progress: Callable[[Progress, np.ndarray], None] | None = None,
 ) -> Found:
     """Adds tangents and violated rows until the relative gap is closed.
 
     The columns of the linear program are the reduced program's, a bound on each sample's loss and
     one on the penalty. Where there are binaries, the relaxation is closed first; then the binaries
-    that its scores imply are fixed, which seldom leaves a gap; else mixed-integer programs with its
-    rows follow.
+    that its scores imply are fixed, which seldom leaves a gap; else a mixed-integer program
+    follows, to which tangents and rows are added within its tree. Every solution's scores are
+    tried as they are, and as far towards them from the best ones as the rows allow.
 
     Args:
         reduced: the program.
         objective: what is minimised.
         start: columns that fulfil every row: what is answered where nothing better is found.
         backend: a module with ``LinearProgram`` and ``solve_mip``.
-        gap: the relative gap to reach.
-        time_limit: seconds, or None.
-        memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
-            or None.
-        seed: for mixed-integer programs.
+        limits: when to end.
         on_progress: told of each move, with the columns of the best solution.
 
     Returns:
         The best solution and its bound.
     """
-    state = _State(reduced, objective, start, backend, on_progress)
-    status = "optimal"
+    state = _State(reduced, objective, start, backend, limits, on_progress)
     try:
-        for binaries in (False, True) if reduced.columns.binary else (False,):
-            if binaries and status in ("optimal", "precision limit"):
-                state.fix(gap, time_limit)
-            status = "optimal"
-            while not state.closed(gap, binaries):
-                if time_limit is not None and state.seconds() >= time_limit:
-                    status = "time limit"
-                    break
-                if memory_mb is not None and state.megabytes() >= memory_mb:
-                    status = "memory limit"
-                    break
-                left = None if time_limit is None else time_limit - state.seconds()
-                ended = state.round(binaries, left, memory_mb, seed, gap)
-                if ended:
-                    status = ended
-                    break
+        status = state.relax()
+        if reduced.columns.binary and status in ("optimal", "precision limit"):
+            status = state.fix() or state.branch()
     except KeyboardInterrupt:
         status = "interrupted"
+    except TimeoutError:
+        status = "time limit"
     return state.found(status)
 
 
@@ -219,27 +131,33 @@ class _State:
         objective: Objective,
         start: np.ndarray,
         backend: Any,
+        limits: Limits,
         on_progress: Callable[[Progress, np.ndarray], None] | None,
     ) -> None:
         self._started = time.perf_counter()
         self._reduced, self._objective, self._backend = reduced, objective, backend
-        self._told = on_progress
-        self._width = len(reduced.columns.lower)
-        batch = objective.batch
+        self._limits, self._told = limits, on_progress
+        columns, batch = reduced.columns, objective.batch
+        self._width = len(columns.lower)
         self._costs = np.concatenate(
             [np.zeros(self._width), np.full(batch, objective.loss_weight / batch), [1.0]]
         )
-        self._lower = np.concatenate([reduced.columns.lower, np.zeros(batch), [-np.inf]])
-        self._upper = np.concatenate([reduced.columns.upper, np.full(batch + 1, np.inf)])
-        self._rows = [*reduced.columns.rows, *objective.penalty_rows(self._width + batch)]
-        self._programs = [self._relaxation(self._lower, self._upper)]
+        self._lower = np.concatenate([columns.lower, np.zeros(batch), [-np.inf]])
+        self._upper = np.concatenate([columns.upper, np.full(batch + 1, np.inf)])
+        self._rows = [*columns.rows, *objective.penalty_rows(self._width + batch)]
+        self._own = stacked([row.scaled() for row in columns.rows], self._width)
+        self._lazy_units = row_units(reduced.lazy[0])
+        self._program = backend.LinearProgram(self._costs, self._lower, self._upper)
+        self._program.add(self._rows)
+        self._descent = Descent(reduced, objective)
         self._lazy = np.zeros(len(reduced.lazy[1]), bool)
         # neither scores nor losses are negative
-        floor = objective.penalty(np.zeros(objective.neurons))
-        self._best, self._value, self._bound = start, np.inf, floor
-        self._rounds, self._relaxed, self._last = 0, np.inf, np.empty(0)
+        self._floor = objective.penalty(np.zeros(objective.neurons))
+        self._best, self._value, self._bound = start, np.inf, self._floor
+        self._rounds, self._relaxed, self._last = 0, np.inf, start
         self._trajectory: list[Progress] = []
         self._consider(start)
+        self._tangents(start)
 
     def seconds(self) -> float:
         return time.perf_counter() - self._started
@@ -250,129 +168,208 @@ class _State:
         entries = self._reduced.lazy[0].nnz + 2 * sum(len(row.indices) for row in self._rows)
         return (held + ENTRY * entries) / 1e6
 
-    def closed(self, gap: float, binaries: bool) -> bool:
-        value = self._value if binaries or not self._reduced.columns.binary else self._relaxed
-        return bool(np.isfinite(value)) and value - self._bound <= gap * max(1.0, abs(value))
+    def closed(self, value: float) -> bool:
+        allowed = self._limits.gap * max(1.0, abs(value))
+        return bool(np.isfinite(value)) and value - self._bound <= allowed
 
-    def round(
-        self,
-        binaries: bool,
-        left: float | None,
-        memory_mb: float | None,
-        seed: int,
-        gap: float,
-    ) -> str:
-        """Solves once, and adds what the solution violates; why no further round helps, or ""."""
-        self._rounds += 1
-        ended = ""
-        if binaries:
-            result = self._backend.solve_mip(
-                self._costs,
-                self._lower,
-                self._upper,
-                self._reduced.columns.binary,
-                self._rows,
-                time_limit=left,
-                memory_mb=memory_mb,
-                gap=gap / 4,
-                seed=seed,
-                start=self._start(),
-            )
-            ended = LIMITS.get(result.status, "")
-            if result.values is None:
-                return ended or "precision limit"
-            columns, bound = result.values[: self._width], result.bound
-        else:
-            solved = self._programs[0].solve()
+    def relax(self) -> str:
+        """Closes the relaxation: why it ended."""
+        self._descend()
+        while not self.closed(self._relaxed if self._reduced.columns.binary else self._value):
+            if ended := self._limited():
+                return ended
+            self._rounds += 1
+            solved = self._program.solve(self._limits.left())
             if solved is None:
                 return "precision limit"  # the start is a solution: its numerics are too hard
-            columns, bound = solved[0][: self._width], solved[1]
-        columns = np.clip(columns, self._reduced.columns.lower, self._reduced.columns.upper)
-        violated = self._violated(columns)
-        stuck = not violated and bound <= self._bound and np.array_equal(columns, self._last)
-        self._bound, self._last = max(self._bound, bound), columns
-        self._add(violated)
-        self._consider(columns)
-        return ended or ("precision limit" if stuck else "")
+            columns = np.clip(
+                solved[0][: self._width], self._lower[: self._width], self._upper[: self._width]
+            )
+            violated = self._violated(columns)
+            stuck = (
+                not violated and solved[1] <= self._bound and np.array_equal(columns, self._last)
+            )
+            self._bound, self._last = max(self._bound, solved[1]), columns
+            self._add(violated)
+            self._tangents(columns)
+            self._relaxed = min(self._relaxed, self._consider(columns))
+            self._approach(columns)
+            if self._rounds & (self._rounds - 1) == 0:  # seldom: it takes its time
+                self._descend()
+            if stuck:
+                return "precision limit"
+        return "optimal"
 
-    def fix(self, gap: float, time_limit: float | None) -> None:
-        """Looks for a solution with the binaries that the relaxation's scores imply."""
+    def fix(self) -> str:
+        """Looks for a solution with the binaries that the relaxation's scores imply.
+
+        "optimal" where that closes the gap, else "".
+        """
         columns = self._reduced.complete(self._last[: self._objective.neurons])
         binary = self._reduced.columns.binary
-        lower, upper = self._lower.copy(), self._upper.copy()
-        lower[binary] = upper[binary] = columns[binary]
-        program = self._relaxation(lower, upper)
-        self._programs.append(program)
         self._consider(columns)
+        self._tangents(columns)
+        # fixed in the same program: another one would have to be solved from nothing
+        self._program.bound(binary, columns[binary], columns[binary])
         for _ in range(FIXED_ROUNDS):
-            late = time_limit is not None and self.seconds() >= time_limit
-            solved = None if late or self.closed(gap, True) else program.solve()
+            if self.closed(self._value) or self._limited():
+                break
+            solved = self._program.solve(self._limits.left())
             if solved is None:
                 break
-            columns = np.clip(solved[0][: self._width], lower[: self._width], upper[: self._width])
+            fixed = columns[binary]
+            columns = np.clip(
+                solved[0][: self._width], self._lower[: self._width], self._upper[: self._width]
+            )
+            columns[binary] = fixed
             self._add(self._violated(columns))
-            if self._consider(columns) - solved[1] <= gap / 10 * max(1.0, abs(solved[1])):
+            self._tangents(columns)
+            value = self._consider(columns)
+            if value - solved[1] <= self._limits.gap / 10 * max(1.0, abs(solved[1])):
                 break
-        self._programs.remove(program)
+        return "optimal" if self.closed(self._value) else ""
+
+    def branch(self) -> str:
+        """Solves the mixed-integer program: why it ended."""
+        if ended := self._limited():
+            return ended
+        self._rounds += 1
+        result = self._backend.solve_mip(
+            self._costs,
+            self._lower,
+            self._upper,
+            self._reduced.columns.binary,
+            self._rows,
+            time_limit=self._limits.left(),
+            memory_mb=self._limits.memory_mb,
+            gap=self._limits.gap / 2,
+            seed=self._limits.seed,
+            start=self._start(),
+            on_incumbent=lambda _, bound, values: self._incumbent(values, bound),
+            lazy=self._broken,
+            complete=self._completed,
+        )
+        self._incumbent(result.values, result.bound)
+        if self.closed(self._value):
+            return "optimal"
+        return LIMITS.get(result.status, "precision limit")
+
+    def _limited(self) -> str:
+        left, memory_mb = self._limits.left(), self._limits.memory_mb
+        if left is not None and left <= 0:
+            return "time limit"
+        if memory_mb is not None and self.megabytes() >= memory_mb:
+            return "memory limit"
+        return ""
+
+    def _incumbent(self, values: np.ndarray | None, bound: float) -> None:
+        self._bound = max(self._bound, bound)
+        if values is not None:
+            self._consider(self._clipped(values))
+        self._moved()
+
+    def _clipped(self, values: np.ndarray) -> np.ndarray:
+        width = self._width
+        columns = np.clip(values[:width], self._lower[:width], self._upper[:width])
+        binary = self._reduced.columns.binary
+        whole = np.round(columns[binary])
+        if np.all(np.abs(columns[binary] - whole) <= tolerances.FEASIBLE):
+            columns[binary] = whole
+        return columns
+
+    def _broken(self, values: np.ndarray) -> list[Row]:
+        """The lazy rows and the tangents that a solution of the solver's lies outside of."""
+        columns = values[: self._width]
+        rows = self._objective.broken(values, self._width, self._limits.gap)
+        return [*self._violated(columns, tolerances.LAZY_MIXED, again=True), *rows]
+
+    def _completed(self, values: np.ndarray) -> np.ndarray | None:
+        """A better solution that the scores of the solver's lead to, or None."""
+        before = self._value
+        self._approach(self._clipped(values))
+        return self._start() if self._value < before else None
+
+    def _descend(self) -> None:
+        """Lowers the best scores, one by one."""
+        found = self._descent.lowered(self._best, self._limits.until)
+        scores = found[: self._objective.neurons]
+        for columns in (self._reduced.complete(scores), found):
+            if np.isfinite(self._consider(columns)):
+                break
+        self._tangents(found)
+
+    def _approach(self, columns: np.ndarray) -> None:
+        """Tries what the scores of a point imply; as far towards them as the rows allow."""
+        neurons = self._objective.neurons
+        scores, best = columns[:neurons], self._best[:neurons]
+        lower, upper = self._lower[:neurons], self._upper[:neurons]
+        near = furthest(
+            best,
+            np.clip(scores, lower, upper),
+            lambda each: self.violation(self._reduced.complete(each)) <= tolerances.FEASIBLE,
+        )
+        self._consider(self._reduced.complete(near))
 
     def _start(self) -> np.ndarray:
         """The best solution with its losses and penalty."""
         losses, _ = self._objective.losses(self._best)
         return np.concatenate([self._best, losses, [self._objective.penalty(self._best)]])
 
-    def _relaxation(self, lower: np.ndarray, upper: np.ndarray) -> Any:
-        program = self._backend.LinearProgram(self._costs, lower, upper)
-        program.add(self._rows)
-        return program
-
-    def _violated(self, columns: np.ndarray) -> list[Row]:
+    def _violated(
+        self, columns: np.ndarray, tolerance: float = tolerances.LAZY, *, again: bool = False
+    ) -> list[Row]:
+        """The lazy rows that columns violate most; without ``again`` those not seen before."""
         matrix, bound = self._reduced.lazy
-        violation = bound - matrix @ columns
-        violation[self._lazy] = 0
-        worst = np.flatnonzero(violation > TOLERANCE / 10)
+        violation = (bound - matrix @ columns) / self._lazy_units
+        if not again:
+            violation[self._lazy] = 0
+        worst = np.flatnonzero(violation > tolerance)
         worst = worst[np.argsort(-violation[worst], kind="stable")][:BATCH]
-        self._lazy[worst] = True
+        if not again:
+            self._lazy[worst] = True
         rows = []
         for row in worst:
             entries = slice(matrix.indptr[row], matrix.indptr[row + 1])
             rows.append(Row(matrix.indices[entries], matrix.data[entries], float(bound[row])))
         return rows
 
-    def _consider(self, columns: np.ndarray) -> float:
-        """Adds the losses' tangents at a point, and takes it if it is better and feasible.
+    def _tangents(self, columns: np.ndarray) -> None:
+        """Adds the losses' tangents at a point."""
+        self._add(self._objective.tangents(columns, self._width)[1])
 
-        Its objective is returned, infinity where it breaks a row.
-        """
-        values, rows = self._objective.tangents(columns, self._width)
-        self._add(rows)
+    def _consider(self, columns: np.ndarray) -> float:
+        """Takes a point if it is better and feasible; its objective, infinity where it is not."""
         value = np.inf
-        if self.violation(columns) <= TOLERANCE:
-            value = self._objective.loss_weight * float(values.mean())
-            value += self._objective.penalty(columns)
-            self._relaxed = min(self._relaxed, value)
+        if self.violation(columns) <= tolerances.FEASIBLE:
+            value = self._objective.value(columns)
             binary = columns[self._reduced.columns.binary]
-            if value < self._value and np.all(np.abs(binary - np.round(binary)) <= TOLERANCE):
+            whole = np.abs(binary - np.round(binary)) <= tolerances.FEASIBLE
+            if value < self._value and np.all(whole):
                 self._best, self._value = columns, value
-        self._bound = min(self._bound, self._value)  # rounding aside
+        self._moved()
+        return value
+
+    def _moved(self) -> None:
+        self._bound = certified(self._bound, self._value, self._floor)
         moved = Progress(self.seconds(), self._value, self._bound)
         if not self._trajectory or moved[1:] != self._trajectory[-1][1:]:
             self._trajectory.append(moved)
             if self._told is not None:
                 self._told(moved, self._best)
-        return value
 
     def violation(self, columns: np.ndarray) -> float:
-        """By how much a point violates the rows, at most."""
+        """By how much a point violates rows and bounds, at most."""
         matrix, bound = self._reduced.lazy
-        worst = float((bound - matrix @ columns).max(initial=0.0))
-        for row in self._reduced.columns.rows:
-            worst = max(worst, row.bound - float(row.coefficients @ columns[row.indices]))
-        return worst
+        worst = float(((bound - matrix @ columns) / self._lazy_units).max(initial=0.0))
+        width = self._width
+        worst = max(worst, float((self._lower[:width] - columns).max()))
+        worst = max(worst, float((columns - self._upper[:width]).max()))
+        own, bounds = self._own
+        return max(worst, float((bounds - own @ columns).max(initial=0.0)))
 
     def _add(self, rows: list[Row]) -> None:
         self._rows += rows
-        for program in self._programs:
-            program.add(rows)
+        self._program.add(rows)
 
     def found(self, status: str) -> Found:
         return Found(

@@ -69,15 +69,11 @@ class Conv:
             )
         checks.pair(self.strides, f"the strides of {name}", 1)
         checks.pair(self.dilation, f"the dilation of {name}", 1)
-        if isinstance(self.padding, str) or len(self.padding) != 2:
+        checks.padding(self.padding, f"the padding of {name}")
+        if not checks.is_whole(self.groups) or self.groups < 1:
             raise ValueError(
-                f"the padding of {name} must be two pairs of numbers, before and behind, got "
-                f"{self.padding!r}"
+                f"the groups of {name} must be a whole number from 1 on, got {self.groups!r}"
             )
-        for each in self.padding:
-            checks.pair(each, f"the padding of {name}", 0)
-        if self.groups < 1:
-            raise ValueError(f"the groups of {name} must be at least 1, got {self.groups}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers.chain import Linear, Maximum, Rectify
+from solvers.chain import Linear, passed
+from solvers.losses import cross_entropy
 from solvers.problem import Problem
 from solvers.reduced import penalty_rows
 
@@ -50,7 +51,9 @@ class Evaluator:
         }
         first = min(self._behind)
         # what comes before the first gate is the same for every mask
-        values = _run(chain.steps[: first + 1], problem.flat)
+        values = problem.flat
+        for step in chain.steps[: first + 1]:
+            values = passed(step, values)
         self._first, self._common = first, values
         self._steps = [
             step._replace(matrix=_fast(step.matrix)) if isinstance(step, Linear) else step
@@ -101,27 +104,12 @@ class Evaluator:
         values = self._common * masks[:, None, self._behind[self._first]]
         values = values.reshape(len(masks) * batch, -1)
         for index in range(self._first + 1, len(self._steps)):
-            values = _run(self._steps[index : index + 1], values)
+            values = passed(self._steps[index], values)
             if index in self._behind:
                 kept = masks[:, None, self._behind[index]]
                 values = (values.reshape(len(masks), batch, -1) * kept).reshape(len(values), -1)
-        top = values.max(axis=1)
-        total = top + np.log(np.exp(values - top[:, None]).sum(axis=1))
-        right = np.tile(np.asarray(self.problem.labels), len(masks))
-        each = total - values[np.arange(len(values)), right]
-        return each.reshape(len(masks), batch).mean(axis=1)
-
-
-def _run(steps: Sequence[Any], values: np.ndarray) -> np.ndarray:
-    for step in steps:
-        match step:
-            case Linear(matrix, offset):
-                values = values @ matrix.T + offset
-            case Rectify():
-                values = np.maximum(values, 0)
-            case Maximum(windows):
-                values = values[:, windows].max(axis=2)
-    return values
+        labels = np.tile(np.asarray(self.problem.labels), len(masks))
+        return cross_entropy(values, labels).values.reshape(len(masks), batch).mean(axis=1)
 
 
 def _fast(matrix: Any) -> Any:
@@ -135,7 +123,7 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     Args:
         evaluator: of the problem.
         seed: of what is drawn.
-        restarts: how often the best mask is shaken.
+        restarts: how often the best mask is shaken in vain, one after the other, before it ends.
         until: when to end, as ``time.perf_counter`` tells it; infinity for never.
 
     Yields:
@@ -145,21 +133,45 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     whole = np.ones(evaluator.problem.chain.neurons)
     best = Mask(whole, float(evaluator.objectives(whole[None])[0]))
     yield best
-    for turn in range(1 + restarts):
-        if time.perf_counter() >= until:
-            return
-        if turn == 0:
-            start = greedy(evaluator, until)
-            yield Mask(start, float(evaluator.objectives(start[None])[0]))
-        else:
-            start = best.kept.copy()
-            flips = random.choice(len(start), min(len(start), int(random.integers(2, 7))), False)
-            start[flips] = 1 - start[flips]
-            if not evaluator.allowed(start[None])[0]:
-                continue
+    if time.perf_counter() >= until:
+        return
+    start = greedy(evaluator, until)
+    yield Mask(start, float(evaluator.objectives(start[None])[0]))
+    in_vain = 0
+    while True:
         found = improve(evaluator, start, until)
+        in_vain = 0 if found.objective < best.objective - LESS else in_vain + 1
         best = min(best, found, key=lambda mask: mask.objective)
         yield found
+        if in_vain > restarts or time.perf_counter() >= until:
+            return
+        start = shaken(evaluator, best.kept, random)
+
+
+def shaken(evaluator: Evaluator, kept: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A mask with some neurons flipped, and no more of a layer pruned than may be.
+
+    Where too many would be, others that are pruned stay instead: under a cap, a flip is a swap.
+
+    Args:
+        evaluator: of the problem.
+        kept: the mask.
+        random: what draws.
+
+    Returns:
+        Another mask, [neurons].
+    """
+    found = kept.copy()
+    flips = random.choice(len(kept), min(len(kept), int(random.integers(2, 7))), False)
+    found[flips] = 1 - found[flips]
+    for part, most in zip(evaluator.slices, evaluator.most.tolist(), strict=True):
+        gone = part.start + np.flatnonzero(found[part] == 0)
+        surplus = len(gone) - most
+        if surplus > 0:
+            before = gone[kept[gone] == 0]
+            others = before if len(before) >= surplus else gone
+            found[random.choice(others, surplus, False)] = 1
+    return found
 
 
 def greedy(evaluator: Evaluator, until: float) -> np.ndarray:

@@ -16,13 +16,13 @@ import scipy.sparse
 from solvers.bounds import Interval
 from solvers.chain import Chain, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
-from solvers.reduced import Columns, Reduced, Row, Vector
+from solvers.reduced import Columns, Reduced, Vector
+from solvers.rows import Row, relu_rows
+from solvers.settings import in_time
+from solvers.tolerances import ZERO
 
-TOLERANCE = 1e-9
-"""Units whose bounds are this near to 0 count as never above, or never below it."""
 
-
-def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> Reduced:
+def build(chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = np.inf) -> Reduced:
     """The program of a network and a batch.
 
     Args:
@@ -30,12 +30,16 @@ def build(chain: Chain, inputs: np.ndarray, most: Sequence[int]) -> Reduced:
         inputs: [batch, inputs].
         most: of each gated layer how many neurons may be pruned; fewer than all give rows, and
             closer bounds.
+        until: when to give up, as ``time.perf_counter`` tells it.
 
     Returns:
         The program.
+
+    Raises:
+        TimeoutError: it took too long.
     """
     builder = _Builder(chain, most)
-    logits = [builder.sample(np.asarray(values, np.float64)) for values in inputs]
+    logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
     columns = builder.columns
     width = len(columns.lower)
     vectors = [
@@ -118,8 +122,8 @@ class _Builder:
         fixed = np.diff(now.matrix.indptr) == 0
         positive = np.maximum(now.constant, 0)
         if neurons is None:
-            simple = fixed | (upper <= TOLERANCE)
-            passed = ~simple & (lower >= -TOLERANCE)
+            simple = fixed | (upper <= ZERO)
+            passed = ~simple & (lower >= -ZERO)
             neurons = np.full(len(fixed), -1)
             constant = np.where(fixed, positive, np.where(passed, now.constant, 0))
             parts = [placed(now, np.flatnonzero(passed))]
@@ -128,7 +132,7 @@ class _Builder:
             rows = np.flatnonzero(fixed & (positive > 0))
             constant = np.zeros(len(fixed))
             parts = [(rows, neurons[rows], positive[rows])]
-            varying = np.flatnonzero(~fixed & (upper > TOLERANCE))
+            varying = np.flatnonzero(~fixed & (upper > ZERO))
         units = [
             self._unit(
                 now.row(entry), float(lower[entry]), float(upper[entry]), int(neurons[entry])
@@ -147,21 +151,16 @@ class _Builder:
 
         A unit that is active whenever its neuron is kept has ``v = s``; without a neuron s is 1.
         """
-        indices, coefficients, constant = inputs
         output = self._column(0.0, upper, neuron, max(lower, 0.0))
-        if lower >= -TOLERANCE:
+        if lower >= -ZERO:
             lower, on = max(lower, 0.0), neuron
         else:
             self.open += 1
             on = self._column(0.0, 1.0, neuron, 0.0, binary=True)
             if neuron >= 0:
                 self._row([neuron, on], [1.0, -1.0], 0.0)
-        self._row([on, output], [upper, -1.0], 0.0)
-        if neuron >= 0:
-            self._row([*indices, output, neuron], [*-coefficients, 1.0, -upper], constant - upper)
-        else:
-            self._row([*indices, output], [*-coefficients, 1.0], constant)
-        self._row([*indices, output, on], [*coefficients, -1.0, lower], lower - constant)
+        gate = neuron if neuron >= 0 else None
+        self.columns.rows += relu_rows(inputs, output, on, lower, upper, gate)
         return output, on if on != neuron else -1
 
     def _maximum(self, now: Entries, windows: np.ndarray) -> Entries:
@@ -175,9 +174,7 @@ class _Builder:
             ahead = Entries(
                 best.constant - rival.constant, scipy.sparse.csr_array(best.matrix - rival.matrix)
             )
-            rivals[:, place] = (windows[:, place] != chosen) & (
-                self.bounds(ahead).lower < -TOLERANCE
-            )
+            rivals[:, place] = (windows[:, place] != chosen) & (self.bounds(ahead).lower < -ZERO)
         open_ = rivals.any(axis=1)
         parts = [placed(best, np.flatnonzero(~open_))]
         constant = np.where(open_, 0, best.constant)

@@ -5,14 +5,21 @@ import time
 import numpy as np
 
 from solvers import kelley, reduced
+from solvers.objective import Objective
 from solvers.problem import Problem
 from solvers.settings import Settings
 from solvers.solution import Solution
 from solvers.verification import largest_violation
+from solvers.whole import whole
 
 
 def solve(problem: Problem, settings: Settings) -> Solution:
     """Scores that relax the neurons, under the bounds of the whole network.
+
+    A score says more than what a neuron gives to the logits. Where the whole network's bounds have
+    a unit active, the published rows want ``z - (1 - s) U >= 0``: if the layers before it are
+    pruned so far that z falls to .17 U, its score cannot be below .83, even if all its weights out
+    are 0.
 
     Args:
         problem: the network and the batch.
@@ -22,8 +29,13 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         The solution.
     """
     started = time.perf_counter()
-    program = reduced.reduce(problem.chain, problem.flat, problem.epsilon)
-    objective = kelley.Objective(
+    chain = problem.normal.chain
+    try:
+        program = reduced.reduce(chain, problem.flat, problem.epsilon, settings.until(started))
+    except TimeoutError:
+        seconds = time.perf_counter() - started
+        return whole(problem, "paper-restriction", "time limit", seconds)
+    objective = Objective(
         program,
         np.asarray(problem.labels),
         problem.loss_weight,
@@ -36,11 +48,8 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         objective,
         np.array(program.columns.start),
         settings.solver(),
-        gap=settings.gap,
-        time_limit=settings.time_limit,
-        memory_mb=settings.memory_mb,
-        seed=settings.seed,
-        on_progress=lambda progress, _: settings.tell(*progress),
+        kelley.Limits(settings.gap, settings.until(started), settings.memory_mb, settings.seed),
+        lambda progress, _: settings.tell(*progress),
     )
     solved = time.perf_counter()
     scores = found.columns[: problem.chain.neurons]
@@ -54,7 +63,7 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         bound_scope="paper-restriction",
         loss=float(losses.mean()),
         problem=problem,
-        violation=largest_violation(problem.chain, problem.flat, problem.epsilon, scores),
+        violation=largest_violation(chain, problem.flat, problem.epsilon, scores),
         seconds={"build": built - started, "solve": solved - built},
         rows=found.rows,
         columns=len(program.columns.lower) + len(problem.labels) + 1,

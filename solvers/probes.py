@@ -7,7 +7,7 @@ import scipy.optimize
 import scipy.special
 import threadpoolctl
 
-from solvers.chain import Linear, Maximum, Rectify
+from solvers.chain import Linear, passed
 from solvers.problem import Problem
 
 DECAY = 1e-4
@@ -82,13 +82,7 @@ def representations(problem: Problem, inputs: np.ndarray) -> list[np.ndarray]:
     behind = {index: (gate, units) for gate, (index, units) in chain.masked_behind().items()}
     found: dict[int, np.ndarray] = {}
     for index, step in enumerate(chain.steps):
-        match step:
-            case Linear(matrix, offset):
-                values = values @ matrix.T + offset
-            case Rectify():
-                values = np.maximum(values, 0)
-            case Maximum(windows):
-                values = values[:, windows].max(axis=2)
+        values = passed(step, values)
         if index in behind:
             gate, units = behind[index]
             found[gate] = values[:, _by_position(units)]

@@ -4,15 +4,21 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from solvers import checks
+from solvers.bounds import interval
 from solvers.chain import Chain, build
 from solvers.layers import Layer
+from solvers.losses import cross_entropy
+from solvers.scaling import Normal, normalised
 
 Aggregate = Literal["sum_largest", "sum"]
+
+LARGEST_LOGIT = 1e15
+"""Above, SCIP calls a number huge and ends with errors."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,7 +31,9 @@ class Problem:
 
     Attributes:
         layers: of the network; the last is a ``Dense`` that gives the logits and is never pruned.
-        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1].
+        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Values
+            outside of it are taken as they are: no bound clips them, unlike in the paper, where
+            bounds start at ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
         labels: [batch], integers.
         loss_weight: lambda, 5 in the paper.
         epsilon: by how much an input may move when bounds are computed.
@@ -44,6 +52,7 @@ class Problem:
     aggregate: Aggregate = "sum_largest"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", checks.sequence(self.layers, "layers"))
         checks.batch(self.inputs, self.labels, None, "the batch")
         checks.positive(self.loss_weight, "loss_weight")
         checks.not_negative(self.epsilon, "epsilon")
@@ -52,13 +61,25 @@ class Problem:
         if not self.chain.gates:
             raise ValueError("no layer before the last one has neurons that could be pruned")
         checks.batch(self.inputs, self.labels, self.chain.classes, "the batch")
-        if not np.isfinite(self.chain.logits(self.flat)).all():
+        logits = np.abs(self.chain.logits(self.flat))
+        if not np.isfinite(logits).all():
             raise ValueError("the network's logits are too large for float64: NaN or infinite")
+        if logits.max() > LARGEST_LOGIT:
+            raise ValueError(
+                f"the network's logits are up to {logits.max():.1g}, for solvers, to which "
+                f"{LARGEST_LOGIT:g} is infinite, too large: divide the last layer's weights"
+            )
 
     @functools.cached_property
     def chain(self) -> Chain:
         """The network as linear steps, ReLUs and maxima."""
         return build(self.layers, np.asarray(self.inputs).shape[1:])
+
+    @functools.cached_property
+    def normal(self) -> Normal:
+        """The chain in units in which what every step puts out is about 1, and these units."""
+        bounds = interval(self.chain, self.flat, self.epsilon, gated=False)
+        return normalised(self.chain, bounds)
 
     @functools.cached_property
     def flat(self) -> np.ndarray:
@@ -103,11 +124,25 @@ class Problem:
                 f"kept must have {self.chain.neurons} numbers, got shape {list(np.shape(kept))}"
             )
         logits = self.chain.logits(self.flat, kept)
-        top = logits.max(axis=1)
-        total = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-        return float(np.mean(total - logits[np.arange(len(logits)), np.asarray(self.labels)]))
+        return float(cross_entropy(logits, np.asarray(self.labels)).values.mean())
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def to_model(self) -> Any:
+        """The published program as a model of SCIP's, a ``pyscipopt.Model``.
+
+        It holds everything, the losses as exponentials; columns and rows have the names that files
+        have, see ``export.write``. It is not solved.
+
+        Returns:
+            The model.
+
+        Raises:
+            ImportError: pyscipopt is not installed.
+        """
+        from solvers import export  # it imports this file
+
+        return export.to_model(self)
+
+    def write(self, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
         """Writes the published program to a file for other solvers: .mps, .lp or .cip.
 
         Only .cip holds the losses; the linear formats have tangents in their place. See
@@ -115,6 +150,7 @@ class Problem:
 
         Args:
             path: of the file.
+            time_limit: seconds for finding tangents, which .cip needs not.
 
         Raises:
             ValueError: another ending.
@@ -122,4 +158,4 @@ class Problem:
         """
         from solvers import export  # it imports this file
 
-        export.write(self, path)
+        export.write(self, path, time_limit)

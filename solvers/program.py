@@ -1,5 +1,6 @@
 """A mixed-integer program with linear rows, in sparse form, and what solving one gives."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from solvers.layers import Matrix
-from solvers.reduced import Row
+from solvers.rows import Row, row_units, stacked
 
 
 class MipResult(NamedTuple):
@@ -28,10 +29,14 @@ class MipResult(NamedTuple):
 INTERRUPTED = "userinterrupt"
 """The word for a solve that Ctrl-C ended."""
 
+BROKEN = "broken"
+"""The word for a solve that ended with an error of the solver's numerics."""
+
 LIMITS = {
     "timelimit": "time limit",
     "memlimit": "memory limit",
     INTERRUPTED: "interrupted",
+    BROKEN: "precision limit",
 }
 """The solvers' words for why they stopped before the end -> ours."""
 
@@ -76,6 +81,16 @@ class Program:
     columns: tuple[str, ...]
     rows: tuple[str, ...]
 
+    def scaled(self) -> "Program":
+        """The same program, each row in units of its largest coefficient; see ``Row.scaled``."""
+        factors = 1 / row_units(self.matrix)
+        return dataclasses.replace(
+            self,
+            matrix=scipy.sparse.csr_array(scipy.sparse.diags_array(factors) @ self.matrix),
+            row_lower=self.row_lower * factors,
+            row_upper=self.row_upper * factors,
+        )
+
     def with_rows(self, rows: Mapping[str, Row]) -> "Program":
         """The same program with rows of one's own.
 
@@ -92,21 +107,14 @@ class Program:
             raise ValueError(f"there is a row {taken[0]!r} already")
         if not rows:
             return self
-        added = scipy.sparse.csr_array(
-            (
-                np.concatenate([row.coefficients for row in rows.values()]).astype(np.float64),
-                np.concatenate([row.indices for row in rows.values()]).astype(np.int64),
-                np.cumsum([0, *(len(row.indices) for row in rows.values())]),
-            ),
-            shape=(len(rows), len(self.costs)),
-        )
+        added, bounds = stacked(list(rows.values()), len(self.costs))
         return Program(
             self.costs,
             self.lower,
             self.upper,
             self.binary,
             scipy.sparse.vstack([self.matrix, added], format="csr"),
-            np.append(self.row_lower, [row.bound for row in rows.values()]),
+            np.append(self.row_lower, bounds),
             np.append(self.row_upper, np.full(len(rows), np.inf)),
             self.columns,
             (*self.rows, *rows),

@@ -34,11 +34,12 @@ class Writer:
 
     Args:
         problem: the network and the batch.
+        chain: the network, maybe in other units.
         builder: takes columns and rows; the scores are its first columns.
     """
 
-    def __init__(self, problem: Problem, builder: Builder) -> None:
-        self._problem, self._chain, self._builder = problem, problem.chain, builder
+    def __init__(self, problem: Problem, chain: Chain, builder: Builder) -> None:
+        self._problem, self._chain, self._builder = problem, chain, builder
         self._names = readable(
             [
                 "logits" if index == len(self._chain.steps) - 1 else _title(self._chain, index)

@@ -17,17 +17,9 @@ import scipy.sparse
 from solvers.bounds import Interval, interval, largest_other
 from solvers.chain import Chain, Gate, Linear, Maximum, Rectify
 from solvers.entries import Entries, Largest, Units, placed
-
-EQUAL = 1e-10
-"""Entries that never differ by more than this are one and the same."""
-
-
-class Row(NamedTuple):
-    """``coefficients x >= bound`` over the columns ``indices``."""
-
-    indices: np.ndarray
-    coefficients: np.ndarray
-    bound: float
+from solvers.rows import Row, relu_rows
+from solvers.settings import in_time
+from solvers.tolerances import EQUAL
 
 
 @dataclass
@@ -101,16 +93,20 @@ class Reduced:
         return columns
 
 
-def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
+def reduce(chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.inf) -> Reduced:
     """Eliminates everything but the scores and what the bounds leave open.
 
     Args:
         chain: the network.
         inputs: [batch, inputs].
         epsilon: see ``bounds.interval``.
+        until: when to give up, as ``time.perf_counter`` tells it.
 
     Returns:
         The program.
+
+    Raises:
+        TimeoutError: it took too long.
     """
     intervals = interval(chain, inputs, epsilon, gated=False)
     columns = Columns([0.0] * chain.neurons, [1.0] * chain.neurons, [1.0] * chain.neurons)
@@ -120,7 +116,7 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float) -> Reduced:
             np.asarray(values, np.float64),
             [Interval(bound.lower[index], bound.upper[index]) for bound in intervals],
         )
-        for index, values in enumerate(inputs)
+        for index, values in enumerate(in_time(inputs, until))
     ]
     width = len(columns.lower)
     rows = [scipy.sparse.csr_array((0, width))]
@@ -200,8 +196,22 @@ class _Elimination:
         self._never_negative(Entries(upper[rows] - constant, -matrix))
 
     def _never_negative(self, entries: Entries) -> None:
-        """Rows for entries that must not be negative, but for those that do not vary."""
-        self.lazy.append(entries.at(np.flatnonzero(np.diff(entries.matrix.indptr))))
+        """Rows for entries that must not be negative, but for those that do not vary.
+
+        A row of one column is a bound of that column, which later ones can rely on.
+        """
+        lengths = np.diff(entries.matrix.indptr)
+        self.lazy.append(entries.at(np.flatnonzero(lengths > 1)))
+        columns = self._columns
+        for row in np.flatnonzero(lengths == 1).tolist():
+            index, coefficient, constant = (
+                each.item() for each in map(np.asarray, entries.row(row))
+            )
+            end, start = -constant / coefficient, columns.start[index]
+            if coefficient > 0:
+                columns.lower[index] = max(columns.lower[index], min(end, start))
+            else:
+                columns.upper[index] = min(columns.upper[index], max(end, start))
 
     def _unit(
         self,
@@ -213,18 +223,9 @@ class _Elimination:
         """``0 <= h <= v U``, ``h >= z - (1-s) U``, ``h <= z - (1-v) L - (1-s) U``: h and v."""
         columns = self._columns
         self.open += 1
-        indices, coefficients, constant = gated
         output = columns.add(0.0, float(positive), max(float(value), 0.0))
         on = columns.add(0.0, 1.0, float(value > 0), binary=True)
-        columns.rows += [
-            Row(np.array([on, output]), np.array([positive, -1.0]), 0.0),
-            Row(np.append(indices, output), np.append(-coefficients, 1.0), constant),
-            Row(
-                np.concatenate([indices, [output, on]]),
-                np.concatenate([coefficients, [-1.0, lower]]),
-                float(lower) - constant,
-            ),
-        ]
+        columns.rows += relu_rows(gated, output, on, float(lower), float(positive))
         return output, on
 
     def _maximum(self, now: Entries, windows: np.ndarray, before: Interval) -> Entries:

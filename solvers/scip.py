@@ -3,20 +3,23 @@
 The only file that imports pyscipopt.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from solvers.interrupts import interruptible
-from solvers.program import INTERRUPTED, MipResult
-from solvers.reduced import Row
+from solvers.program import BROKEN, INTERRUPTED, MipResult
+from solvers.rows import Row
+from solvers.scip_plugins import Plugins
+from solvers.tolerances import LINEAR, MIXED
 
-FEASIBILITY = 1e-8
-"""By how much SCIP may violate a row: less than the solutions' own check allows."""
+ITERATIONS = 1000
+"""Steps of the simplex method between two looks at Ctrl-C, which SoPlex does not see."""
 
-LP_FEASIBILITY = 1e-9
-"""The same for linear programs."""
+WALL_CLOCK = 2
+"""By which SCIP measures time; its default is the processor's."""
 
 
 def package() -> Any:
@@ -47,25 +50,42 @@ class LinearProgram:
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
-        self._columns = costs, lower, upper
+        self._columns = costs, lower.copy(), upper.copy()
         self._rows: list[Row] = []
+        self._until = np.inf
         self._lp = self._made()
 
     def add(self, rows: Sequence[Row]) -> None:
         """Adds rows."""
+        scaled = [row.scaled() for row in rows]
         self._rows += rows
         if rows:
             self._lp.addRows(
                 [
                     list(zip(row.indices.tolist(), row.coefficients.tolist(), strict=True))
-                    for row in rows
+                    for row in scaled
                 ],
-                lhss=[row.bound for row in rows],
+                lhss=[row.bound for row in scaled],
                 rhss=[self._lp.infinity()] * len(rows),
             )
 
-    def solve(self) -> tuple[np.ndarray, float] | None:
-        """The solution and its objective; None if there is none, or SoPlex finds none."""
+    def bound(self, columns: Sequence[int], lower: np.ndarray, upper: np.ndarray) -> None:
+        """Gives columns other bounds, finite ones."""
+        for place, column in enumerate(columns):
+            low, high = float(lower[place]), float(upper[place])
+            self._columns[1][column], self._columns[2][column] = low, high
+            self._lp.chgBound(column, low, high)
+
+    def solve(self, time_limit: float | None = None) -> tuple[np.ndarray, float] | None:
+        """The solution and its objective; None if there is none, or SoPlex finds none.
+
+        Args:
+            time_limit: seconds, or None.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        self._until = np.inf if time_limit is None else time.perf_counter() + time_limit
         if not self._solved():
             # many rows on an old basis can be too much for its numerics: without one, once more
             rows, self._rows, self._lp = self._rows, [], self._made()
@@ -75,13 +95,23 @@ class LinearProgram:
         return np.asarray(self._lp.getPrimal()), float(self._lp.getObjVal())
 
     def _solved(self) -> bool:
-        try:
-            self._lp.solve()
-        except Exception as error:  # pyscipopt has no class of its own for it
-            if "LP solver" not in str(error):
-                raise
-            return False
-        return bool(self._lp.isOptimal())
+        parameters = package().SCIP_LPPARAM
+        while True:
+            left = self._until - time.perf_counter()
+            if left <= 0:
+                raise TimeoutError
+            if left < np.inf:
+                self._lp.setRealParam(parameters.LPTILIM, float(left))
+            try:
+                self._lp.solve()
+            except Exception as error:  # pyscipopt has no class of its own for it
+                if "LP solver" not in str(error):
+                    raise
+                return False
+            if self._lp.isOptimal():
+                return True
+            if self._lp.getNIterations() < ITERATIONS and time.perf_counter() < self._until:
+                return False
 
     def _made(self) -> Any:
         costs, lower, upper = self._columns
@@ -89,7 +119,9 @@ class LinearProgram:
         made = module.LP(sense="minimize")
         # SoPlex's own 1e-6 would leave solutions that the check of the rows refuses for ever
         for tolerance in (module.SCIP_LPPARAM.FEASTOL, module.SCIP_LPPARAM.DUALFEASTOL):
-            made.setRealParam(tolerance, LP_FEASIBILITY)
+            made.setRealParam(tolerance, LINEAR)
+        made.setIntParam(module.SCIP_LPPARAM.TIMING, WALL_CLOCK)
+        made.setIntParam(module.SCIP_LPPARAM.LPITLIM, ITERATIONS)
         infinity = made.infinity()
         made.addCols(
             [[] for _ in costs],
@@ -115,6 +147,8 @@ def solve_mip(
     priority: Sequence[int] = (),
     separate: bool = True,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
+    lazy: Callable[[np.ndarray], Sequence[Row]] | None = None,
+    complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> MipResult:
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
 
@@ -131,7 +165,10 @@ def solve_mip(
         start: a solution to begin with.
         priority: columns to branch on first.
         separate: whether the solver may add its own cutting planes.
-        on_incumbent: told (objective, bound, values) of each better solution.
+        on_incumbent: told (objective, bound, values) of each better solution; what it raises is
+            raised here, once SCIP has ended.
+        lazy: the rows that values break, of those that are not in ``rows``; asked within the tree.
+        complete: a solution near values that are not integral yet, or None; asked at each node.
 
     Returns:
         The result.
@@ -139,17 +176,19 @@ def solve_mip(
     Raises:
         ImportError: pyscipopt is not installed.
     """
+    until = np.inf if time_limit is None else time.perf_counter() + time_limit
     scip = package()
     model = scip.Model()
     first, columns = set(priority), add_columns(model, costs, lower, upper, binary)
     for index in first:
         model.chgVarBranchPriority(columns[index], 1)
     if not separate:
-        model.setParam("separating/maxrounds", 0)
-        model.setParam("separating/maxroundsroot", 0)
+        model.setSeparating(scip.SCIP_PARAMSETTING.OFF)
     for row in rows:
-        add_row(scip, model, columns, row, float(row.bound), None)
-    return optimised(model, columns, time_limit, gap, memory_mb, seed, start, on_incumbent)
+        scaled = row.scaled()
+        add_row(scip, model, columns, scaled, float(scaled.bound), None)
+    plugins = Plugins(on_incumbent, lazy, complete)
+    return optimised(model, columns, until, gap, memory_mb, seed, start, plugins)
 
 
 def add_columns(
@@ -179,20 +218,34 @@ def add_columns(
 def optimised(
     model: Any,
     columns: list[Any],
-    time_limit: float | None,
+    until: float,
     gap: float,
     memory_mb: float | None,
     seed: int,
     start: np.ndarray | None,
-    on_incumbent: Callable[[float, float, np.ndarray], None] | None,
+    plugins: Plugins,
 ) -> MipResult:
-    """Solves a model; the arguments are those of ``solve_mip``."""
+    """Solves a model.
+
+    Args:
+        model: SCIP's.
+        columns: its columns.
+        until: when to end, as ``time.perf_counter`` tells it; infinity for never.
+        gap: see ``solve_mip``, as what follows.
+        memory_mb: the same.
+        seed: the same.
+        start: the same.
+        plugins: what is told and asked on the way.
+
+    Returns:
+        The result.
+    """
     model.hideOutput()
-    model.setParam("numerics/feastol", FEASIBILITY)
+    model.setParam("numerics/feastol", MIXED)
     model.setParam("randomization/randomseedshift", seed)
     model.setParam("limits/gap", gap)
-    if time_limit is not None:
-        model.setParam("limits/time", max(time_limit, 0.0))
+    model.setParam("limits/absgap", gap)  # a gap is relative to 1 where the objective is smaller
+    model.setParam("timing/clocktype", WALL_CLOCK)
     if memory_mb is not None:
         model.setParam("limits/memory", memory_mb)
     if start is not None:
@@ -200,19 +253,26 @@ def optimised(
         for column, value in zip(columns, start.tolist(), strict=True):
             model.setSolVal(solution, column, value)
         model.addSol(solution, free=True)
-    if on_incumbent is not None:
-        model.includeEventhdlr(
-            _incumbents(package(), columns, on_incumbent)(),
-            "incumbents",
-            "tells of better solutions",
-        )
+    plugins.include(package(), model, columns)
     # SCIP's own handler would stay in the place of Python's
     model.setParam("misc/catchctrlc", False)
-    interrupted = interruptible(model.optimizeNogil, model.interruptSolve)
+    if until < np.inf:
+        model.setParam("limits/time", max(until - time.perf_counter(), 0.0))
+    broken = False
+    try:
+        interrupted = interruptible(model.optimizeNogil, model.interruptSolve)
+    except Exception as error:  # pyscipopt has no class of its own for it
+        if "LP solver" not in str(error):
+            raise
+        broken, interrupted = True, False
+    if plugins.raised:
+        raise plugins.raised[0]
     values = None
     if model.getNSols() > 0:
         best = model.getBestSol()
         values = np.array([model.getSolVal(best, column) for column in columns])
+    if broken:
+        return MipResult(values, -np.inf, BROKEN)
     status = INTERRUPTED if interrupted else str(model.getStatus())
     return MipResult(values, float(model.getDualbound()), status)
 
@@ -232,25 +292,3 @@ def add_row(
         for index, value in zip(row.indices.tolist(), row.coefficients.tolist(), strict=True)
     }
     model.addCons(scip.scip.ExprCons(scip.Expr(terms), lhs=low, rhs=high), name)
-
-
-def _incumbents(scip: Any, columns: Sequence[Any], told: Callable[..., None]) -> Any:
-    class Incumbents(scip.Eventhdlr):
-        """Passes better solutions on."""
-
-        def eventinit(self) -> None:
-            self.model.catchEvent(scip.SCIP_EVENTTYPE.BESTSOLFOUND, self)
-
-        def eventexit(self) -> None:
-            self.model.dropEvent(scip.SCIP_EVENTTYPE.BESTSOLFOUND, self)
-
-        def eventexec(self, event: Any) -> None:
-            del event
-            best = self.model.getBestSol()
-            told(
-                float(self.model.getSolObjVal(best)),
-                float(self.model.getDualbound()),
-                np.array([self.model.getSolVal(best, column) for column in columns]),
-            )
-
-    return Incumbents

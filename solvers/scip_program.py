@@ -1,5 +1,6 @@
 """SCIP on a whole ``Program``: exact losses, infeasible subsystems, files."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ import numpy as np
 
 from solvers import scip as scip_lib
 from solvers.program import Loss, MipResult, Program
-from solvers.reduced import Row
+from solvers.rows import Row
+from solvers.scip_plugins import Plugins
 
 
 def solve_program(
@@ -21,6 +23,7 @@ def solve_program(
     seed: int = 0,
     start: np.ndarray | None = None,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
+    complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> MipResult:
     """Solves a program whose losses are constraints of their own, with exponentials.
 
@@ -33,6 +36,7 @@ def solve_program(
         seed: the same.
         start: the same.
         on_incumbent: the same.
+        complete: the same.
 
     Returns:
         The result.
@@ -40,8 +44,10 @@ def solve_program(
     Raises:
         ImportError: pyscipopt is not installed.
     """
-    model, columns = _of_program(program, losses)
-    return scip_lib.optimised(model, columns, time_limit, gap, memory_mb, seed, start, on_incumbent)
+    until = np.inf if time_limit is None else time.perf_counter() + time_limit
+    made, columns = _of_program(program, losses)
+    plugins = Plugins(on_incumbent, complete=complete)
+    return scip_lib.optimised(made, columns, until, gap, memory_mb, seed, start, plugins)
 
 
 def infeasible_rows(program: Program) -> tuple[str, ...]:
@@ -57,13 +63,29 @@ def infeasible_rows(program: Program) -> tuple[str, ...]:
     Raises:
         ImportError: pyscipopt is not installed.
     """
-    model, _ = _of_program(program, ())
-    model.optimize()
-    if model.getStatus() not in ("infeasible", "inforunbd"):
+    made = model(program, ())
+    made.optimize()
+    if made.getStatus() not in ("infeasible", "inforunbd"):
         return ()
-    model.freeTransform()
-    subsystem = model.generateIIS().getSubscip()
+    made.freeTransform()
+    subsystem = made.generateIIS().getSubscip()
     return tuple(str(row.name) for row in subsystem.getConss())
+
+
+def model(program: Program, losses: Sequence[Loss]) -> Any:
+    """A program as a ``pyscipopt.Model``, not solved.
+
+    Args:
+        program: the linear part.
+        losses: see ``solve_program``.
+
+    Returns:
+        The model.
+
+    Raises:
+        ImportError: pyscipopt is not installed.
+    """
+    return _of_program(program, losses)[0]
 
 
 def write(program: Program, losses: Sequence[Loss], path: Path) -> None:
@@ -77,16 +99,15 @@ def write(program: Program, losses: Sequence[Loss], path: Path) -> None:
     Raises:
         ImportError: pyscipopt is not installed.
     """
-    model, _ = _of_program(program, losses)
-    model.writeProblem(str(path), verbose=False)
+    model(program, losses).writeProblem(str(path), verbose=False)
 
 
 def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any]]:
     scip = scip_lib.package()
-    model = scip.Model("prunejax")
-    model.hideOutput()
+    made = scip.Model("prunejax")
+    made.hideOutput()
     columns = scip_lib.add_columns(
-        model,
+        made,
         program.costs,
         program.lower,
         program.upper,
@@ -101,7 +122,7 @@ def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any
         row = Row(program.matrix.indices[part], program.matrix.data[part], low)
         scip_lib.add_row(
             scip,
-            model,
+            made,
             columns,
             row,
             None if low == -np.inf else low,
@@ -118,5 +139,5 @@ def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any
             )
             for logit in logits
         )
-        model.addCons(each <= 1, f"log_sum_exp_s{index}")
-    return model, columns
+        made.addCons(each <= 1, f"log_sum_exp_s{index}")
+    return made, columns

@@ -2,13 +2,20 @@
 
 import dataclasses
 import importlib
-from collections.abc import Callable
-from typing import Any
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from solvers import checks
 
+Value = TypeVar("Value")
+
 BACKENDS = ("scip", "highs")
 """The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
+
+LOSSES = ("cuts", "exp")
+"""How mode "full" gives a solver the losses: by tangents, or by exponentials (SCIP only)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Settings:
         max_prune: the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
         backend: a name in ``BACKENDS``.
+        loss: of mode "full", a name in ``LOSSES``.
         on_incumbent: told (seconds, objective, bound) as they move.
 
     Raises:
@@ -36,6 +44,7 @@ class Settings:
     max_prune: float | None = None
     workers: int = 1
     backend: str = "scip"
+    loss: str = "cuts"
     on_incumbent: Callable[[float, float, float], None] | None = None
 
     def __post_init__(self) -> None:
@@ -49,18 +58,44 @@ class Settings:
             if self.max_prune > 1:
                 raise ValueError(f"max_prune must be in [0, 1], got {self.max_prune}")
         for name, value, smallest in (("workers", self.workers, 1), ("seed", self.seed, 0)):
-            if not isinstance(value, int) or not smallest <= value < 2**31:
+            if not checks.is_whole(value) or not smallest <= value < 2**31:
                 raise ValueError(
                     f"{name} must be a whole number from {smallest} to 2**31 - 1, got {value!r}"
                 )
+            object.__setattr__(self, name, int(value))
         if self.backend not in BACKENDS:
             raise ValueError(f"no backend {self.backend!r}; there are {', '.join(BACKENDS)}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be {' or '.join(map(repr, LOSSES))}, got {self.loss!r}")
 
     def solver(self) -> Any:
         """The backend's module."""
         return importlib.import_module(f"solvers.{self.backend}")
 
+    def until(self, started: float) -> float:
+        """When the time is over that began then, as ``time.perf_counter`` tells it."""
+        return math.inf if self.time_limit is None else started + self.time_limit
+
     def tell(self, seconds: float, objective: float, bound: float) -> None:
         """Passes progress on."""
         if self.on_incumbent is not None:
             self.on_incumbent(seconds, objective, bound)
+
+
+def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:
+    """Values one after the other, as long as there is time.
+
+    Args:
+        values: whatever.
+        until: the end of the time, as ``time.perf_counter`` tells it.
+
+    Yields:
+        The values.
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    for value in values:
+        if time.perf_counter() >= until:
+            raise TimeoutError
+        yield value

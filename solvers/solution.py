@@ -103,6 +103,13 @@ class Solution:
         """The mean cross-entropy of the network with those masks on the same batch, nats."""
         return self.problem.loss(np.concatenate(self.masks(threshold)).astype(np.float64))
 
+    def _certain(self) -> str:
+        """What the bound says of the loss: the gap depends on constants of the penalty."""
+        penalty = self.objective - self.problem.loss_weight * self.loss
+        least = (self.bound - penalty) / self.problem.loss_weight
+        said = f"With the same penalty, {penalty:.4g}, no loss can be below {max(least, 0):.4g}"
+        return f"{said}." if least > 0 else f"{said}: the bound says no more than that."
+
     def explain(self) -> str:
         """What was found, in words."""
         pruned = sum(int((~mask).sum()) for mask in self.masks(0.1))
@@ -114,6 +121,7 @@ class Solution:
             f"gap {self.gap:.2g}",
             SCOPES[self.bound_scope],
             *([AVERAGED.format(self.programs)] if averaged else []),
+            *([self._certain()] if self.programs == 1 else []),
             *([NOTHING_BETTER] if self.status != "optimal" and whole else []),
             f"The loss is {self.loss:.4g} by the program, {self.problem.loss():.4g} of the whole "
             f"network, {self.masked_loss(0.1):.4g} with the {pruned} of {neurons} neurons below "

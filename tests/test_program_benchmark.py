@@ -110,14 +110,17 @@ def test_every_case_has_a_network_and_a_name_of_its_own():
 
 
 def test_without_its_data_a_network_is_left_out(learnt, monkeypatch, capsys):
-    def trained(network):
+    def trained(network, place):
+        assert place in range(network.networks)
         if network.dataset != "digits":
             raise FileNotFoundError("no such data")
         return learnt
 
     monkeypatch.setattr(programs, "trained", trained)
     monkeypatch.setattr(
-        programs, "measured_apart", lambda name, given: {"case": name, "s": len(given.batch.labels)}
+        programs,
+        "measured_apart",
+        lambda name, given: {"case": name, "s": len(given.batch.labels), "solve s": 1.0},
     )
     rows = BENCHMARKS["programs"]()
     assert [row["s"] for row in rows[:3]] == [10, 20, 50]
@@ -130,13 +133,39 @@ def test_without_its_data_a_network_is_left_out(learnt, monkeypatch, capsys):
 
 def test_every_case_is_run_and_probes_are_fitted_to_512_channels(learnt, monkeypatch):
     seen = {}
-    monkeypatch.setattr(programs, "trained", lambda _: learnt)
+    monkeypatch.setattr(programs, "trained", lambda *_: learnt)
     monkeypatch.setattr(
-        programs, "measured_apart", lambda name, given: seen.setdefault(name, given) and {}
+        programs,
+        "measured_apart",
+        lambda name, given: seen.setdefault(name, given) and {"solve s": 1.0},
     )
-    programs.run()
+    rows = programs.run()
+    assert [row["networks"] for row in rows[:3]] == [5, 5, 5]
     assert set(seen) == set(programs.CASES)
     assert {name for name, given in seen.items() if given.examples is not None} == {
         "512 channels, decoupled, batch 10",
         "512 channels, decoupled, batch 100",
     }
+
+
+def test_a_row_is_that_of_the_slowest_of_several_networks(monkeypatch):
+    """Each of the networks of a kind is another one, and solved."""
+    asked = []
+
+    def trained(network, place):
+        asked.append(place)
+        return [place], programs.Images(np.zeros((10, 1)), np.arange(10))
+
+    def apart(name, given):
+        return {"case": name, "solve s": [3.0, 9.0, 5.0][given.layers[0]]}
+
+    monkeypatch.setattr(programs, "trained", trained)
+    monkeypatch.setattr(programs, "measured_apart", apart)
+    network = programs.NETWORKS["64-64"]._replace(networks=3)
+    case = programs.Case("64-64", 10, "paper")
+    monkeypatch.setattr(programs, "NETWORKS", {"64-64": network})
+    monkeypatch.setattr(programs, "CASES", {case.name: case})
+    assert programs.run() == [
+        {"case": case.name, "solve s": 9.0, "networks": 3, "quickest solve s": 3.0}
+    ]
+    assert asked == [0, 1, 2]

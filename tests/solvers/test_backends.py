@@ -17,7 +17,7 @@ from solvers import critical_neurons, full, highs, scip
 from solvers.critical_neurons import Problem
 from solvers.layers import MaxPool
 from solvers.program import Builder
-from solvers.reduced import Row
+from solvers.rows import Row
 from solvers.settings import BACKENDS, Settings
 
 MODULES = [scip, highs]
@@ -171,14 +171,16 @@ def test_the_same_seed_gives_the_same(backend):
     np.testing.assert_array_equal(*found)
 
 
-def test_what_an_incumbent_raises_is_raised_by_highs():
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+@pytest.mark.parametrize("backend", MODULES)
+def test_what_an_incumbent_raises_is_raised(backend, error):
     costs, lower, upper, rows = instance(3)
 
     def stop(objective, bound, values):
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        highs.solve_mip(costs, lower, upper, [0, 1], rows, on_incumbent=stop)
+    with pytest.raises(error):
+        backend.solve_mip(costs, lower, upper, [0, 1], rows, on_incumbent=stop)
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-2])

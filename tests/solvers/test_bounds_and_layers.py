@@ -308,6 +308,10 @@ NAN = float("nan")
         (lambda: Dense(None), "must be an array of real numbers, got object"),
         (lambda: Conv(np.ones((3, 3, 1, 2)), strides=(0, 1), name="c"), "the strides of c must be"),
         (lambda: Conv(np.ones((3, 3, 1, 2)), padding="SAME"), "must be two pairs of numbers"),
+        (lambda: Conv(np.ones((3, 3, 1, 2)), padding=1), r"got 1; a padding of 1 on each side is"),
+        (lambda: Conv(np.ones((3, 3, 1, 2)), padding=(1, 1), name="c"), "the padding of c must be"),
+        (lambda: Conv(np.ones((3, 3, 1, 2)), groups=1.5), "a whole number from 1 on, got 1.5"),
+        (lambda: Dense([[1.0, 2.0], [3.0]], name="fc"), "the kernel of fc is ragged"),
         (lambda: Conv(np.ones((3, 3, 2))), "must have a kernel .height, width"),
         (lambda: MaxPool(2), "the window of a max pool must be two whole numbers from 1 on, got 2"),
         (lambda: MaxPool((0, 2)), "the window of a max pool must be"),
@@ -327,6 +331,40 @@ def test_layers_that_are_none_are_refused_when_made(make, message):
 def test_what_is_no_layer_is_named(layer, said):
     with pytest.raises(ValueError, match=said):
         Problem([dense(4, 3), layer, dense(3, 2)], np.ones((2, 4)), np.array([0, 1]))
+
+
+def test_layers_may_come_one_by_one():
+    network = [dense(4, 3), Relu(), dense(3, 2)]
+    given = Problem((layer for layer in network), np.ones((2, 4)), np.array([0, 1]))
+    assert given.layers == tuple(network)
+    assert given.loss() == Problem(network, np.ones((2, 4)), np.array([0, 1])).loss()
+    for nothing in (network[0], "relu", None):
+        with pytest.raises(ValueError, match="layers must be a sequence, got"):
+            Problem(nothing, np.ones((2, 4)), np.array([0, 1]))
+
+
+def test_weights_that_solvers_take_for_infinite_are_refused():
+    network = [dense(4, 3), Relu(), dense(3, 2)]
+    network[0] = Dense(np.full((4, 3), 1e25))
+    network[2] = Dense(np.full((3, 2), 1e-3))
+    with pytest.raises(ValueError, match=r"logits are up to 1e\+23, .*1e\+15 is infinite"):
+        Problem(network, np.ones((2, 4)), np.array([0, 1]))
+    # what a later layer undoes is harmless
+    network[2] = Dense(np.full((3, 2), 1e-25))
+    assert Problem(network, np.ones((2, 4)), np.array([0, 1])).loss() == pytest.approx(np.log(2))
+
+
+def test_inputs_outside_of_the_unit_interval_are_not_clipped():
+    random = np.random.default_rng(0)
+    chain_ = chain.build([dense(4, 3), Relu(), dense(3, 2)], (4,))
+    inputs = random.uniform(-2, 3, size=(5, 4))
+    first = bounds.interval(chain_, inputs, 1e-3, gated=False)[0]
+    exact = chain_.logits(inputs)
+    z = inputs @ chain_.steps[0].matrix.T + chain_.steps[0].offset
+    assert np.isfinite(exact).all()
+    assert np.all((first.lower <= z) & (z <= first.upper))
+    widths = 2e-3 * np.abs(chain_.steps[0].matrix).sum(axis=1)
+    np.testing.assert_allclose(first.upper - first.lower, np.tile(widths, (5, 1)), rtol=1e-9)
 
 
 def test_lists_and_jax_arrays_are_taken():

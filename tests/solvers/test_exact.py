@@ -283,6 +283,72 @@ def test_local_search_alone_finds_good_masks():
     assert min(mask.objective for mask in found) <= brute_force(instance) + 0.05
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
+def test_a_shaken_mask_prunes_no_more_than_it_may(share):
+    """Under a cap that binds a flip becomes a swap, and is not dropped."""
+    instance = problem("two hidden layers", 6)
+    evaluator = local_search.Evaluator(instance, exact.most_pruned(instance, share))
+    random = np.random.default_rng(0)
+    kept = np.ones(11)
+    for part, most in zip(evaluator.slices, evaluator.most.tolist(), strict=True):
+        kept[part][:most] = 0
+    moved = 0
+    for _ in range(50):
+        found = local_search.shaken(evaluator, kept, random)
+        assert set(found) <= {0.0, 1.0}
+        assert evaluator.allowed(found[None])[0]
+        moved += not np.array_equal(found, kept)
+    assert moved >= (0 if share == 0 else 40)
+    np.testing.assert_array_equal(kept[:1], 0 if share >= 0.2 else 1)
+
+
+def test_under_a_binding_cap_shakes_find_better_masks():
+    """Where the cap binds, a search that starts anew finds what the first one has not."""
+    better = 0
+    for seed in range(6):
+        instance = problem("14 neurons", seed, batch=6, loss_weight=2.0)
+        evaluator = local_search.Evaluator(instance, exact.most_pruned(instance, 0.3))
+        optimum = brute_force(instance, 0.3) if seed == 0 else None
+        values = [mask.objective for mask in local_search.search(evaluator, seed, 8, np.inf)]
+        assert len(values) >= 2 + 9  # the whole network, the greedy mask, and every start
+        better += min(values) < min(values[:3]) - 1e-9
+        if optimum is not None:
+            assert min(values) == pytest.approx(optimum, abs=1e-9)
+    assert better >= 1
+
+
+def test_local_search_takes_its_part_of_the_time(monkeypatch):
+    """A search that never ends on its own leaves the solver the rest."""
+    until = []
+
+    def search(evaluator, seed, restarts, end):
+        until.append(end)
+        return []
+
+    monkeypatch.setattr(local_search, "search", search)
+    before = time.perf_counter()
+    exact.solve(problem("two hidden layers"), Settings(time_limit=10.0))
+    exact.solve(problem("two hidden layers"), Settings())
+    assert before + 3 <= until[0] <= before + 3.5
+    assert until[1] == np.inf
+
+
+def test_what_is_certain_of_the_loss_is_said():
+    instance = problem("two hidden layers", 1)
+    found = exact.solve(instance, TIGHT)
+    penalty = instance.penalty(np.concatenate(found.scores))
+    losses = [
+        instance.loss(kept)
+        for kept in map(np.array, itertools.product([0.0, 1.0], repeat=11))
+        if abs(instance.penalty(kept) - penalty) < 1e-9
+    ]
+    assert min(losses) == pytest.approx(found.loss, abs=1e-6)
+    assert f"With the same penalty, {penalty:.4g}, no loss can be below" in found.explain()
+    assert f"below {min(losses):.4g}." in found.explain()
+    early = exact.solve(instance, Settings(time_limit=0.0))
+    assert "below 0: the bound says no more than that" in early.explain()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_masks_at_once_have_the_masked_networks_losses(kind, monkeypatch):
     monkeypatch.setattr(local_search, "CHUNK", 100)

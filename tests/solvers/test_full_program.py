@@ -8,13 +8,21 @@ import numpy as np
 import pyscipopt
 import pytest
 import scipy.optimize
-from full_program_cases import CASES, convolutional, perceptron, problem, random_batch
+from full_program_cases import (
+    CASES,
+    convolutional,
+    perceptron,
+    problem,
+    random_batch,
+    two_convolutions,
+)
 
 from solvers import critical_neurons, export, full
 from solvers.critical_neurons import Problem
 from solvers.formulation import formulate
 from solvers.layers import Dense, MaxPool, Relu
-from solvers.reduced import Row, reduce
+from solvers.reduced import reduce
+from solvers.rows import Row
 from solvers.settings import Settings
 from solvers.verification import largest_violation
 
@@ -97,6 +105,47 @@ def test_the_program_is_the_rows_read_literally(epsilon):
     at = literal_objective(network, images, labels, scores, epsilon, 5.0)
     if at is not None:  # the literal rows are exact; a solution may lie within its tolerance
         assert found.objective == pytest.approx(at, abs=1e-6)
+
+
+def test_a_row_of_one_column_is_a_bound_of_it():
+    """So a gated channel is not negative, and ties with the 0 of an inactive one are decided."""
+    random = np.random.default_rng(5)
+    images = np.full((4, 5, 5, 1), 0.25)
+    images[:, 1:3, 1:3] = np.random.default_rng(5).uniform(size=(4, 2, 2, 1))
+    last = Dense(random.normal(size=(12, 3)), np.zeros(3), "out")
+    layers = [two_convolutions(5)[0], Relu(), MaxPool((2, 2)), last]
+    given = Problem(layers, images, np.arange(4) % 3)
+    chain = given.normal.chain
+    program = reduce(chain, given.flat, given.epsilon)
+    assert program.open == 0
+    assert formulate(given).open >= 4
+    matrix, _ = program.lazy
+    assert np.diff(matrix.indptr).min(initial=2) > 1
+    # the bounds are the rows: a score just below its own breaks the published program
+    lower = np.array(program.columns.lower)
+    assert lower.max() > 0
+    at = largest_violation(chain, given.flat, given.epsilon, np.maximum(lower, 0))
+    neuron = int(lower.argmax())
+    below = np.maximum(lower, 0)
+    below[neuron] -= 1e-3
+    assert largest_violation(chain, given.flat, given.epsilon, below) > at + 1e-6
+    agreed(full.solve(given, FINE), critical_neurons.solve(given, gap=1e-5))
+
+
+def test_a_neuron_that_nothing_reads_can_have_a_score():
+    """The published rows want ``z - (1 - s) U >= 0`` of what the whole network has active."""
+    random = np.random.default_rng(0)
+    kernels = [np.abs(random.normal(size=(4, 6))), np.abs(random.normal(size=(6, 5)))]
+    last = random.normal(size=(5, 3))
+    last[0] = 0
+    layers = [Dense(kernels[0]), Relu(), Dense(kernels[1]), Relu(), Dense(last)]
+    inputs = random.uniform(size=(6, 4))
+    given = Problem(layers, inputs, np.arange(6) % 3)
+    scores = critical_neurons.solve(given, gap=1e-6).scores
+    outputs = np.maximum(inputs @ kernels[0] - (1 - scores[0]) * (inputs @ kernels[0]), 0)
+    least = 1 - (outputs @ kernels[1]) / (inputs @ kernels[0] @ kernels[1])
+    assert scores[1][0] > 0.1
+    assert scores[1][0] == pytest.approx(least[:, 0].max(), abs=1e-3)
 
 
 def agreed(*solutions):
@@ -361,20 +410,47 @@ def test_linear_files_read_back(tmp_path, name, ending):
     assert list(tmp_path.iterdir()) == [path]
     assert "tangents of each sample's cross-entropy" in path.read_text()[:400]
     assert "relu_upper_s1_fc" in path.read_text()
-    expected = milp(export.with_tangents(formulate(whole)))
+    answer = full.solve(whole, FINE).objective
+    if name == "dense":  # without the tangents that the answer took it would lie far below
+        assert milp(export.with_tangents(formulate(whole))) < answer - 0.01
     model = pyscipopt.Model()
     model.hideOutput()
     model.readProblem(str(path))
     model.setParam("limits/gap", 0.0)
     model.optimize()
-    assert model.getObjVal() == pytest.approx(expected, abs=1e-5)
+    expected = model.getObjVal()
+    assert answer - 1e-4 * abs(answer) <= expected <= answer + 1e-6
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     highs.setOptionValue("mip_rel_gap", 0.0)
     highs.readModel(str(path))
     highs.run()
     assert highs.getObjectiveValue() == pytest.approx(expected, abs=1e-5)
-    assert expected <= full.solve(whole, FINE).objective + 1e-6
+
+
+def test_no_time_for_tangents_leaves_those_of_some_scores(tmp_path):
+    whole = problem("dense")
+    whole.write(tmp_path / "net.lp", time_limit=0.0)
+    model = pyscipopt.Model()
+    model.hideOutput()
+    model.readProblem(str(tmp_path / "net.lp"))
+    model.setParam("limits/gap", 0.0)
+    model.optimize()
+    expected = milp(export.with_tangents(formulate(whole)))
+    assert model.getObjVal() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_of_scips():
+    """Everything is in it, under the names of the files."""
+    whole = problem("dense", epsilon=1e-2)
+    model = whole.to_model()
+    model.hideOutput()
+    form = formulate(whole)
+    assert {variable.name for variable in model.getVars()} == set(form.program.columns)
+    assert {row.name for row in model.getConss()} >= set(form.program.rows)
+    model.setParam("limits/gap", 1e-6)
+    model.optimize()
+    assert model.getObjVal() == pytest.approx(full.solve(whole, FINE).objective, abs=2e-4)
 
 
 def test_a_cip_file_holds_the_losses(tmp_path):

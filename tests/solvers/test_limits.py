@@ -1,18 +1,30 @@
 """Limits and settings in every mode: the best so far comes back, what means nothing is refused."""
 
+import itertools
 import os
 import signal
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
 
-from solvers import critical_neurons, paper
+from solvers import (
+    critical_neurons,
+    formulation,
+    highs,
+    interrupts,
+    mask_program,
+    paper,
+    reduced,
+    scip,
+)
 from solvers.critical_neurons import MODES, Problem, solve
+from solvers.formulation import formulate
 from solvers.independent import Answers
 from solvers.layers import Dense, Relu
-from solvers.settings import Settings
+from solvers.settings import Settings, in_time
 from solvers.solution import above
 
 
@@ -88,6 +100,15 @@ def test_bad_settings_are_named(settings, message):
         solve(problem(), **settings)
 
 
+def test_whole_numbers_of_numpys_are_taken():
+    settings = Settings(seed=np.int64(3), workers=np.int32(2))
+    assert (settings.seed, settings.workers) == (3, 2)
+    assert type(settings.seed) is int
+    assert solve(problem(), seed=np.int64(3), gap=1e-2).status == "optimal"
+    with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to .*, got True"):
+        Settings(seed=True)
+
+
 @pytest.mark.parametrize("mode", ["decoupled", "per_class"])
 def test_independent_programs_tell_of_each(mode):
     told = []
@@ -151,6 +172,125 @@ def test_ctrl_c_while_a_program_is_built_gives_the_whole_network(monkeypatch):
         # scores of 0: each layer's importance is -2, the larger counts
         assert found.bound == pytest.approx(-2)
         assert "nothing would be pruned" in found.explain()
+
+
+def slow():
+    """A problem whose linear program with all its variables takes SoPlex many seconds."""
+    random = np.random.default_rng(0)
+    sizes = (20, 60, 60, 10)
+    layers = []
+    for inputs, units in itertools.pairwise(sizes):
+        layers += [Dense(random.normal(size=(inputs, units)), random.normal(size=units)), Relu()]
+    return Problem(layers[:-1], random.uniform(size=(20, 20)), random.integers(0, 10, size=20))
+
+
+@pytest.mark.parametrize(
+    "mode, how",
+    [
+        ("full", {}),
+        ("full", {"loss": "exp"}),
+        ("full", {"backend": "highs"}),
+        ("exact", {}),
+        ("exact", {"backend": "highs"}),
+    ],
+)
+def test_a_limit_is_kept_to_within_a_second(mode, how):
+    """On the clock and on the processor; mode "full" once took 69 seconds of 2."""
+    given = slow()
+    started, busy = time.perf_counter(), time.process_time()
+    found = solve(given, mode, time_limit=0.7, **how)
+    assert time.perf_counter() - started < 2
+    assert time.process_time() - busy < 3  # the arrays' library has threads of its own
+    assert found.status == "time limit"
+    assert found.bound <= found.objective <= given.loss_weight * given.loss() - 1 + 1e-9
+
+
+def test_building_counts(monkeypatch):
+    """Nothing is left to solve in where it took all the time."""
+
+    def reduce(*given):
+        time.sleep(0.2)
+        return reduced.reduce(*given)
+
+    late = types.SimpleNamespace(**vars(reduced) | {"reduce": reduce})
+    monkeypatch.setattr(paper, "reduced", late)
+    found = solve(problem(), "paper", time_limit=0.1)
+    assert found.status == "time limit"
+    assert all((scores == 1).all() for scores in found.scores)
+
+
+@pytest.mark.parametrize("mode", ["paper", "full", "exact", "per_class"])
+def test_building_ends_with_the_sample_it_is_at(mode, monkeypatch):
+    """The time is over before the second sample: the whole network, and a bound that holds."""
+    given = problem()
+
+    def slowed(values, until):
+        for value in in_time(values, until):
+            yield value
+            time.sleep(0.1)
+
+    for module in (reduced, mask_program, formulation):
+        monkeypatch.setattr(module, "in_time", slowed)
+    started = time.perf_counter()
+    found = solve(given, mode, time_limit=0.05)
+    assert time.perf_counter() - started < 1
+    assert found.status == "time limit"
+    assert all((scores == 1).all() for scores in found.scores)
+    assert found.objective == pytest.approx(whole(given))
+    assert found.bound == pytest.approx(-2)
+    assert "nothing would be pruned" in found.explain()
+
+
+def linear_program(backend):
+    """That of ``slow``, with all its variables."""
+    form = formulate(slow(), normal=True)
+    program = form.program
+    linear = backend.LinearProgram(program.costs, program.lower, program.upper)
+    linear.add([*program.inequalities(), *form.tangents(form.complete(np.ones(120)))])
+    return linear
+
+
+@pytest.mark.parametrize("backend, limit", [(scip, 0.3), (highs, 0.01)])
+def test_linear_programs_have_limits(backend, limit):
+    linear = linear_program(backend)
+    started = time.perf_counter()
+    with pytest.raises(TimeoutError):
+        linear.solve(limit)
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_long_linear_program_hears_ctrl_c():
+    linear = linear_program(scip)
+    started = time.perf_counter()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        linear.solve()
+    assert time.perf_counter() - started < 2
+
+
+def test_numerics_that_give_up_leave_the_best_so_far(monkeypatch):
+    """SoPlex ends a mixed-integer program with an error: an answer all the same."""
+
+    def broken(run, stop):
+        interrupts.interruptible(run, stop)
+        raise Exception("SCIP: error in LP solver!")
+
+    monkeypatch.setattr(scip, "interruptible", broken)
+    given = problem()
+    found = solve(given, "full", gap=1e-3)
+    assert found.objective < whole(given)
+    assert found.violation <= 1e-6
+    assert found.status in ("optimal", "precision limit")
+    assert found.bound <= found.objective
+
+
+@pytest.mark.parametrize("mode", ["paper", "exact", "decoupled", "per_class"])
+def test_exponentials_are_for_the_full_program(mode):
+    with pytest.raises(ValueError, match=f"loss is for mode 'full', .*{mode}"):
+        solve(problem(), mode, loss="exp")
+    with pytest.raises(ValueError, match="loss must be 'cuts' or 'exp', got 'log'"):
+        solve(problem(), "full", loss="log")
 
 
 def test_a_solve_that_times_out_says_so():

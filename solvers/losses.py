@@ -1,0 +1,33 @@
+"""The cross-entropy of logits, and its slopes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Losses(NamedTuple):
+    """Cross-entropies in nats, [batch], and their slopes in the logits, [batch, classes]."""
+
+    values: np.ndarray
+    slopes: np.ndarray
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> Losses:
+    """``log sum_k exp(o_k) - o_label`` of each sample, without overflow.
+
+    Args:
+        logits: [batch, classes].
+        labels: [batch].
+
+    Returns:
+        The losses.
+    """
+    each = np.arange(len(logits))
+    # relative to the label's logit, so that a small loss is not a difference of large numbers
+    ahead = logits - logits[each, labels][:, None]
+    top = ahead.max(axis=1, keepdims=True)
+    exponentials = np.exp(ahead - top)
+    total = exponentials.sum(axis=1, keepdims=True)
+    slopes = exponentials / total
+    slopes[each, labels] -= 1
+    return Losses((top + np.log(total))[:, 0], slopes)

@@ -1,0 +1,43 @@
+"""How exact is exact: every tolerance of the programs, in one place.
+
+They are relative to a row's scale. A row counts in units of its largest coefficient
+(``rows.Row.scaled``), and a network's layers are measured in units in which what they put out is
+about 1 (``scaling.normalised``). So a network whose layers are multiplied by positive factors that
+cancel has the same answers.
+"""
+
+LINEAR = 1e-9
+"""By how much a solver may violate a row of a linear program, and a binary of HiGHS."""
+
+MIXED = 1e-8
+"""The same for SCIP's mixed-integer programs."""
+
+LAZY = 1e-8
+"""A row that waits to be needed is added to a linear program where it is violated by more."""
+
+LAZY_MIXED = 5e-8
+"""The same within a mixed-integer program: more than the solver itself may violate it by, since it
+would be asked for the same row for ever."""
+
+FEASIBLE = 1e-7
+"""By how much a solution in the space of the scores may violate a row."""
+
+FEASIBLE_FULL = 5e-7
+"""The same for one of the whole program, which SCIP's presolving may leave less exact."""
+
+EQUAL = 1e-10
+"""Entries that never differ by more than this are one and the same."""
+
+ZERO = 1e-9
+"""Units whose bounds are this near to 0 count as never above, or never below it."""
+
+GAP = 1e-6
+"""A relative gap below this is closed: solvers fulfil rows no better."""
+
+CONTRADICTION = 1e-6
+"""A bound above the objective of a solution by more, relatively, is a solver's error."""
+
+
+def tangent(gap: float, loss_weight: float) -> float:
+    """By how much a tangent may lie above a loss's column, in nats, and the gap still closes."""
+    return max(gap, GAP) / (8 * loss_weight)

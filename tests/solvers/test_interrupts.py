@@ -1,0 +1,168 @@
+"""Ctrl-C: a solver's thread has ended before its answer is read, however often it is pressed."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from solvers import interrupts, local_search
+from solvers.critical_neurons import Problem, solve
+from solvers.interrupts import interruptible
+from solvers.layers import Dense, Relu
+from solvers.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def listening():
+    """Ctrl-C raises, also where tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def pressed(*seconds):
+    """Ctrl-C after so many seconds, each."""
+    timers = [
+        threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT)) for after in sorted(seconds)
+    ]
+    for timer in timers:
+        timer.start()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.join()
+
+
+class Worker:
+    """Works for half a second after it was told to stop, as a solver in its last step does.
+
+    Args:
+        deaf: for how many calls ``stop`` does nothing, as with a solver that has not begun.
+    """
+
+    def __init__(self, deaf=0):
+        self.told, self.calls, self.deaf, self.ended = threading.Event(), 0, deaf, False
+
+    def run(self):
+        self.told.wait(20)
+        time.sleep(0.4)
+        self.ended = True
+
+    def stop(self):
+        self.calls += 1
+        if self.calls > self.deaf:
+            self.told.set()
+
+
+@pytest.mark.parametrize("seconds", [(0.1,), (0.1, 0.2), (0.1, 0.101, 0.102, 0.3)])
+def test_the_thread_has_ended(seconds):
+    worker = Worker()
+    with pressed(*seconds):
+        assert interruptible(worker.run, worker.stop)
+        assert worker.ended
+
+
+def test_a_solver_that_forgets_a_stop_is_told_again():
+    worker = Worker(deaf=3)
+    with pressed(0.1):
+        assert interruptible(worker.run, worker.stop)
+    assert worker.ended
+    assert worker.calls > 3
+
+
+def test_without_ctrl_c():
+    seen = []
+    assert not interruptible(lambda: seen.append(threading.current_thread()), seen.clear)
+    assert seen[0] is not threading.main_thread()
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0, seen.clear)
+
+
+def test_handlers_of_others_stay():
+    """One that raises is Ctrl-C, one that does not, as asyncio's first, swallows it."""
+    taken = []
+
+    def handler(*_):
+        taken.append(True)
+        if len(taken) > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        worker = Worker()
+        with pressed(0.1, 0.4):
+            started = time.perf_counter()
+            assert interruptible(worker.run, worker.stop)
+        assert worker.ended
+        assert time.perf_counter() - started >= 0.7
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_what_another_signal_raises_is_raised_when_the_thread_has_ended():
+    def late(*_):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        worker = Worker()
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(TimeoutError):
+            interruptible(worker.run, worker.stop)
+        assert worker.ended
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_only_the_first_one_raises():
+    with interrupts.once():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        with interrupts.once():
+            signal.raise_signal(signal.SIGINT)
+        worker = Worker()
+        with pressed(0.1):
+            assert interruptible(worker.run, worker.stop)
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("backend", ["scip", "highs"])
+def test_a_bound_holds_after_ctrl_c_pressed_twice(backend, monkeypatch):
+    module = Settings(backend=backend).solver()
+    mip = module.solve_mip
+
+    def solve_mip(*given, **more):
+        with pressed(0.5, 0.52):
+            result = mip(*given, **more)
+            time.sleep(0.1)  # the second one comes in here at the latest
+            return result
+
+    monkeypatch.setattr(module, "solve_mip", solve_mip)
+    random = np.random.default_rng(0)
+    layers = [
+        Dense(random.normal(size=(20, 24)), random.normal(size=24)),
+        Relu(),
+        Dense(random.normal(size=(24, 24)), random.normal(size=24)),
+        Relu(),
+        Dense(random.normal(size=(24, 10))),
+    ]
+    inputs, labels = random.uniform(size=(8, 20)), random.integers(0, 10, size=8)
+    problem = Problem(layers, inputs, labels, loss_weight=1.0)
+    found = solve(problem, mode="exact", backend=backend, time_limit=60)
+    assert found.status == "interrupted"
+    evaluator = local_search.Evaluator(problem, [24, 24])
+    best = min(
+        mask.objective
+        for seed in range(2)
+        for mask in local_search.search(evaluator, seed, 4, np.inf)
+    )
+    assert found.bound <= min(best, found.objective) + 1e-9
