@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -179,9 +180,14 @@ def pairs(*, times: int = 10) -> Found:
     for _ in range(times):
         with tempfile.TemporaryDirectory() as folder:
             started = time.monotonic()
-            both = [_start(command, folder) for _ in range(2)]
+            both = [_start(command, folder, subprocess.PIPE) for _ in range(2)]
+            # a run that was done twice leaves a record like the first: the processes count
+            said = [process.communicate(timeout=PATIENCE)[0] for process in both]
             faults += _ended(both)
             longest = max(longest, time.monotonic() - started)
+            counts = [re.search(r"runs, (\d+) of them now", text) for text in said]
+            if sum(int(found[1]) for found in counts if found) != len(reference):
+                faults.append("a run was done twice, or by nobody")
             if _records(Path(folder) / "compare") != reference:
                 faults.append("the records are not those of one process")
             faults += _remains(Path(folder))
@@ -189,12 +195,15 @@ def pairs(*, times: int = 10) -> Found:
     return Found("pairs of processes on one folder", times, detail, faults)
 
 
-def _start(command: Sequence[str], results: str) -> subprocess.Popen:
+def _start(
+    command: Sequence[str], results: str, stdout: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", *command, "--results", results],
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        text=True,
     )
 
 
@@ -251,7 +260,7 @@ TRIALS: dict[str, Callable[[], Found]] = {
     "saves": saves,
     "saves_again": lambda: saves(times=25, again=True),
     "corruptions": corruptions,
-    "compare": lambda: kills(COMPARE, times=20),
+    "compare": lambda: kills([*COMPARE, "--checkpoint-epochs", "1"], times=20),
     "entropy_kcore": lambda: kills(OTHERS["entropy_kcore"], times=8),
     "critical_neurons": lambda: kills(OTHERS["critical_neurons"], times=8),
     "pairs": pairs,

@@ -81,3 +81,25 @@ def alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def unless_claimed(path: Path) -> Iterator[bool]:
+    """Claims the run of a record if nobody has it.
+
+    Args:
+      path: of the record.
+
+    Yields:
+      Whether the run is this process's inside the block.
+    """
+    lock = lock_of(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

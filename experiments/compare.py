@@ -177,7 +177,7 @@ def plan(config: Compare) -> Iterator[dict[str, Any]]:
                 }
 
 
-def execute(config: Compare, console: Console) -> list[results.Record]:
+def execute(config: Compare, console: Console) -> Engine:
     """Does the runs that are not recorded yet.
 
     Args:
@@ -185,7 +185,8 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
       console: where progress is shown.
 
     Returns:
-      The records of all runs but those whose method failed, in the order of the plan.
+      The engine, with the records of all runs but those whose method failed, in the order of the
+      plan.
 
     Raises:
       KeyboardInterrupt: it was stopped; what is finished is recorded.
@@ -204,12 +205,9 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
         lambda one: bool({ALL, one["method"]}.intersection(config.redo)),
         console,
     )
-    for path, record in engine.found.items():
-        if record is not None:
-            # what a process left that was killed after its record
-            shutil.rmtree(_checkpoints_path(path), ignore_errors=True)
+    engine.clear(_checkpoints_path)
     if not engine.missing:
-        return engine.records
+        return engine
     bench = workbench(
         config.dataset,
         config.model,
@@ -220,7 +218,7 @@ def execute(config: Compare, console: Console) -> list[results.Record]:
     engine.do(
         lambda show: lambda path: _run_and_record(bench, configs[path], path, config, show), _title
     )
-    return engine.records
+    return engine
 
 
 def _title(one: Mapping[str, Any]) -> str:
@@ -284,7 +282,8 @@ def main(config: Compare, console: Console | None = None) -> int:
 def _compare(config: Compare, console: Console) -> int:
     started = time.perf_counter()
     check(config)
-    records = execute(config, console)
+    engine = execute(config, console)
+    records = engine.records
     frame = comparison.ordered(comparison.rows(records))
     asked = results.config_hash(
         {name: getattr(config, name) for name in ("methods", "sparsities", "seeds")}
@@ -294,7 +293,9 @@ def _compare(config: Compare, console: Console) -> int:
     title = f"{config.model} on {config.dataset}"
     about = comparison.details(records[-1])
     files = comparison.write(frame, folder, title, console, about, config.formats)
-    console.print(f"{len(records)} runs, {shell.seconds_since(started)}. Written:")
+    console.print(
+        f"{len(records)} runs, {engine.done} of them now, {shell.seconds_since(started)}. Written:"
+    )
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
     if failed := sum(1 for _ in plan(config)) - len(records):

@@ -1,6 +1,6 @@
 """From records of the comparison to a table and a figure: accuracy by method and sparsity."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -243,15 +243,31 @@ def folder_of(frame: pl.DataFrame, root: Path, experiment: str, asked: str = "")
     return root / experiment / "-".join(filter(None, (dataset, model, settings, asked)))
 
 
-def latest(records: Sequence[results.Record]) -> list[results.Record]:
-    """Of records that differ in the method's source alone, the newest: the code as it is now."""
-    newest: dict[str, results.Record] = {}
-    for record in sorted(records, key=lambda one: one["date"]):
-        config = record["config"]
-        settings = {
+def latest(
+    records: Sequence[results.Record], source: Callable[[str], str | None]
+) -> list[results.Record]:
+    """Of records that differ in a method's code or settings alone, one: of the code as it is now.
+
+    Args:
+      records: of one experiment.
+      source: a method's (or mode's) name -> the digest of its code now, None if it is no more.
+
+    Returns:
+      One record for each configuration; the newest where none is of the code as it is now.
+    """
+    chosen: dict[str, results.Record] = {}
+    for record in sorted(records, key=lambda one: (_is_current(one, source), one["date"])):
+        shared = {
             name: value
-            for name, value in config.get("method_settings", {}).items()
-            if name != "source"
+            for name, value in record["config"].items()
+            if name not in ("method_settings", "source")
         }
-        newest[results.config_hash({**config, "method_settings": settings})] = record
-    return list(newest.values())
+        chosen[results.config_hash(shared)] = record
+    return list(chosen.values())
+
+
+def _is_current(record: results.Record, source: Callable[[str], str | None]) -> bool:
+    config = record["config"]
+    name = config.get("method", config.get("mode", ""))
+    settings = config.get("method_settings") or {}
+    return name == DENSE or source(name) == config.get("source", settings.get("source"))

@@ -36,7 +36,6 @@ from experiments.neuron_runs import RIVALS, Setting
 from experiments.neuron_studies import Retraining, Run, Solving, Study
 from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import Protocol, check_protocol, recorded
-from experiments.sources import digest
 from experiments.workbench import Workbench, workbench
 from prunejax import data, models
 from prunejax.criteria.critical_neurons import describe
@@ -211,7 +210,7 @@ def solved_run(config: CriticalNeurons, run: Solving) -> dict[str, Any]:
         **dense_run(config, run.seed),
         "kind": "solved",
         **run.setting._asdict(),
-        "source": digest(MODES[run.setting.mode]),
+        "source": neuron_runs.source(run.setting.mode),
         **others,
         "time_limit": config.time_limit,
         "gap": config.gap,

@@ -1,6 +1,7 @@
 """Does the runs of an experiment that are not recorded yet; other processes may do so too."""
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -43,6 +44,11 @@ class Engine:
       load: reads a run's record, None where it has to be done.
       redo: which runs are done again though they are recorded.
       console: where progress is shown.
+
+    Attributes:
+      found: the record of each run by its path, None while it has none.
+      missing: the paths of the runs that have to be done.
+      done: how many runs this process has done.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Engine:
     ) -> None:
         self._folder, self._configs, self._load, self._console = folder, configs, load, console
         self._began = time.time()
+        self.done = 0
         self._again = {path for path, config in configs.items() if redo(config)}
         self.found = {path: None if path in self._again else load(path) for path in configs}
         self.missing = [path for path, record in self.found.items() if record is None]
@@ -68,6 +75,18 @@ class Engine:
     def records(self) -> list[results.Record]:
         """Of all runs that did not fail, in order."""
         return [record for record in self.found.values() if record is not None]
+
+    def clear(self, beside: Callable[[Path], Path]) -> None:
+        """Removes what processes left beside records that were killed right after them.
+
+        Args:
+          beside: the path of a record -> the folder that is of use only while its run is done.
+        """
+        for path, record in self.found.items():
+            if record is not None and beside(path).exists():
+                with claims.unless_claimed(path) as ours:
+                    if ours:  # otherwise another process does this run again
+                        shutil.rmtree(beside(path), ignore_errors=True)
 
     def do(
         self,
@@ -109,13 +128,12 @@ class Engine:
             return
         try:
             self.found[path] = record = do(path)
+            self.done += 1
         except Stopped:
             raise
         except ValueError as error:
-            self._console.print(f"[bold red]{title} failed:[/] {error}", soft_wrap=True)
+            shell.fail(self._console, f"{error}", f"{title} failed:")
             return
         if results.diverged(record):
-            self._console.print(
-                f"[bold red]{title} diverged:[/] its loss is not finite; tables mark it",
-                soft_wrap=True,
-            )
+            what = f"{title} diverged:"
+            shell.fail(self._console, "its loss is not finite; tables mark it", what)

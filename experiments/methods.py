@@ -9,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 
 from experiments.sources import digest
-from prunejax import filter_pruning, filters, pruning, training
+from prunejax import allocation, filter_pruning, filters, pruning, training
 from prunejax.criteria import CRITERIA, LossFn
 from prunejax.filter_pruning import CONVOLUTIONS
 from prunejax.filters import FILTER_CRITERIA
@@ -166,7 +166,8 @@ redundant ones, or the worst of each layer."""
 def settings(name: str) -> dict[str, Any]:
     """What a method's name stands for, so that a record of another meaning is not taken for it.
 
-    That is its function, its settings, and a digest of the file of its criterion.
+    That is its function, its settings, and a digest of the files of its criterion and of what
+    shares the weights or channels among layers.
     """
     method = METHODS[name]
     if not isinstance(method, partial):
@@ -181,9 +182,10 @@ def settings(name: str) -> dict[str, Any]:
 def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., Any]]:
     """The functions whose files say what a method does."""
     if function is unstructured:
-        return [CRITERIA[chosen["criterion"]]]
+        shared = [allocation.allocate] if chosen.get("distribution") else []
+        return [CRITERIA[chosen["criterion"]], *shared]
     if function is channels:
-        return [FILTER_CRITERIA[chosen["criterion"]]]
+        return [FILTER_CRITERIA[chosen["criterion"]], filter_pruning.rank]
     if function is redundant_channels:
-        return list(REDUNDANCY)
+        return [*REDUNDANCY, filter_pruning.measure]
     return [function]

@@ -1,7 +1,7 @@
 """Runs of critical neurons: solve the program on a batch, prune by its scores and by rivals."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,11 +11,40 @@ import numpy as np
 
 from experiments.dense import Dense, keys
 from experiments.protocol import Protocol, protocol_for
+from experiments.sources import digest
 from experiments.workbench import Tools, Workbench
 from prunejax import data, masks, training
 from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
 from prunejax.criteria.decoupling import representations
 from prunejax.network import Plan
+from solvers import (
+    decoupled,
+    exact,
+    formulation,
+    full,
+    kelley,
+    local_search,
+    mask_program,
+    paper,
+    per_class,
+    reduced,
+)
+from solvers.probes import fit_probe
+
+SOURCES: dict[str, tuple[Callable[..., Any], ...]] = {
+    "paper": (paper.solve, reduced.reduce, kelley.minimise),
+    "full": (full.solve, formulation.formulate),
+    "per_class": (per_class.solve, paper.solve, reduced.reduce, kelley.minimise),
+    "exact": (exact.solve, mask_program.build, local_search.improve),
+    "decoupled": (decoupled.solve, fit_probe, kelley.minimise),
+}
+"""Mode -> the functions whose files say what is solved, and how far."""
+
+
+def source(mode: str) -> str:
+    """A digest of the files that say what a mode does."""
+    return digest(*SOURCES[mode])
+
 
 VERSION = 2
 """Part of every run's configuration; raised when what a run does changes."""

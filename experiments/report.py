@@ -18,9 +18,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
-from experiments import comparison, filter_report, filter_runs, neuron_report, results
-from experiments.methods import METHODS
+from experiments import (
+    comparison,
+    filter_report,
+    filter_runs,
+    neuron_report,
+    neuron_runs,
+    results,
+    shell,
+)
+from experiments.methods import METHODS, settings
 from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import DENSE
 from experiments.tables import markdown_table, print_table
@@ -71,7 +80,7 @@ def main(config: Report, console: Console | None = None) -> int:
     try:
         return _report(config, console)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        shell.fail(console, f"{error}")
         return 1
 
 
@@ -109,18 +118,41 @@ def _wanted(
             for name, names in named.items()
             if one.get(name) not in names
         ]
-        if wrong:
+        problem = f"unknown {', '.join(wrong)}" if wrong else _misshapen(record, experiment)
+        if problem:
             path = results.path_of(config.results, experiment, one)
-            console.print(
-                f"[yellow]warning:[/] {path} is left out: unknown {', '.join(wrong)}",
-                soft_wrap=True,
-                highlight=False,
-            )
+            shell.warn(console, f"{path} is left out: {problem}")
             continue
         asked = {"dataset": config.dataset, "model": config.model, key: config.methods}
         if all(not of or one[name] in (*of, DENSE) for name, of in asked.items()):
             chosen.append(record)
     return chosen
+
+
+def _misshapen(record: results.Record, experiment: str) -> str | None:
+    """What of a record the tables could not read, or None: it may come from anywhere."""
+    try:
+        one = record["config"]
+        for mapping in (
+            one.get("protocol", {}),
+            one.get("method_settings", {}),
+            record["versions"],
+        ):
+            dict(mapping).items()
+        if not isinstance(record["date"], str) or not isinstance(record["device"], str):
+            return "its date or device is no text"
+        READS[experiment]([record])
+    except Exception as error:  # whatever a stranger has put there
+        return f"it cannot be read ({type(error).__name__}: {error})"
+    return None
+
+
+READS: dict[str, Callable[[list[results.Record]], object]] = {
+    "compare": comparison.rows,
+    "entropy_kcore": filter_report.rows,
+    "critical_neurons": neuron_report.recorded,
+}
+"""Experiment -> what reads its records."""
 
 
 def _groups(
@@ -141,18 +173,20 @@ def _said(outputs: Outputs, console: Console) -> None:
 
 def _compare(config: Report, console: Console) -> bool:
     name = comparison.EXPERIMENT
-    records = comparison.latest(_wanted(config, console, name, None, comparison.NEEDS))
+    records = comparison.latest(
+        _wanted(config, console, name, None, comparison.NEEDS), lambda one: settings(one)["source"]
+    )
     if not records:
         return False
     frame = comparison.rows(records)
-    for (dataset, model, settings), part in comparison.ordered(frame.with_row_index()).group_by(
+    for (dataset, model, chosen), part in comparison.ordered(frame.with_row_index()).group_by(
         "dataset", "model", "settings", maintain_order=True
     ):
         folder = comparison.folder_of(part, config.results, name)
         about = comparison.details(records[part["index"][0]])
-        title = f"{model} on {dataset} ({settings})"
+        title = f"{model} on {dataset} ({chosen})"
         files = comparison.write(part, folder, title, console, about, config.formats)
-        console.print(about.splitlines()[-1], highlight=False)
+        console.print(escape(about.splitlines()[-1]), highlight=False)
         console.print("written: " + ", ".join(str(file) for file in files), soft_wrap=True)
     return True
 
@@ -162,7 +196,7 @@ def _entropy_kcore(config: Report, console: Console) -> bool:
     records = _wanted(config, console, name, "pruned", filter_report.NEEDS)
     varying = ("method", "source", "tau", "images", "seed", "curve", "fine_tuning")
     for shared, part in _groups(records, *varying):
-        frame, header, body = filter_report.recorded(comparison.latest(part))
+        frame, header, body = filter_report.recorded(comparison.latest(part, filter_runs.source))
         _write(config, console, name, shared, frame, filter_report.RECORDED, header, body)
     return bool(records)
 
@@ -171,7 +205,7 @@ def _critical_neurons(config: Report, console: Console) -> bool:
     name = "critical_neurons"
     records = _wanted(config, console, name, "solved", neuron_report.NEEDS)
     for shared, part in _groups(records, "seed", "batch", "source"):
-        table = neuron_report.recorded(comparison.latest(part))
+        table = neuron_report.recorded(comparison.latest(part, neuron_runs.source))
         caption = f"Mode {shared['mode']}, lambda {shared['loss_weight']:g}. {table.caption}"
         _write(config, console, name, shared, table.frame, caption, table.header, table.body)
     return bool(records)
@@ -192,7 +226,7 @@ def _write(
     title = f"{experiment}: {shared['model']} on {shared['dataset']} ({settings})"
     folder = config.results / experiment / f"{shared['dataset']}-{shared['model']}-{settings}-all"
     outputs = Outputs(folder, config.formats)
-    console.print(f"[bold]{title}[/]")
+    console.print(f"[bold]{escape(title)}[/]")
     print_table(console, caption, header, body)
     outputs.numbers("recorded", frame)
     outputs.report("recorded", f"# {title}\n\n{caption}\n\n{markdown_table(header, body)}")

@@ -99,6 +99,9 @@ def load(
     try:
         record = json.loads(path.read_text())
         missing = [field for field in FIELDS if field not in record]
+        for field, kind in (("config", dict), ("metrics", dict), ("seconds", dict)):
+            if field in record and not isinstance(record[field], kind):
+                raise ValueError(f"its {field} is a {type(record[field]).__name__}")
         if not missing:
             metrics = dict(record["metrics"])
             missing = [f"metrics/{name}" for name in needs if metrics.get(name) is None]
@@ -109,7 +112,7 @@ def load(
             raise ValueError("its configuration is not the one that its name stands for")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         if not set_aside:
             warnings.warn(f"{path} is left out: it is damaged ({error})", stacklevel=2)
             return None

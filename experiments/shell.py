@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -36,16 +37,24 @@ def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: console.print(
-                f"[yellow]warning:[/] {message}", soft_wrap=True
-            )
+            warnings.showwarning = lambda message, *_, **__: warn(console, f"{message}")
             return body()
     except KeyboardInterrupt:
         console.print(f"\n[bold]stopped.[/] {stopped}")
         return INTERRUPTED
     except (ValueError, OSError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
+        fail(console, f"{error}")
         return 1
+
+
+def warn(console: Console, message: str) -> None:
+    """Prints a warning; brackets in it are text, not markup."""
+    console.print(f"[yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def fail(console: Console, message: str, what: str = "error:") -> None:
+    """Prints an error; brackets in it are text, not markup."""
+    console.print(f"[bold red]{escape(what)}[/] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def leave(status: int) -> None:

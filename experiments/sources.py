@@ -1,15 +1,11 @@
 """Digests of source code, so that a method that was edited is not taken for the one recorded."""
 
+import ast
 import functools
 import hashlib
 import inspect
-import io
-import tokenize
 from collections.abc import Callable
 from typing import Any
-
-_ASIDE = (tokenize.COMMENT, tokenize.NL, tokenize.ENCODING, tokenize.ENDMARKER)
-_LINE_STARTS = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
 def digest(*subjects: Callable[..., Any]) -> str:
@@ -45,20 +41,22 @@ def _file_of(function: Callable[..., Any]) -> str:
 
 
 def code_of(source: str) -> str:
-    """A program without comments, docstrings and blank lines."""
-    parts: list[str] = []
-    before = tokenize.NEWLINE
-    tokens = [
-        token
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type not in _ASIDE
-    ]
-    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
-        alone = before in _LINE_STARTS and (after is None or after.type == tokenize.NEWLINE)
-        if token.type == tokenize.STRING and alone:
-            continue
-        word = token.type == tokenize.NAME
-        # What stands between other tokens is the same however Python splits an f-string.
-        parts.append(f" {token.string} " if word else token.string)
-        before = token.type
-    return "".join(parts)
+    """A program without comments, docstrings and layout, in the same words in every Python."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return _told(tree)
+
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _told(node: Any) -> str:
+    """A syntax tree in words. (`ast.dump` leaves empty fields out in some versions only.)"""
+    if isinstance(node, list):
+        return f"[{','.join(map(_told, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    return f"{type(node).__name__}({','.join(f'{k}={_told(v)}' for k, v in fields.items())})"

@@ -19,10 +19,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax import masks as masks_lib
-from prunejax.files import locked, read_arrays, remove_unfinished, written_atomically
+from prunejax.files import DAMAGED, locked, read_arrays, remove_unfinished, written_atomically
 
 MANIFEST = "manifest"
-DAMAGED = ".damaged"
+ASIDE = ".damaged"
 
 
 class Checkpoint(NamedTuple):
@@ -66,6 +66,7 @@ def save(
     manifest = {
         "step": int(step),
         "leaves": [[name, leaf.dtype.name, list(leaf.shape)] for name, leaf in leaves.items()],
+        "kinds": _kinds(tree),
         "extra": extra,
     }
     arrays = {MANIFEST: np.frombuffer(json.dumps(manifest).encode(), np.uint8)}
@@ -103,25 +104,33 @@ def restore(directory: str | os.PathLike[str], template: PyTree) -> Checkpoint |
       The checkpoint, or None where the folder holds none.
 
     Raises:
-      ValueError: the only checkpoint is damaged, it is of another structure (the message says what
-        differs), or two of the template's leaves have one path.
+      ValueError: every checkpoint is damaged, the latest whole one is of another structure (the
+        message says what differs), or two of the template's leaves have one path.
+      OSError: a file cannot be read now; it is not taken for damaged.
     """
     folder = Path(directory)
     if not folder.is_dir():
         return None
-    expected = {name: _kind(leaf) for name, leaf in _by_name(template).items()}
+    expected = _kinds(template)
+    try:
+        with locked(folder):
+            return _latest(folder, template, expected)
+    except PermissionError:  # a folder that can be read only is nobody's to write to
+        return _latest(folder, template, expected)
+
+
+def _latest(folder: Path, template: PyTree, expected: dict[str, str]) -> Checkpoint | None:
+    """The latest checkpoint that is whole; see ``restore``."""
     damage = None
     for step in _steps(folder):
         try:
             manifest, stored = _read(_path(folder, step))
-        except FileNotFoundError:
-            continue  # another process has saved a later one
         except ValueError as error:
             damage = _set_aside(folder, step, error)
             continue
-        kinds = {name: _kind(leaf) for name, leaf in stored.items()}
+        kinds = {name: manifest["kinds"][name] for name in stored}
         if kinds != expected:
-            raise _of_another_model(directory, step, kinds, expected)
+            raise _of_another_model(folder, step, kinds, expected)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         restored = [_like(leaf, stored[masks_lib.name(path)]) for path, leaf in leaves]
         return Checkpoint(
@@ -140,8 +149,9 @@ def fingerprint(tree: PyTree) -> str:
       ValueError: two leaves have one path, or a leaf is no array.
     """
     digest = hashlib.sha256()
+    kinds = _kinds(tree)
     for name, leaf in _by_name(tree).items():
-        digest.update(f"{name}\n{_kind(leaf)}\n".encode())
+        digest.update(f"{name}\n{kinds[name]}\n".encode())
         digest.update(_bytes(leaf).data)
     return digest.hexdigest()[:16]
 
@@ -170,11 +180,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             name: contents[f"leaf{index}"].view(np.dtype(dtype)).reshape(shape)
             for index, (name, dtype, shape) in enumerate(manifest["leaves"])
         }
-        if {"step", "leaves", "extra"} != set(manifest) or manifest["step"] != int(path.stem):
+        if {"step", "leaves", "kinds", "extra"} != set(manifest) or manifest["step"] != int(
+            path.stem
+        ):
             raise ValueError("its manifest is not of this checkpoint")
         if len(leaves) != len(contents) - 1:
             raise ValueError("it has other arrays than its manifest says")
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return manifest, leaves
 
@@ -182,7 +194,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _set_aside(folder: Path, step: int, error: ValueError) -> str:
     """Renames a damaged checkpoint where the folder allows it; returns and warns of what it did."""
     path = _path(folder, step)
-    aside = path.with_name(path.name + DAMAGED)
+    aside = path.with_name(path.name + ASIDE)
     said = f"the checkpoint of step {step} in {folder} cannot be read ({error})"
     with contextlib.suppress(OSError):
         path.replace(aside)
@@ -218,24 +230,30 @@ def _refuse_former_format(folder: Path) -> None:
 
 
 def _by_name(tree: PyTree) -> dict[str, np.ndarray]:
-    """The tree's leaves by path, as host arrays, keys as their raw data."""
+    """The tree's leaves by path, as host arrays of this machine's byte order, keys as raw data."""
     found: dict[str, np.ndarray] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = masks_lib.name(path)
         if name in found:
             raise ValueError(f"two leaves have the path {name!r}: rename one")
-        if isinstance(leaf, jax.ShapeDtypeStruct):
-            # of a template: only its dtype and shape are looked at, and no memory is taken
-            leaf = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
-        raw = jax.random.key_data(leaf) if _is_key(leaf) else leaf
-        found[name] = np.asarray(raw)
-        if found[name].dtype.hasobject or found[name].dtype.kind in "USMm":
+        array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        if array.dtype.hasobject or array.dtype.names or array.dtype.kind in "USMm":
             raise ValueError(f"only arrays can be saved, but {name!r} is a {type(leaf).__name__}")
+        found[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     return found
 
 
-def _kind(leaf: np.ndarray) -> str:
-    return f"{leaf.dtype.name}{list(leaf.shape)}"
+def _kinds(tree: PyTree) -> dict[str, str]:
+    """What each leaf is: its dtype and shape, of a random key its implementation too."""
+    found: dict[str, str] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = masks_lib.name(path)
+        if name in found:
+            raise ValueError(f"two leaves have the path {name!r}: rename one")
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        shape = list(np.shape(leaf))
+        found[name] = f"{dtype.name if isinstance(dtype, np.dtype) else dtype}{shape}"
+    return found
 
 
 def _bytes(leaf: np.ndarray) -> np.ndarray:
@@ -245,9 +263,9 @@ def _bytes(leaf: np.ndarray) -> np.ndarray:
 def _like(template: Any, stored: np.ndarray) -> Any:
     """The stored leaf as what the template is: a key, a NumPy array, a number, a JAX array."""
     if _is_key(template):
-        return jax.random.wrap_key_data(
-            jax.numpy.asarray(stored), impl=jax.random.key_impl(template)
-        )
+        shape = isinstance(template, jax.ShapeDtypeStruct)  # which `key_impl` does not take
+        impl = template.dtype._impl if shape else jax.random.key_impl(template)
+        return jax.random.wrap_key_data(jax.numpy.asarray(stored), impl=impl)
     if isinstance(template, bool | int | float | complex):
         return stored.item()
     if isinstance(template, np.ndarray | np.generic):

@@ -7,6 +7,7 @@ import os
 import struct
 import tempfile
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ UNFINISHED = ".unfinished"
 """How the names of files end that are being written."""
 
 LOCK = ".lock"
+
+DAMAGED = (
+    ValueError, KeyError, TypeError, EOFError, OverflowError, NotImplementedError, RuntimeError,
+    SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading altered bytes as a zip file, an array or JSON may raise (too deep a nesting is a
+RuntimeError). A disk that fails and a lack of memory are not among them."""
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -136,8 +144,8 @@ def read_arrays(
       Name -> array.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is damaged, no such file, or larger than ``most_bytes``.
+      OSError: there is no such file, or it cannot be read now.
+      ValueError: its content is damaged, is not of this format, or is larger than ``most_bytes``.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -154,13 +162,7 @@ def read_arrays(
                 entry.filename.removesuffix(".npy"): _array(archive.read(entry))
                 for entry in entries
             }
-    except FileNotFoundError:
-        raise
-    except (
-        OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, OverflowError,
-        NotImplementedError, RuntimeError, SyntaxError, struct.error,
-        zipfile.BadZipFile, zlib.error,
-    ) as error:  # fmt: skip
+    except DAMAGED as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 

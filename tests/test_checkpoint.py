@@ -1,6 +1,7 @@
 import errno
 import subprocess
 import sys
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -234,3 +235,70 @@ def test_fingerprints_tell_trees_apart():
     assert first == checkpoint.fingerprint(tree())
     others = [tree(2.0), {**tree(), "key": jax.random.key(8)}, {"params": tree()["params"]}]
     assert len({first, *map(checkpoint.fingerprint, others)}) == 4
+
+
+def test_other_byte_orders_keep_their_values_and_records_are_refused(tmp_path):
+    saved = {"f": np.arange(3, dtype=">f4"), "i": np.array([1, 2**40], dtype=">i8")}
+    checkpoint.save(tmp_path, 1, saved)
+    found = checkpoint.restore(tmp_path, saved).tree
+    for key, value in saved.items():
+        np.testing.assert_array_equal(found[key], value)
+    with pytest.raises(ValueError, match="only arrays can be saved, but 'r'"):
+        checkpoint.save(tmp_path, 2, {"r": np.zeros(3, dtype=[("a", "f4"), ("b", "i4")])})
+
+
+def test_keys_know_their_implementation(tmp_path):
+    saved = {"fry": jax.random.key(3), "rbg": jax.random.key(4, impl="rbg")}
+    checkpoint.save(tmp_path, 1, saved)
+    shapes = jax.eval_shape(lambda: saved)
+    for template in (saved, shapes):
+        found = checkpoint.restore(tmp_path, template).tree
+        for key, value in saved.items():
+            assert jax.random.uniform(found[key]) == jax.random.uniform(value)
+    for other in (jax.random.key(4, impl="unsafe_rbg"), jnp.zeros(4, jnp.uint32)):
+        with pytest.raises(ValueError, match=r"rbg \(saved key<rbg>\[\]"):
+            checkpoint.restore(tmp_path, {**saved, "rbg": other})
+
+
+def test_a_disk_that_fails_for_a_moment_is_not_taken_for_damage(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, tree(1.0))
+    checkpoint.save(tmp_path, 2, tree(2.0))
+
+    def failing(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("zipfile.ZipFile.read", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        checkpoint.restore(tmp_path, tree())
+    monkeypatch.undo()
+    assert checkpoint.restore(tmp_path, tree()).step == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{'descr': '<f4',", b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999,), }", b""],
+)
+def test_headers_that_lie_are_damage(tmp_path, content):
+    """With a right checksum."""
+    checkpoint.save(tmp_path, 1, {"w": np.ones(3)})
+    header = content.ljust(118 - 1) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(tmp_path / "2.npz", "w") as archive:
+        archive.writestr("manifest.npy", array)
+    with pytest.warns(UserWarning, match="step 2"):
+        assert checkpoint.restore(tmp_path, {"w": np.ones(3)}).step == 1
+    (tmp_path / "2.npz").unlink(missing_ok=True)
+    deep = np.frombuffer(b"[" * 100_000, np.uint8)
+    np.savez(tmp_path / "3.npz", manifest=deep)
+    with pytest.warns(UserWarning, match="step 3"):
+        assert checkpoint.restore(tmp_path, {"w": np.ones(3)}).step == 1
+
+
+def test_a_folder_that_can_only_be_read_is_read(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, tree(1.0))
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    assert checkpoint.restore(tmp_path, tree()).step == 1

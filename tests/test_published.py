@@ -14,7 +14,7 @@ def test_digits_at_ninety_percent(tmp_path):
     config = compare.Compare(sparsities=(0.9,), results=tmp_path)
     console = Console(quiet=True)
     found = {}
-    for record in compare.execute(config, console):
+    for record in compare.execute(config, console).records:
         found.setdefault(record["config"]["method"], []).append(record["metrics"]["accuracy"])
     means = {method: sum(values) / len(values) for method, values in found.items()}
     assert means["dense"] >= 0.965

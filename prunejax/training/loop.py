@@ -15,6 +15,9 @@ from prunejax.training.parallel import Placement, check_batch_size, data_paralle
 from prunejax.training.state import Metrics, TrainState
 from prunejax.training.steps import EvalStep, TrainStep
 
+_EXTRA = ("history", "per_epoch", "batch_size", "given")
+"""What stands in a checkpoint beside the state."""
+
 Row = dict[str, int | float]
 History = list[Row]
 
@@ -67,7 +70,9 @@ def fit(
       on_epoch: called after each epoch with a ``Progress``.
       placement: from ``data_parallel``; by default all local devices.
       checkpoints: a folder to save to and to resume from; one folder per run. The state given must
-        be the one that the run in it began with (its parameters, masks and key), or the saved one.
+        be the one that the run in it began with (its parameters, masks and key), or the saved one,
+        and the labels the same. (The step and its optimiser are functions, whose settings cannot be
+        compared: a loop over learning rates needs a folder for each.)
       checkpoint_every: steps between checkpoints; by default one an epoch.
 
     Returns:
@@ -88,15 +93,18 @@ def fit(
     if every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
     history: History = []
-    given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state))
+    labels = split.labels
+    given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state, labels))
     if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
+        if not isinstance(found.extra, dict) or not {*_EXTRA} <= {*found.extra}:
+            raise ValueError(f"the checkpoint in {checkpoints} is none that fit has saved")
         if found.extra["per_epoch"] != per_epoch or found.extra["batch_size"] != batch_size:
             raise ValueError(
                 f"the checkpoint in {checkpoints} is of a run with {found.extra['per_epoch']} "
                 f"batches of {found.extra['batch_size']} an epoch, this one has {per_epoch} of "
                 f"{batch_size}: go on with those, or name another folder"
             )
-        _refuse_another_run(checkpoints, found, state, given)
+        _refuse_another_run(checkpoints, found, state, labels, given)
         given = found.extra["given"]
         if found.step > epochs * per_epoch:
             raise ValueError(
@@ -109,12 +117,7 @@ def fit(
     state = jax.device_put(state, placement.state)
 
     def save(step: int, state: TrainState) -> None:
-        extra = {
-            "history": history,
-            "per_epoch": per_epoch,
-            "batch_size": batch_size,
-            "given": given,
-        }
+        extra = dict(zip(_EXTRA, (history, per_epoch, batch_size, given), strict=True))
         checkpoint.save(checkpoints or "", step, state, extra)
 
     order_key, _ = jax.random.split(state.key)
@@ -139,13 +142,17 @@ def fit(
     return state, history
 
 
-def _beginning(state: TrainState) -> dict[str, Any]:
-    """What tells one run on the same data from another."""
-    return {"params": state.params, "masks": state.masks, "key": state.key}
+def _beginning(state: TrainState, labels: Any) -> dict[str, Any]:
+    """What tells one run from another."""
+    return {"params": state.params, "masks": state.masks, "key": state.key, "labels": labels}
 
 
 def _refuse_another_run(
-    folder: str | os.PathLike[str], found: checkpoint.Checkpoint, state: TrainState, given: str
+    folder: str | os.PathLike[str],
+    found: checkpoint.Checkpoint,
+    state: TrainState,
+    labels: Any,
+    given: str,
 ) -> None:
     """Raises where a checkpoint is not of the run that is to go on.
 
@@ -161,10 +168,12 @@ def _refuse_another_run(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"
         )
-    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved))):
+    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved, labels))):
         return
     same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
-    differing = "other initial parameters" if same_masks else "other masks, of as many weights"
+    differing = "other initial parameters or labels"
+    if not same_masks:
+        differing = "other masks, of as many weights"
     raise AnotherRunError(
         f"the checkpoint in {folder} is of a run with {differing}: go on with those, or name "
         "another folder for this run"
@@ -201,13 +210,13 @@ def evaluate(
       batch_size: examples a step; the last batch is padded, so that one program serves all.
 
     Returns:
-      ``{"loss": nats, "accuracy": in [0, 1]}``; the loss is NaN where a label is above the model's
-      classes.
+      ``{"loss": nats, "accuracy": in [0, 1]}``.
 
     Raises:
-      ValueError: labels that are negative or no integers.
+      ValueError: labels that are no classes of the model.
     """
-    check_labels(split.labels)
+    classes_of = getattr(eval_step, "classes", None)
+    check_labels(split.labels, classes_of and classes_of(params, batch_stats, split.images[:1]))
     metrics = Metrics.zero()
     for batch in data.sequential(split, min(batch_size, len(split.labels))):
         metrics = eval_step(params, batch_stats, metrics, batch)

@@ -9,14 +9,14 @@ import numpy as np
 import optax
 from flax import linen as nn
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Integer, PyTree
 
 from prunejax.training.state import stats_collection
 
 
 def cross_entropy(
     logits: Float[Array, "batch classes"],
-    labels: Int[Array, " batch"] | Int[np.ndarray, " batch"],
+    labels: Integer[Array, " batch"] | Integer[np.ndarray, " batch"],
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
@@ -41,6 +41,8 @@ def cross_entropy(
     check_labels(labels, classes)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     # A row of zeros, which is what other labels have, would count as classified without loss.
+    # (In 32 bits: the number of classes may not fit into the labels' own type.)
+    labels = labels.astype(jnp.int32)
     known = (labels >= 0) & (labels < classes)
     one_hot = jnp.where(
         known[:, None], jax.nn.one_hot(labels, classes, dtype=logits.dtype), jnp.nan
@@ -49,7 +51,7 @@ def cross_entropy(
 
 
 def check_labels(labels: Any, classes: int | None = None) -> None:
-    """Refuses labels that are no classes; labels that are traced are let through.
+    """Refuses labels that are no classes; of traced labels only the dtype can be looked at.
 
     Args:
       labels: integers of any shape.
@@ -58,13 +60,12 @@ def check_labels(labels: Any, classes: int | None = None) -> None:
     Raises:
       ValueError: a label is not an integer, is negative, or is not below ``classes``.
     """
-    if isinstance(labels, Tracer):
+    dtype = labels.dtype if hasattr(labels, "dtype") else np.asarray(labels).dtype
+    if not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(f"labels must be integers, got {dtype}")
+    if isinstance(labels, Tracer) or np.size(labels) == 0:
         return
     found = np.asarray(labels)
-    if not np.issubdtype(found.dtype, np.integer):
-        raise ValueError(f"labels must be integers, got {found.dtype}")
-    if found.size == 0:
-        return
     lowest, highest = int(found.min()), int(found.max())
     if lowest < 0 or (classes is not None and highest >= classes):
         allowed = "0 or more" if classes is None else f"0 to {classes - 1}"

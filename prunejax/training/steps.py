@@ -108,7 +108,8 @@ def make_eval_step(model: nn.Module) -> EvalStep:
 
     Returns:
       ``(params, batch_stats, metrics, batch) -> metrics`` with the batch's sums added; an example
-      of weight 0 (padding) does not count.
+      of weight 0 (padding) does not count. Its attribute ``classes`` is ``(params, batch_stats,
+      images) -> number of classes``, by which ``evaluate`` checks labels.
     """
 
     def step(params: PyTree, batch_stats: PyTree, metrics: Metrics, batch: Any) -> Metrics:
@@ -124,4 +125,13 @@ def make_eval_step(model: nn.Module) -> EvalStep:
             examples=metrics.examples + jnp.sum(weights),
         )
 
-    return jax.jit(step)
+    def classes(params: PyTree, batch_stats: PyTree, images: Any) -> int:
+        def forward(params: PyTree, batch_stats: PyTree, images: Any) -> Any:
+            variables = {"params": params, **stats_collection(batch_stats)}
+            return model.apply(variables, images, train=False)
+
+        return jax.eval_shape(forward, params, batch_stats, images).shape[-1]
+
+    compiled = jax.jit(step)
+    compiled.classes = classes  # pyright: ignore[reportAttributeAccessIssue]
+    return compiled

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,6 +112,24 @@ def test_two_commands_share_one_comparison(tmp_path):
     assert time.monotonic() - started < 300
     records = list(tmp_path.glob("compare/*.json"))
     assert len(records) == 3
+    # Done twice, the second record would be the first one's equal.
+    counts = [int(re.search(r"3 runs, (\d+) of them now", text)[1]) for text in texts]
+    assert sum(counts) == 3
     assert all(json.loads(path.read_text())["metrics"]["accuracy"] > 0 for path in records)
     assert not list(tmp_path.glob("compare/*.checkpoints"))
     assert not list(tmp_path.glob("compare/.*"))
+
+
+def test_a_run_that_is_done_again_keeps_its_checkpoints_from_others(tmp_path):
+    """A second command sees the old record; the folder beside it is somebody else's."""
+    path = tmp_path / "experiment" / "b.json"
+    with claims.unless_claimed(path) as ours:
+        assert ours
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with claims.unless_claimed(path) as ours:
+            assert not ours
+        process.kill()
+    with claims.unless_claimed(path) as ours:
+        assert ours

@@ -176,3 +176,31 @@ def test_filters_choose_what_is_reported(tmp_path):
     status, text = told(methods=("snap",))
     assert status == 1
     assert "no method 'snap'; there are" in text
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"config": {"dataset": "[/x]"}}, "unknown dataset '[/x]'"),
+        ({"config": {"method_settings": 3}}, "it cannot be read (TypeError"),
+        ({"config": {"protocol": [1]}}, "it cannot be read (TypeError"),
+        ({"seconds": {}}, "it cannot be read (KeyError: 'scoring')"),
+        ({"metrics": {"empty_layers": 3}}, "it cannot be read (TypeError"),
+    ],
+)
+def test_one_strange_record_costs_only_itself(tmp_path, change, said):
+    save_two_seeds(tmp_path)
+    one = record("random", 0.9, 0, 0.25)
+    one["config"] |= change.get("config", {})
+    one["metrics"] |= change.get("metrics", {})
+    one["seconds"] = change.get("seconds", one["seconds"])
+    results.save(
+        results.path_of(tmp_path, "compare", one["config"]),
+        **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+    )
+    console = Console(record=True, width=200)
+    assert report.main(report.Report(results=tmp_path), console) == 0
+    text = console.export_text()
+    assert said in text
+    assert "50.0 ± 0.0" in text
+    assert "25.0" not in text

@@ -54,6 +54,14 @@ def test_code_counts(old, new):
     assert sources.code_of(SOURCE.replace(old, new)) != sources.code_of(SOURCE)
 
 
+def test_where_a_line_belongs_counts():
+    loop = "for a in b:\n    x()\n    y()\n"
+    assert sources.code_of(loop) != sources.code_of(loop.replace("    y", "y"))
+    choice = "if a:\n    if b:\n        c\n    else:\n        d\n"
+    other = "if a:\n    if b:\n        c\nelse:\n    d\n"
+    assert sources.code_of(choice) != sources.code_of(other)
+
+
 def test_a_digest_is_of_the_functions_own_file():
     assert sources.digest(snip) == sources.digest(functools.partial(snip, key=None))
     assert (

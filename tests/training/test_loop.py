@@ -5,7 +5,8 @@ import optax
 import pytest
 from flax import linen as nn
 
-from prunejax import allocation, criteria, data, masks, training
+from prunejax import allocation, checkpoint, criteria, data, masks, training
+from prunejax.training import losses
 
 pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
@@ -326,12 +327,13 @@ def test_labels_that_are_no_classes(split, wrong):
     for leaf in jax.tree.leaves(gradient(state.params, (bad.images, labels))):
         assert np.isnan(leaf).any()
     eval_step = training.make_eval_step(MODEL)
-    if wrong < 0:
-        with pytest.raises(ValueError, match="labels must be 0 or more"):
-            training.evaluate(eval_step, state.params, state.batch_stats, bad)
-    else:
-        found = training.evaluate(eval_step, state.params, state.batch_stats, bad)
-        assert np.isnan(found["loss"])
+    with pytest.raises(ValueError, match=said):
+        training.evaluate(eval_step, state.params, state.batch_stats, bad)
+    sums = eval_step(
+        state.params, state.batch_stats, training.Metrics.zero(),
+        (bad.images, labels, np.ones(200, np.float32)),
+    )  # fmt: skip
+    assert np.isnan(sums.read()["loss"])
     stepped = STEP(state, (bad.images[:20], labels[:20]))
     assert np.isnan(stepped.metrics.read()["loss"])
     assert not training.is_finite(stepped)
@@ -343,6 +345,29 @@ def test_labels_that_are_no_integers(split):
             start(), STEP, data.Split(split.images, split.labels.astype(np.float32)),
             epochs=1, batch_size=20,
         )  # fmt: skip
+    with pytest.raises(ValueError, match="labels must be integers, got float32"):
+        jax.jit(lambda labels: losses.check_labels(labels, 3) or labels)(jnp.array([0.5, 1.0]))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16"])
+def test_labels_of_a_small_type_with_many_classes(dtype):
+    """The number of classes itself may not fit into the type."""
+    logits = jax.random.normal(jax.random.key(0), (3, 256))
+    labels = jnp.array([0, 5, 127]).astype(dtype)
+    found = jax.jit(training.cross_entropy)(logits, labels)
+    expected = -jax.nn.log_softmax(logits)[jnp.arange(3), labels.astype(int)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_folder_of_other_labels_or_of_something_else_is_refused(split, tmp_path):
+    settings = {"epochs": 1, "batch_size": 20, "checkpoints": tmp_path / "run"}
+    training.fit(start(), STEP, split, **settings)
+    other = data.Split(split.images, np.roll(split.labels, 1))
+    with pytest.raises(training.AnotherRunError, match="other initial parameters or labels"):
+        training.fit(start(), STEP, other, **settings)
+    checkpoint.save(tmp_path / "by_hand", 3, start())
+    with pytest.raises(ValueError, match="is none that fit has saved"):
+        training.fit(start(), STEP, split, **(settings | {"checkpoints": tmp_path / "by_hand"}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
