@@ -65,37 +65,25 @@ def obtain(
     Raises:
       ValueError: what was kept cannot be read, or training diverged.
     """
-    with claims.alone(path, lambda: show(f"waiting for the dense network, seed {seed}", 0, 1)):
-        return _obtain(bench, seed, run, path, show)
-
-
-def _obtain(
-    bench: Workbench,
-    seed: int,
-    run: dict[str, Any],
-    path: Path,
-    show: Callable[[str, int, int], None],
-) -> Dense:
     folder, checkpoints = path.with_suffix(".variables"), path.with_suffix(".checkpoints")
-    kept = _load(folder, bench) if results.load(path, run) is not None else None
-    if kept is not None:
+    with claims.alone(path, lambda: show(f"waiting for the dense network, seed {seed}", 0, 1)):
+        dense = _load(folder, bench) if results.load(path, run) is not None else None
+        if dense is None:
+            dense, history, seconds = _train(
+                bench,
+                seed,
+                on_epoch=lambda now: show(f"dense, seed {seed}: training", now.epoch, now.epochs),
+                checkpoints=checkpoints if bench.protocol.checkpoint_epochs else None,
+            )
+            _save(folder, dense)
+            results.save(
+                path,
+                config=run,
+                metrics={"accuracy": dense.accuracy},
+                history=history,
+                seconds={"training": seconds},
+            )
         shutil.rmtree(checkpoints, ignore_errors=True)
-        return kept
-    dense, history, seconds = _train(
-        bench,
-        seed,
-        on_epoch=lambda now: show(f"dense, seed {seed}: training", now.epoch, now.epochs),
-        checkpoints=checkpoints if bench.protocol.checkpoint_epochs else None,
-    )
-    _save(folder, dense)
-    results.save(
-        path,
-        config=run,
-        metrics={"accuracy": dense.accuracy},
-        history=history,
-        seconds={"training": seconds},
-    )
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return dense
 
 

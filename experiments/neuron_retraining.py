@@ -63,14 +63,10 @@ def retrain(
     params, stats = variables["params"], variables.get("batch_stats", {})
     kept = keep_above(scores, run.solved.setting.threshold)
     made = _masks(bench, run, variables, kept)
-    state, history = training.fit(
+    state, history = bench.train_network(
         training.init_state(params, stats, bench.tools.tx, key=keys(seed).training, masks=made),
-        bench.tools.train_step,
-        bench.train,
-        epochs=bench.protocol.epochs,
-        batch_size=bench.protocol.batch_size,
-        placement=bench.placement,
         on_epoch=on_epoch,
+        checkpoints=None,
     )
     tested = training.evaluate(bench.tools.eval_step, state.params, state.batch_stats, bench.test)
     by_neuron = run.subnetwork not in ("whole", "snip_weights")
