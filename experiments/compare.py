@@ -299,7 +299,7 @@ def _compare(config: Compare, console: Console) -> int:
     for file in files:
         console.print(f"  {file}", soft_wrap=True)
     if failed := sum(1 for _ in plan(config)) - len(records):
-        console.print(f"[bold red]{failed} runs failed[/], see above; their cells are '-'.")
+        console.print(f"[bold red]{failed} runs failed[/], see above; the table is without them.")
         return 1
     return 0
 
