@@ -302,3 +302,19 @@ def test_a_folder_that_can_only_be_read_is_read(tmp_path, monkeypatch):
 
     monkeypatch.setattr("filelock.FileLock.acquire", refused)
     assert checkpoint.restore(tmp_path, tree()).step == 1
+
+
+def test_a_process_ends_after_a_save_that_failed(tmp_path):
+    """No thread of a storage library is left to wait for."""
+    (tmp_path / "file").write_text("in the way")
+    program = f"""
+from prunejax import checkpoint
+import numpy
+try:
+    checkpoint.save({str(tmp_path / "file")!r}, 1, {{"w": numpy.zeros((0, 3)), "v": numpy.ones(3)}})
+except OSError as error:
+    print("refused", flush=True)
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "refused\n"
