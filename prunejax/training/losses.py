@@ -40,14 +40,14 @@ def cross_entropy(
     classes = logits.shape[-1]
     check_labels(labels, classes)
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # A row of zeros, which is what other labels have, would count as classified without loss.
-    # (In 32 bits: the number of classes may not fit into the labels' own type.)
-    labels = labels.astype(jnp.int32)
-    known = (labels >= 0) & (labels < classes)
-    one_hot = jnp.where(
-        known[:, None], jax.nn.one_hot(labels, classes, dtype=logits.dtype), jnp.nan
-    )
-    return optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, label_smoothing))
+    one_hot = jax.nn.one_hot(labels, classes, dtype=logits.dtype)
+    losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(one_hot, label_smoothing))
+    # Another label has a row of zeros, which would count as classified without loss: NaN is added,
+    # to the gradient too. (In 32 bits: the number of classes may not fit into the labels' type.)
+    wide = labels.astype(jnp.int32)
+    known = (wide >= 0) & (wide < classes)
+    unknown = jnp.sum(jnp.where(known[:, None], 0, logits), axis=-1)
+    return losses + jnp.where(known, 0, jnp.nan).astype(losses.dtype) * unknown
 
 
 def check_labels(labels: Any, classes: int | None = None) -> None:
