@@ -11,7 +11,7 @@ from solvers.reduced import Reduced
 from solvers.rows import stacked
 
 STEP = 1e-6
-"""A shorter step of a score is none."""
+"""Shorter steps of a score, which goes from 0 to 1, are not tried."""
 
 
 class Descent:

@@ -16,7 +16,7 @@ from solvers.rows import Row
 from solvers.scaling import normalised
 from solvers.settings import Settings
 from solvers.solution import Solution
-from solvers.tolerances import GAP
+from solvers.tolerances import GAP, WHOLE_NEURON
 from solvers.whole import whole
 
 ROUNDS = 60
@@ -27,6 +27,15 @@ RESTARTS = 10
 
 SEARCHED = 0.3
 """Of a time limit the part that local search may take."""
+
+SLOW = 0.002
+"""A linear program that closes a smaller part of the gap is the last one before the tree."""
+
+NEAR = 0.01
+"""Local search starts from masks whose objective is not worse than the best by more, relatively."""
+
+THRESHOLDS = np.linspace(0.1, 0.9, 9)
+"""Of scores: each gives a mask that is tried."""
 
 
 def solve(problem: Problem, settings: Settings) -> Solution:
@@ -104,7 +113,7 @@ class _Search:
                 break
             before = self._bound
             self.relax(until)
-            if self._bound - before < 0.002 * (self._best.objective - self._bound):
+            if self._bound - before < SLOW * (self._best.objective - self._bound):
                 break
         if self.closed:
             return "optimal"
@@ -149,7 +158,7 @@ class _Search:
         self._bound = max(self._bound, solved[1])
         self._tangents(columns)
         near = self._around(columns)
-        if near.objective < self._best.objective + 0.01 * abs(self._best.objective):
+        if near.objective < self._best.objective + NEAR * abs(self._best.objective):
             self.consider(local_search.improve(self._evaluator, near.kept, until).kept)
         self._moved()
 
@@ -191,8 +200,7 @@ class _Search:
     def _around(self, columns: np.ndarray) -> Mask:
         """The best mask that keeps the scores above some threshold; it is considered, too."""
         scores = columns[: len(self._best.kept)]
-        thresholds = np.linspace(0.1, 0.9, 9)
-        masks = np.unique((scores >= thresholds[:, None]).astype(np.float64), axis=0)
+        masks = np.unique((scores >= THRESHOLDS[:, None]).astype(np.float64), axis=0)
         values = self._evaluator.objectives(masks)
         near = Mask(masks[values.argmin()], float(values.min()))
         if near.objective < np.inf:
@@ -242,7 +250,7 @@ class _Search:
     def _violation(self, columns: np.ndarray) -> float:
         """By how much the columns break a row or a bound, at most."""
         known = self._program.columns
-        broken = [row.bound - float(row.coefficients @ columns[row.indices]) for row in known.rows]
+        broken = [row.violation(columns) for row in known.rows]
         outside = np.maximum(np.array(known.lower) - columns, columns - np.array(known.upper))
         return max(0.0, float(outside.max()), *broken)
 
@@ -257,4 +265,4 @@ class _Search:
 def most_pruned(problem: Problem, share: float | None) -> list[int]:
     """How many neurons of each gated layer may be pruned."""
     allowed = 1.0 if share is None else share
-    return [int(np.floor(allowed * gate.neurons + 1e-9)) for gate in problem.chain.gates]
+    return [int(np.floor(allowed * gate.neurons + WHOLE_NEURON)) for gate in problem.chain.gates]

@@ -21,6 +21,9 @@ BATCH = 300
 FIXED_ROUNDS = 100
 """How many linear programs with fixed binaries are solved, at most."""
 
+FINER = 10
+"""By how much finer than asked for the gap of a program with fixed binaries is closed."""
+
 ENTRY = 16
 """Bytes of a row's entry: its column and its coefficient."""
 
@@ -225,7 +228,7 @@ class _State:
             self._add(self._violated(columns))
             self._tangents(columns)
             value = self._consider(columns)
-            if value - solved[1] <= self._limits.gap / 10 * max(1.0, abs(solved[1])):
+            if value - solved[1] <= self._limits.gap / FINER * max(1.0, abs(solved[1])):
                 break
         return "optimal" if self.closed(self._value) else ""
 

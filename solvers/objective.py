@@ -82,7 +82,7 @@ class Objective:
         values, slopes = self.losses(columns)
         rows = []
         for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
-            indices = np.flatnonzero(np.abs(slope) > 1e-12)
+            indices = np.flatnonzero(np.abs(slope) > tolerances.SLOPE)
             rows.append(
                 Row(
                     np.append(indices, first + sample),

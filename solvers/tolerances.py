@@ -1,10 +1,12 @@
 """How exact is exact: every tolerance of the programs, in one place.
 
-They are relative to a row's scale. A row counts in units of its largest coefficient
-(``rows.Row.scaled``), and a network's layers are measured in units in which what they put out is
-about 1 (``scaling.normalised``). So a network whose layers are multiplied by positive factors that
-cancel has the same answers.
+Those of rows are relative to a row's scale; each other one says what it is relative to. A row
+counts in units of its largest coefficient (``rows.Row.scaled``), and a network's layers are
+measured in units in which what they put out is about 1 (``scaling.normalised``). So a network whose
+layers are multiplied by positive factors that cancel has the same answers.
 """
+
+import math
 
 LINEAR = 1e-9
 """By how much a solver may violate a row of a linear program, and a binary of HiGHS."""
@@ -36,6 +38,37 @@ GAP = 1e-6
 
 CONTRADICTION = 1e-6
 """A bound above the objective of a solution by more, relatively, is a solver's error."""
+
+BETTER = 1e-10
+"""An objective that is lower by less, relatively (absolutely below 1), is no better one: sums in
+another order round by as much."""
+
+SLOPE = 1e-12
+"""A tangent's coefficients below this are left out: nats per unit of a column, which is about 1.
+Over a column's whole range that moves the tangent by as much."""
+
+EQUAL_SCORES = 1e-12
+"""Scores, from 0 to 1, that differ by less are equal: a mean of equal ones rounds by as much."""
+
+WHOLE_NEURON = 1e-9
+"""A share of a layer that is less than this part of one neuron short of whole neurons is these
+whole neurons: 0.29 of 100 is 28.999... in floating-point numbers."""
+
+RANK = 1e-12
+"""Eigenvalues of samples' products below this part of the largest one count as 0."""
+
+
+def better(value: float, than: float) -> bool:
+    """Whether an objective is lower than another one by more than rounding.
+
+    Args:
+        value: the objective; infinity, that of what is not allowed, is never better.
+        than: the other one, maybe infinity.
+
+    Returns:
+        Whether it is.
+    """
+    return math.isfinite(value) and than - value > BETTER * max(1.0, abs(value))
 
 
 def tangent(gap: float, loss_weight: float) -> float:
