@@ -28,10 +28,10 @@ FEASIBLE_FULL = 5e-7
 """The same for one of the whole program, which SCIP's presolving may leave less exact."""
 
 EQUAL = 1e-10
-"""Entries that never differ by more than this are one and the same."""
+"""Entries, in units of their layer, that never differ by more than this are one and the same."""
 
 ZERO = 1e-9
-"""Units whose bounds are this near to 0 count as never above, or never below it."""
+"""Bounds this near to 0, in units of their layer, are 0: the entry is never above, or below, it."""
 
 GAP = 1e-6
 """A relative gap below this is closed: solvers fulfil rows no better."""
@@ -51,8 +51,8 @@ EQUAL_SCORES = 1e-12
 """Scores, from 0 to 1, that differ by less are equal: a mean of equal ones rounds by as much."""
 
 WHOLE_NEURON = 1e-9
-"""A share of a layer that is less than this part of one neuron short of whole neurons is these
-whole neurons: 0.29 of 100 is 28.999... in floating-point numbers."""
+"""A share of a layer may lie below a whole number of neurons by this part of one neuron and still
+is that number: 0.29 times 100 is 28.999... in floating-point numbers."""
 
 RANK = 1e-12
 """Eigenvalues of samples' products below this part of the largest one count as 0."""
