@@ -29,13 +29,14 @@ SEARCHED = 0.3
 """Of a time limit the part that local search may take."""
 
 SLOW = 0.002
-"""A linear program that closes a smaller part of the gap is the last one before the tree."""
+"""If a linear program closes a smaller part of the gap, the mixed-integer program begins."""
 
 NEAR = 0.01
-"""Local search starts from masks whose objective is not worse than the best by more, relatively."""
+"""Local search starts from a mask only if its objective is at most this much worse than the best
+one, relatively."""
 
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
-"""Of scores: each gives a mask that is tried."""
+"""For scores: each threshold gives a mask that is tried."""
 
 
 def solve(problem: Problem, settings: Settings) -> Solution:
@@ -46,10 +47,11 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         settings: limits and the solver.
 
     Returns:
-        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. One hidden
-        layer is closed in seconds. With more, and more than a few dozen neurons, the bound mostly
-        stays the trivial one, everything pruned that may be at a loss of 0, which no cut that was
-        tried moves; the masks are good all the same, and ``Solution.explain`` says what is certain.
+        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. With one
+        hidden layer the gap closes in seconds. With several layers and more than a few dozen
+        neurons the bound mostly stays trivial: a loss of 0, and all neurons pruned that may be. No
+        cut that was tried improves it. The masks are good all the same; ``Solution.explain`` says
+        what is certain.
     """
     started = time.perf_counter()
     try:
@@ -208,13 +210,13 @@ class _Search:
         return near
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
-        """A better mask near a solution of the solver's, or None."""
+        """A better mask near a solver's solution, or None."""
         before = self._best.objective
         self._around(values[: self._width])
         return self._start() if self._best.objective < before else None
 
     def _broken(self, values: np.ndarray) -> list[Row]:
-        """The tangents that a solution of the solver's lies outside of."""
+        """The tangents that a solver's solution violates."""
         return self._objective.broken(values, self._width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:

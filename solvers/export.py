@@ -26,7 +26,7 @@ COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
 """Ending of a file -> how a comment begins; None where the losses are exact and need none."""
 
 POINTS = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Where linear formats have tangents of the losses in any case: all scores at each of these."""
+"""Linear formats have tangents of the losses at these points: all scores at each value."""
 
 NOTE = (
     "Critical neurons: the linear part of the published program. The columns h and m, what hidden",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 AGAIN = 0.05
-"""Seconds after which a solver that was told to stop, and has not yet, is told again."""
+"""A solver that was told to stop and has not stopped is told again after so many seconds."""
 
 
 class Handler:
@@ -24,7 +24,7 @@ class Handler:
     """
 
     def __init__(self) -> None:
-        # no `threading.Event`: a second signal within `Event.set` would wait for its lock for ever
+        # not a `threading.Event`: a second signal within `Event.set` would wait for its lock for ever
         self.noting = self.noted = self._pressed = False
 
     def __call__(self, *_: object) -> None:
@@ -87,8 +87,8 @@ class _Held:
 def _held() -> Iterator[_Held]:
     """Within it, no handler of a signal raises: what it raises is noted.
 
-    A handler can raise between any two steps of Python, within ``except`` and ``finally`` too. No
-    ``try`` around a loop is safe from that.
+    A handler can raise between any two steps of Python, also within ``except`` and ``finally``. So
+    a ``try`` around a loop is not enough.
     """
     held = _Held()
     before, ours = {}, {}
@@ -109,7 +109,7 @@ def _held() -> Iterator[_Held]:
 
 
 def _put_back(number: int, ours: Callable[..., object], before: Any) -> None:
-    """Sets the handler that was there before ours, unless somebody has set another one meanwhile.
+    """Sets the former handler again, unless somebody has replaced ours meanwhile.
 
     Raises:
         BaseException: what a handler raised meanwhile.

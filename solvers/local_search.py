@@ -19,7 +19,7 @@ PAIRED = 40
 """Of how many of the most promising flips every pair is tried."""
 
 DENSE = 0.1
-"""Matrices with a larger part of entries that are not 0 are multiplied as dense ones."""
+"""A matrix with a larger part of non-zero entries is multiplied as a dense one."""
 
 
 class Mask(NamedTuple):
@@ -124,8 +124,8 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     Args:
         evaluator: of the problem.
         seed: of what is drawn.
-        restarts: how often the best mask is shaken in vain, one after the other, before it ends.
-        until: when to end, as ``time.perf_counter`` tells it; infinity for never.
+        restarts: it ends after the best mask was shaken this many times in a row in vain.
+        until: when to end, a reading of ``time.perf_counter``; infinity for never.
 
     Yields:
         Masks as they are found, the whole network first.
@@ -150,9 +150,9 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
 
 
 def shaken(evaluator: Evaluator, kept: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A mask with some neurons flipped, and no more of a layer pruned than may be.
+    """A mask with some neurons flipped, and no more of a layer pruned than allowed.
 
-    Where too many would be, others that are pruned stay instead: under a cap, a flip is a swap.
+    If too many would be pruned, others stay in their place: at the limit, a flip becomes a swap.
 
     Args:
         evaluator: of the problem.

@@ -1,4 +1,4 @@
-"""How exact is exact: every tolerance of the programs, in one place.
+"""How exact is exact: all tolerances of the programs, in one place.
 
 Those of rows are relative to a row's scale; each other one says what it is relative to. A row
 counts in units of its largest coefficient (``rows.Row.scaled``), and a network's layers are
@@ -15,11 +15,11 @@ MIXED = 1e-8
 """The same for SCIP's mixed-integer programs."""
 
 LAZY = 1e-8
-"""A row that waits to be needed is added to a linear program where it is violated by more."""
+"""A row is added to a linear program late, only when it is violated by more than this."""
 
 LAZY_MIXED = 5e-8
-"""The same within a mixed-integer program: more than the solver itself may violate it by, since it
-would be asked for the same row for ever."""
+"""The same within a mixed-integer program: more than the solver's own tolerance. Otherwise the
+same row would be added again and again."""
 
 FEASIBLE = 1e-7
 """By how much a solution in the space of the scores may violate a row."""
@@ -34,18 +34,18 @@ ZERO = 1e-9
 """Bounds this near to 0, in units of their layer, are 0: the entry is never above, or below, it."""
 
 GAP = 1e-6
-"""A relative gap below this is closed: solvers fulfil rows no better."""
+"""A relative gap below this counts as closed: solvers fulfil rows no more exactly."""
 
 CONTRADICTION = 1e-6
-"""A bound above the objective of a solution by more, relatively, is a solver's error."""
+"""A bound that is above a solution's objective by more, relatively, is a solver's error."""
 
 BETTER = 1e-10
-"""An objective that is lower by less, relatively (absolutely below 1), is no better one: sums in
-another order round by as much."""
+"""An objective counts as better if it is lower by more than this, relative to its size (or to 1,
+for smaller ones): sums in another order differ by as much."""
 
 SLOPE = 1e-12
-"""A tangent's coefficients below this are left out: nats per unit of a column, which is about 1.
-Over a column's whole range that moves the tangent by as much."""
+"""A tangent's coefficients below this are left out. They are nats per unit of a column, and a
+column is about 1: each moves the tangent by less than this."""
 
 EQUAL_SCORES = 1e-12
 """Scores, from 0 to 1, that differ by less are equal: a mean of equal ones rounds by as much."""
