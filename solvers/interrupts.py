@@ -24,7 +24,7 @@ class Handler:
     """
 
     def __init__(self) -> None:
-        # not a `threading.Event`: a second signal within `Event.set` would wait for its lock for ever
+        # not a `threading.Event`: a second signal within `Event.set` would wait for its lock
         self.noting = self.noted = self._pressed = False
 
     def __call__(self, *_: object) -> None:

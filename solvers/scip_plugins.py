@@ -156,7 +156,7 @@ def _include_lazy(
         maxprerounds=0,
         needscons=False,
     )
-    model.setParam("misc/usesymmetry", 0)  # the rows known so far may be more symmetric than all rows
+    model.setParam("misc/usesymmetry", 0)  # known rows may be more symmetric than all
     model.setParam("misc/allowstrongdualreds", False)
     model.setParam("misc/allowweakdualreds", False)
 

@@ -107,7 +107,7 @@ class Solution:
         return self.problem.loss(np.concatenate(self.masks(threshold)).astype(np.float64))
 
     def _certain(self) -> str:
-        """What the bound says of the loss, free of the penalty, whose constants the gap depends on."""
+        """What the bound says of the loss alone; the gap depends on the penalty's constants."""
         penalty = self.objective - self.problem.loss_weight * self.loss
         least = (self.bound - penalty) / self.problem.loss_weight
         said = f"With the same penalty, {penalty:.4g}, no loss can be below {max(least, 0):.4g}"
