@@ -66,7 +66,7 @@ class Problem:
             raise ValueError("the network's logits are too large for float64: NaN or infinite")
         if logits.max() > LARGEST_LOGIT:
             raise ValueError(
-                f"the network's logits are up to {logits.max():.1g}; for solvers, "
+                f"the network's logits are up to {logits.max():.1g}, and for solvers "
                 f"{LARGEST_LOGIT:g} is infinite: divide the last layer's weights"
             )
 
