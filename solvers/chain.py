@@ -53,7 +53,7 @@ Step: TypeAlias = Linear | Rectify | Maximum
 
 
 def passed(step: Step, values: np.ndarray) -> np.ndarray:
-    """What a step makes of vectors, [batch, entries]."""
+    """A step's outputs for inputs [batch, entries]."""
     match step:
         case Linear(matrix, offset):
             return values @ matrix.T + offset

@@ -59,7 +59,7 @@ def pair(values: Any, what: str, smallest: int) -> tuple[int, int]:
 
 
 def padding(values: Any, what: str) -> None:
-    """Refuses what is no two pairs of whole numbers: before and behind, for each axis.
+    """Refuses what is not two pairs of whole numbers: before and behind, for each axis.
 
     Args:
         values: such as ``((1, 1), (0, 2))``.
@@ -78,7 +78,7 @@ def padding(values: Any, what: str) -> None:
 
 
 def sequence(values: Any, what: str) -> tuple[Any, ...]:
-    """What can be gone through once, a generator for example, as a tuple.
+    """A tuple of values that may be readable only once, as a generator's are.
 
     Args:
         values: the values.
@@ -88,7 +88,7 @@ def sequence(values: Any, what: str) -> tuple[Any, ...]:
         The values.
 
     Raises:
-        ValueError: it is no sequence and no iterator.
+        ValueError: it is neither a sequence nor an iterator.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{what} must be a sequence, got {values!r}")

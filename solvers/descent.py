@@ -11,13 +11,13 @@ from solvers.reduced import Reduced
 from solvers.rows import stacked
 
 STEP = 1e-6
-"""A shorter step of a score is none."""
+"""Shorter steps of a score, which goes from 0 to 1, are not tried."""
 
 
 class Descent:
     """Lowers one score after the other, as far as the rows allow and the objective falls.
 
-    What stands beside the scores, the open units, keeps its values.
+    The program's other columns, those of open units, keep their values.
 
     Args:
         reduced: the program.
@@ -32,11 +32,11 @@ class Descent:
         self._lower = np.array(reduced.columns.lower)
 
     def lowered(self, columns: np.ndarray, until: float) -> np.ndarray:
-        """Goes once through all scores, those first that promise most.
+        """Goes once through all scores, the most promising first.
 
         Args:
             columns: of the program; they fulfil its rows.
-            until: when to end, as ``time.perf_counter`` tells it.
+            until: when to end, a reading of ``time.perf_counter``.
 
         Returns:
             Columns that fulfil the rows; their objective is not higher.

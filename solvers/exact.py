@@ -16,7 +16,7 @@ from solvers.rows import Row
 from solvers.scaling import normalised
 from solvers.settings import Settings
 from solvers.solution import Solution
-from solvers.tolerances import GAP
+from solvers.tolerances import GAP, WHOLE_NEURON
 from solvers.whole import whole
 
 ROUNDS = 60
@@ -28,6 +28,16 @@ RESTARTS = 10
 SEARCHED = 0.3
 """Of a time limit the part that local search may take."""
 
+SLOW = 0.002
+"""If a linear program closes a smaller part of the gap, the mixed-integer program begins."""
+
+NEAR = 0.01
+"""Local search starts from a mask only if its objective is at most this much worse than the best
+one, relatively."""
+
+THRESHOLDS = np.linspace(0.1, 0.9, 9)
+"""For scores: each threshold gives a mask that is tried."""
+
 
 def solve(problem: Problem, settings: Settings) -> Solution:
     """The mask with the smallest objective, and a bound that holds for all masks.
@@ -37,10 +47,11 @@ def solve(problem: Problem, settings: Settings) -> Solution:
         settings: limits and the solver.
 
     Returns:
-        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. One hidden
-        layer is closed in seconds. With more, and more than a few dozen neurons, the bound mostly
-        stays the trivial one, everything pruned that may be at a loss of 0, which no cut that was
-        tried moves; the masks are good all the same, and ``Solution.explain`` says what is certain.
+        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. With one
+        hidden layer the gap closes in seconds. With several layers and more than a few dozen
+        neurons the bound mostly stays trivial: a loss of 0, and all neurons pruned that may be. No
+        cut that was tried improves it. The masks are good all the same; ``Solution.explain`` says
+        what is certain.
     """
     started = time.perf_counter()
     try:
@@ -104,7 +115,7 @@ class _Search:
                 break
             before = self._bound
             self.relax(until)
-            if self._bound - before < 0.002 * (self._best.objective - self._bound):
+            if self._bound - before < SLOW * (self._best.objective - self._bound):
                 break
         if self.closed:
             return "optimal"
@@ -149,7 +160,7 @@ class _Search:
         self._bound = max(self._bound, solved[1])
         self._tangents(columns)
         near = self._around(columns)
-        if near.objective < self._best.objective + 0.01 * abs(self._best.objective):
+        if near.objective < self._best.objective + NEAR * abs(self._best.objective):
             self.consider(local_search.improve(self._evaluator, near.kept, until).kept)
         self._moved()
 
@@ -191,8 +202,7 @@ class _Search:
     def _around(self, columns: np.ndarray) -> Mask:
         """The best mask that keeps the scores above some threshold; it is considered, too."""
         scores = columns[: len(self._best.kept)]
-        thresholds = np.linspace(0.1, 0.9, 9)
-        masks = np.unique((scores >= thresholds[:, None]).astype(np.float64), axis=0)
+        masks = np.unique((scores >= THRESHOLDS[:, None]).astype(np.float64), axis=0)
         values = self._evaluator.objectives(masks)
         near = Mask(masks[values.argmin()], float(values.min()))
         if near.objective < np.inf:
@@ -200,13 +210,13 @@ class _Search:
         return near
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
-        """A better mask near a solution of the solver's, or None."""
+        """A better mask near a solver's solution, or None."""
         before = self._best.objective
         self._around(values[: self._width])
         return self._start() if self._best.objective < before else None
 
     def _broken(self, values: np.ndarray) -> list[Row]:
-        """The tangents that a solution of the solver's lies outside of."""
+        """The tangents that a solver's solution violates."""
         return self._objective.broken(values, self._width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
@@ -242,7 +252,7 @@ class _Search:
     def _violation(self, columns: np.ndarray) -> float:
         """By how much the columns break a row or a bound, at most."""
         known = self._program.columns
-        broken = [row.bound - float(row.coefficients @ columns[row.indices]) for row in known.rows]
+        broken = [row.violation(columns) for row in known.rows]
         outside = np.maximum(np.array(known.lower) - columns, columns - np.array(known.upper))
         return max(0.0, float(outside.max()), *broken)
 
@@ -257,4 +267,4 @@ class _Search:
 def most_pruned(problem: Problem, share: float | None) -> list[int]:
     """How many neurons of each gated layer may be pruned."""
     allowed = 1.0 if share is None else share
-    return [int(np.floor(allowed * gate.neurons + 1e-9)) for gate in problem.chain.gates]
+    return [int(np.floor(allowed * gate.neurons + WHOLE_NEURON)) for gate in problem.chain.gates]

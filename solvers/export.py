@@ -1,4 +1,11 @@
-"""The published program as a file for other solvers."""
+"""The published program as a file for other solvers.
+
+Other solvers' tolerances are absolute, about 1e-6. So a file and a model hold the program that
+``full.solve`` hands to its own solver: in units in which every column is about 1 (``scaling``),
+and each row in units of its largest coefficient. All factors are powers of 2 and round nothing.
+Only the columns h and m, what hidden layers put out, are in other units than the network's own:
+``formulation.formulate(problem, normal=True).units`` holds these units.
+"""
 
 import os
 import tempfile
@@ -19,10 +26,11 @@ COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
 """Ending of a file -> how a comment begins; None where the losses are exact and need none."""
 
 POINTS = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Where linear formats have tangents of the losses in any case: all scores at each of these."""
+"""Linear formats have tangents of the losses at these points: all scores at each value."""
 
 NOTE = (
-    "Critical neurons: the linear part of the published program.",
+    "Critical neurons: the linear part of the published program. The columns h and m, what hidden",
+    "layers put out, are in units in which they are about 1; all others are as published.",
     "The losses are not linear. In their place stand tangents of each sample's cross-entropy: at",
     f"the logits that all scores = {', '.join(map(str, POINTS))} imply (rows tangent_*), and where",
     "a solve of the program needed them (rows tangent_at_*). The optimum is a bound from below, as",
@@ -39,7 +47,7 @@ def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
 
     Returns:
         The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
-        ``tangent_at_<number>``.
+        ``tangent_at_<number>``; each row in units of its largest coefficient.
     """
     rows = {}
     for place, point in enumerate(POINTS):
@@ -47,11 +55,13 @@ def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
         for sample, row in enumerate(form.tangents(values)):
             rows[f"tangent_{place}_s{sample}"] = row
     rows |= {f"tangent_at_{place}": row for place, row in enumerate(more)}
-    return form.program.with_rows(rows)
+    return form.program.with_rows(rows).scaled()
 
 
 def to_model(problem: Problem) -> Any:
     """The published program as a model of SCIP's, the losses as exponentials.
+
+    The columns h and m are in other units than the network's own, see above.
 
     Args:
         problem: the network and the batch.
@@ -62,8 +72,8 @@ def to_model(problem: Problem) -> Any:
     Raises:
         ImportError: pyscipopt is not installed.
     """
-    form = formulate(problem)
-    return scip_program.model(form.program, form.exact_losses)
+    form = formulate(problem, normal=True)
+    return scip_program.model(form.program.scaled(), form.exact_losses)
 
 
 def write(problem: Problem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
@@ -72,8 +82,9 @@ def write(problem: Problem, path: str | os.PathLike[str], time_limit: float = 60
     ``.cip`` (SCIP's own) holds everything, the losses as constraints with exponentials. ``.mps``
     and ``.lp`` hold the linear part, with tangents of the losses in their place: at ``POINTS``, and
     those that solving the program took, so that their optimum is a bound from below, close to the
-    program's own; a comment in the file says so. Rows and columns have
-    names such as ``relu_upper_s3_fc1_17``: what, sample, layer, entry.
+    program's own; a comment in the file says so. Rows and columns have names such as
+    ``relu_upper_s3_fc1_17``: what, sample, layer, entry. The columns h and m are in other units
+    than the network's own, see above.
 
     Args:
         problem: the network and the batch.
@@ -87,14 +98,13 @@ def write(problem: Problem, path: str | os.PathLike[str], time_limit: float = 60
     path = Path(path)
     if path.suffix not in COMMENTS:
         raise ValueError(f"{path.name} must end in {', '.join(COMMENTS)}")
-    form = formulate(problem)
+    form = formulate(problem, normal=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
         mark = COMMENTS[path.suffix]
         if mark is None:
-            scip_program.write(form.program, form.exact_losses, part)
+            scip_program.write(form.program.scaled(), form.exact_losses, part)
         else:
-            # losses and logits are the same in any units
             more = full.tangents(problem, Settings(time_limit=time_limit))
             scip_program.write(with_tangents(form, more), (), part)
             note = "".join(f"{mark} {line}\n" for line in NOTE)

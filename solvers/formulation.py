@@ -45,7 +45,7 @@ class Formulation:
     Attributes:
         problem: what it is of.
         chain: its network, maybe in other units.
-        units: for each column the network's own size of what is 1 here, [columns].
+        units: for each column the value in the network's own units that is 1 here, [columns].
         program: without the losses' rows; the scores are its first columns.
         bounds: of each step in the whole network, the inputs' first.
         placed: for each step its columns; None for steps that are part of the next one.
@@ -97,7 +97,7 @@ class Formulation:
         ]
 
     def in_units(self, rows: Mapping[str, Row]) -> dict[str, Row]:
-        """Rows over the columns in the network's own units, over these columns."""
+        """Rows over columns in the network's own units, in the units of this program."""
         return {
             name: row._replace(coefficients=row.coefficients * self.units[row.indices])
             for name, row in rows.items()
@@ -167,7 +167,7 @@ def formulate(problem: Problem, *, normal: bool = False, until: float = np.inf) 
         problem: the network and the batch.
         normal: whether in units in which every column is about 1, as solvers need it, see
             ``scaling``; else in the network's own.
-        until: when to give up, as ``time.perf_counter`` tells it.
+        until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
         The program.

@@ -34,7 +34,7 @@ def solve(
     Args:
         problem: the network and the batch.
         settings: limits and the solver.
-        loss: "cuts" adds tangents of the losses within the solver's tree, wherever they lie below;
+        loss: "cuts" adds tangents of the losses within the solver's tree, where a loss is too low;
             "exp" gives SCIP the exponentials, whatever ``settings.backend`` is; by default what the
             settings say.
         rows: more rows for the program, by name; see ``formulation.formulate`` for its columns,
@@ -94,7 +94,7 @@ def solve(
 
 
 def tangents(problem: formulation.Problem, settings: Settings) -> list[Row]:
-    """The tangents of the losses that it took to solve a program, or to come as far as a limit let.
+    """The tangents of the losses that solving a program needed, until its end or a limit.
 
     Args:
         problem: the network and the batch.
@@ -119,7 +119,7 @@ class _Search:
         form: the published program.
         program: the same with the caller's rows.
         settings: limits and the solver.
-        started: when the time began, as ``time.perf_counter`` tells it.
+        started: when the time began, a reading of ``time.perf_counter``.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class _Search:
         return found
 
     def _complete(self, values: np.ndarray) -> np.ndarray | None:
-        """What the scores of values imply; as far towards them as the rows allow; if better."""
+        """A better point, or None: the values' scores, or as far towards them as the rows allow."""
         neurons = self._form.problem.chain.neurons
         scores, best = np.clip(values[:neurons], 0, 1), self.best
         point = self._form.complete(scores)

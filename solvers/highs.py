@@ -181,7 +181,7 @@ def _make_binary(highspy: Any, model: Any, binary: Sequence[int]) -> None:
 
 
 def _limited(model: Any, seconds: float, *, mip: bool) -> None:
-    """Limits the next run. Of linear programs HiGHS counts what the runs before it took."""
+    """Limits the next run. Of linear programs HiGHS counts the time of earlier runs, too."""
     before = 0.0 if mip else model.getRunTime()
     model.setOptionValue("time_limit", before + max(seconds, 0.0))
 

@@ -77,7 +77,7 @@ def solve_each(
     until = settings.until(time.perf_counter())
 
     def share(waiting: int) -> Settings:
-        """The settings of the next program, so many of which have not begun."""
+        """The settings of the next program, where so many programs have not begun yet."""
         if until == math.inf:
             return alone
         left = max(until - time.perf_counter(), 0.0)

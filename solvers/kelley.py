@@ -21,6 +21,9 @@ BATCH = 300
 FIXED_ROUNDS = 100
 """How many linear programs with fixed binaries are solved, at most."""
 
+FINER = 10
+"""With fixed binaries, the gap is closed this many times finer than asked for."""
+
 ENTRY = 16
 """Bytes of a row's entry: its column and its coefficient."""
 
@@ -44,7 +47,7 @@ class Limits(NamedTuple):
 
     Attributes:
         gap: the relative gap to reach.
-        until: the end of the time, as ``time.perf_counter`` tells it; infinity for never.
+        until: the end of the time, a reading of ``time.perf_counter``; infinity for never.
         memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
             or None.
         seed: for mixed-integer programs.
@@ -173,7 +176,7 @@ class _State:
         return bool(np.isfinite(value)) and value - self._bound <= allowed
 
     def relax(self) -> str:
-        """Closes the relaxation: why it ended."""
+        """Closes the relaxation, and returns why it ended."""
         self._descend()
         while not self.closed(self._relaxed if self._reduced.columns.binary else self._value):
             if ended := self._limited():
@@ -194,7 +197,7 @@ class _State:
             self._tangents(columns)
             self._relaxed = min(self._relaxed, self._consider(columns))
             self._approach(columns)
-            if self._rounds & (self._rounds - 1) == 0:  # seldom: it takes its time
+            if self._rounds & (self._rounds - 1) == 0:  # seldom, since it is slow
                 self._descend()
             if stuck:
                 return "precision limit"
@@ -225,12 +228,12 @@ class _State:
             self._add(self._violated(columns))
             self._tangents(columns)
             value = self._consider(columns)
-            if value - solved[1] <= self._limits.gap / 10 * max(1.0, abs(solved[1])):
+            if value - solved[1] <= self._limits.gap / FINER * max(1.0, abs(solved[1])):
                 break
         return "optimal" if self.closed(self._value) else ""
 
     def branch(self) -> str:
-        """Solves the mixed-integer program: why it ended."""
+        """Solves the mixed-integer program, and returns why it ended."""
         if ended := self._limited():
             return ended
         self._rounds += 1
@@ -278,13 +281,13 @@ class _State:
         return columns
 
     def _broken(self, values: np.ndarray) -> list[Row]:
-        """The lazy rows and the tangents that a solution of the solver's lies outside of."""
+        """The lazy rows and the tangents that a solver's solution violates."""
         columns = values[: self._width]
         rows = self._objective.broken(values, self._width, self._limits.gap)
         return [*self._violated(columns, tolerances.LAZY_MIXED, again=True), *rows]
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
-        """A better solution that the scores of the solver's lead to, or None."""
+        """A better solution, found from the scores of a solver's solution, or None."""
         before = self._value
         self._approach(self._clipped(values))
         return self._start() if self._value < before else None
@@ -299,7 +302,7 @@ class _State:
         self._tangents(found)
 
     def _approach(self, columns: np.ndarray) -> None:
-        """Tries what the scores of a point imply; as far towards them as the rows allow."""
+        """Tries a point's scores, or the best ones moved towards them as far as the rows allow."""
         neurons = self._objective.neurons
         scores, best = columns[:neurons], self._best[:neurons]
         lower, upper = self._lower[:neurons], self._upper[:neurons]

@@ -10,6 +10,7 @@ from solvers.chain import Linear, passed
 from solvers.losses import cross_entropy
 from solvers.problem import Problem
 from solvers.reduced import penalty_rows
+from solvers.tolerances import better
 
 CHUNK = 4_000_000
 """How many values are computed at once at most, in one step of the network."""
@@ -17,8 +18,8 @@ CHUNK = 4_000_000
 PAIRED = 40
 """Of how many of the most promising flips every pair is tried."""
 
-LESS = 1e-10
-"""A smaller improvement is none."""
+DENSE = 0.1
+"""A matrix with a larger part of non-zero entries is multiplied as a dense one."""
 
 
 class Mask(NamedTuple):
@@ -114,7 +115,7 @@ class Evaluator:
 
 def _fast(matrix: Any) -> Any:
     """Matrices that are hardly sparse are faster dense."""
-    return matrix.toarray() if matrix.nnz > 0.1 * matrix.shape[0] * matrix.shape[1] else matrix
+    return matrix.toarray() if matrix.nnz > DENSE * matrix.shape[0] * matrix.shape[1] else matrix
 
 
 def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iterator[Mask]:
@@ -123,8 +124,8 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     Args:
         evaluator: of the problem.
         seed: of what is drawn.
-        restarts: how often the best mask is shaken in vain, one after the other, before it ends.
-        until: when to end, as ``time.perf_counter`` tells it; infinity for never.
+        restarts: it ends after the best mask was shaken this many times in a row in vain.
+        until: when to end, a reading of ``time.perf_counter``; infinity for never.
 
     Yields:
         Masks as they are found, the whole network first.
@@ -140,7 +141,7 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     in_vain = 0
     while True:
         found = improve(evaluator, start, until)
-        in_vain = 0 if found.objective < best.objective - LESS else in_vain + 1
+        in_vain = 0 if better(found.objective, best.objective) else in_vain + 1
         best = min(best, found, key=lambda mask: mask.objective)
         yield found
         if in_vain > restarts or time.perf_counter() >= until:
@@ -149,9 +150,9 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
 
 
 def shaken(evaluator: Evaluator, kept: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A mask with some neurons flipped, and no more of a layer pruned than may be.
+    """A mask with some neurons flipped, and no more of a layer pruned than allowed.
 
-    Where too many would be, others that are pruned stay instead: under a cap, a flip is a swap.
+    If too many would be pruned, others stay in their place: at the limit, a flip becomes a swap.
 
     Args:
         evaluator: of the problem.
@@ -202,7 +203,7 @@ def greedy(evaluator: Evaluator, until: float) -> np.ndarray:
         for row in range(count):
             prefixes[row, order[: row + 1]] = 0
         values = evaluator.objectives(prefixes)
-        if values.min() < best.objective - LESS:
+        if better(float(values.min()), best.objective):
             best = Mask(prefixes[values.argmin()], float(values.min()))
         fine = np.flatnonzero(np.isfinite(values))
         kept = prefixes[fine[-1]]
@@ -230,10 +231,10 @@ def improve(evaluator: Evaluator, kept: np.ndarray, until: float) -> Mask:
         # a swap's halves may not be allowed alone, and P may forgive a layer until another follows
         promising = np.argsort(values + evaluator.importances(flipped), kind="stable")
         values = np.where(evaluator.allowed(flipped), values + evaluator.penalties(flipped), np.inf)
-        if values.min() >= best.objective - LESS:
+        if not better(float(values.min()), best.objective):
             flipped = _pairs(best.kept, promising)
             values = evaluator.objectives(flipped)
-            if not len(values) or values.min() >= best.objective - LESS:
+            if not len(values) or not better(float(values.min()), best.objective):
                 break
         best = Mask(flipped[values.argmin()], float(values.min()))
     return best

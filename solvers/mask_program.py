@@ -30,7 +30,7 @@ def build(chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = 
         inputs: [batch, inputs].
         most: of each gated layer how many neurons may be pruned; fewer than all give rows, and
             closer bounds.
-        until: when to give up, as ``time.perf_counter`` tells it.
+        until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
         The program.

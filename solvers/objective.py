@@ -18,7 +18,7 @@ class Objective:
         labels: [batch].
         loss_weight: lambda.
         importance: coefficients, [layers, neurons], and constants, [layers], of each layer's I.
-        largest: of how many of the layers' importances, the largest, the penalty is the sum.
+        largest: the penalty is the sum of this many importances, the largest of the layers'.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Objective:
         return self._matrices[:, :, column]
 
     def promising(self, columns: np.ndarray) -> np.ndarray:
-        """The scores, those first whose fall lowers the objective most, near a point."""
+        """Scores, sorted: first those that lower the objective most as they fall, near a point."""
         slopes = self.losses(columns)[1][:, : self.neurons].mean(axis=0)
         gains = self.loss_weight * slopes + self._weights.sum(axis=0)
         return np.argsort(-gains, kind="stable")
@@ -82,7 +82,7 @@ class Objective:
         values, slopes = self.losses(columns)
         rows = []
         for sample, (value, slope) in enumerate(zip(values, slopes, strict=True)):
-            indices = np.flatnonzero(np.abs(slope) > 1e-12)
+            indices = np.flatnonzero(np.abs(slope) > tolerances.SLOPE)
             rows.append(
                 Row(
                     np.append(indices, first + sample),
@@ -93,12 +93,12 @@ class Objective:
         return values, rows
 
     def broken(self, values: np.ndarray, first: int, gap: float) -> list[Row]:
-        """The tangents that a solver's solution lies outside of.
+        """The tangents that a solver's solution violates.
 
         Args:
             values: of the columns, the losses among them.
             first: the column of the first sample's loss.
-            gap: the relative one that is to be reached.
+            gap: the relative gap to reach.
 
         Returns:
             The rows.
@@ -118,7 +118,7 @@ class Objective:
         return float(np.sort(each)[::-1][: self._largest].sum())
 
     def penalty_rows(self, column: int) -> list[Row]:
-        """``P >= the sum of the importances of any so many layers``."""
+        """``P >= sum of importances``, for every choice of ``largest`` layers."""
         rows = []
         for layers in itertools.combinations(range(len(self._offsets)), self._largest):
             summed = self._weights[list(layers)].sum(axis=0)

@@ -16,10 +16,10 @@ from solvers.whole import whole
 def solve(problem: Problem, settings: Settings) -> Solution:
     """Scores that relax the neurons, under the bounds of the whole network.
 
-    A score says more than what a neuron gives to the logits. Where the whole network's bounds have
-    a unit active, the published rows want ``z - (1 - s) U >= 0``: if the layers before it are
-    pruned so far that z falls to .17 U, its score cannot be below .83, even if all its weights out
-    are 0.
+    A score says more than what a neuron gives to the logits. Where a unit is always active by the
+    whole network's bounds, the published rows demand ``z - (1 - s) U >= 0``: if the layers before
+    it are pruned so far that z falls to .17 U, its score cannot be below .83, even if all its
+    weights out are 0.
 
     Args:
         problem: the network and the batch.

@@ -7,6 +7,7 @@ import scipy.optimize
 import scipy.special
 import threadpoolctl
 
+from solvers import tolerances
 from solvers.chain import Linear, passed
 from solvers.problem import Problem
 
@@ -44,7 +45,7 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
     if len(features) < features.shape[1]:
         # a kernel of least norm lies in the span of the samples: their coordinates say as much
         squares, axes = np.linalg.eigh(features @ features.T)
-        spanned = squares > squares[-1] * 1e-12
+        spanned = squares > squares[-1] * tolerances.RANK
         roots, axes = np.sqrt(squares[spanned]), axes[:, spanned]
         coordinates, back = axes * roots, features.T @ (axes / roots)
     right = np.eye(classes)[np.asarray(labels)]

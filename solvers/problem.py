@@ -18,7 +18,7 @@ from solvers.scaling import Normal, normalised
 Aggregate = Literal["sum_largest", "sum"]
 
 LARGEST_LOGIT = 1e15
-"""Above, SCIP calls a number huge and ends with errors."""
+"""SCIP calls larger numbers huge, and ends with errors."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class Problem:
             raise ValueError("the network's logits are too large for float64: NaN or infinite")
         if logits.max() > LARGEST_LOGIT:
             raise ValueError(
-                f"the network's logits are up to {logits.max():.1g}, for solvers, to which "
-                f"{LARGEST_LOGIT:g} is infinite, too large: divide the last layer's weights"
+                f"the network's logits are up to {logits.max():.1g}, and for solvers "
+                f"{LARGEST_LOGIT:g} is infinite: divide the last layer's weights"
             )
 
     @functools.cached_property
@@ -150,7 +150,7 @@ class Problem:
 
         Args:
             path: of the file.
-            time_limit: seconds for finding tangents, which .cip needs not.
+            time_limit: seconds for finding tangents; .cip does not need them.
 
         Raises:
             ValueError: another ending.

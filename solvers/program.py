@@ -30,7 +30,7 @@ INTERRUPTED = "userinterrupt"
 """The word for a solve that Ctrl-C ended."""
 
 BROKEN = "broken"
-"""The word for a solve that ended with an error of the solver's numerics."""
+"""The word for a solve that ended because of the solver's numerical trouble."""
 
 LIMITS = {
     "timelimit": "time limit",

@@ -100,7 +100,7 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.i
         chain: the network.
         inputs: [batch, inputs].
         epsilon: see ``bounds.interval``.
-        until: when to give up, as ``time.perf_counter`` tells it.
+        until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
         The program.
@@ -196,9 +196,9 @@ class _Elimination:
         self._never_negative(Entries(upper[rows] - constant, -matrix))
 
     def _never_negative(self, entries: Entries) -> None:
-        """Rows for entries that must not be negative, but for those that do not vary.
+        """Rows for entries that must not be negative; constant entries need none.
 
-        A row of one column is a bound of that column, which later ones can rely on.
+        A row of one column becomes a bound of that column; later layers can use it.
         """
         lengths = np.diff(entries.matrix.indptr)
         self.lazy.append(entries.at(np.flatnonzero(lengths > 1)))

@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def unit(size: float) -> float:
-    """The power of 2 next below a size; 1 for 0."""
+    """The largest power of 2 that is not above a size; 1 for 0."""
     return math.ldexp(0.5, math.frexp(size)[1]) if size > 0 else 1.0
 
 
@@ -88,5 +88,5 @@ def stacked(rows: Sequence[Row], columns: int) -> tuple[Matrix, np.ndarray]:
 
 
 def row_units(matrix: Matrix) -> np.ndarray:
-    """The unit of each row of a sparse matrix, [rows]: of its largest coefficient."""
+    """The unit of each row of a sparse matrix, [rows]: that of its largest coefficient."""
     return units(abs(matrix).max(axis=1).toarray())

@@ -28,7 +28,7 @@ class Normal(NamedTuple):
 
 
 def normalised(chain: Chain, bounds: list[Interval]) -> Normal:
-    """Measures every entry but the logits in units of the largest value that its bounds allow.
+    """Measures every entry, except the logits, in units of the largest value that bounds allow.
 
     Args:
         chain: the network.

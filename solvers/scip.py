@@ -16,10 +16,10 @@ from solvers.scip_plugins import Plugins
 from solvers.tolerances import LINEAR, MIXED
 
 ITERATIONS = 1000
-"""Steps of the simplex method between two looks at Ctrl-C, which SoPlex does not see."""
+"""SoPlex does not see Ctrl-C: after so many steps of the simplex method, Python looks."""
 
 WALL_CLOCK = 2
-"""By which SCIP measures time; its default is the processor's."""
+"""SCIP's number for measuring real time; by default it measures the processor's."""
 
 
 def package() -> Any:
@@ -230,7 +230,7 @@ def optimised(
     Args:
         model: SCIP's.
         columns: its columns.
-        until: when to end, as ``time.perf_counter`` tells it; infinity for never.
+        until: when to end, a reading of ``time.perf_counter``; infinity for never.
         gap: see ``solve_mip``, as what follows.
         memory_mb: the same.
         seed: the same.

@@ -9,7 +9,7 @@ from solvers.rows import Row
 
 
 class Plugins:
-    """Callbacks of a solve, none of which lets an error get lost.
+    """Callbacks of a solve. No error that they raise is lost.
 
     Args:
         on_incumbent: see ``scip.solve_mip``, as what follows.
@@ -47,7 +47,7 @@ class Plugins:
             )
 
     def _guarded(self, model: Any, call: Callable[[], Any], otherwise: Any) -> Any:
-        """What a call gives. SCIP would print its error, and go on."""
+        """A call's result. Its error is kept, since SCIP would only print it and go on."""
         if self.raised:
             return otherwise
         try:
@@ -116,7 +116,7 @@ def _include_lazy(
             return {"result": result.SOLVELP}
 
         def conslock(self, constraint: Any, locktype: Any, positive: int, negative: int) -> None:
-            # nothing is known of the rows: no column may be rounded or fixed for want of any
+            # later rows are unknown: no column may be rounded or fixed because no row is in the way
             del constraint
             for column in columns:
                 self.model.addVarLocksType(
@@ -156,7 +156,7 @@ def _include_lazy(
         maxprerounds=0,
         needscons=False,
     )
-    model.setParam("misc/usesymmetry", 0)  # the rows that are known may have more of it than all
+    model.setParam("misc/usesymmetry", 0)  # known rows may be more symmetric than all
     model.setParam("misc/allowstrongdualreds", False)
     model.setParam("misc/allowweakdualreds", False)
 
@@ -168,7 +168,7 @@ def _completing(
     guarded: Callable[..., Any],
 ) -> Any:
     class Completing(scip.Heur):
-        """Offers the solution that belongs to the linear program's."""
+        """Offers a solution made from the linear program's."""
 
         def heurexec(self, heurtiming: Any, nodeinfeasible: bool) -> dict[str, Any]:
             del heurtiming, nodeinfeasible

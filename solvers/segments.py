@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 
 HALVINGS = 10
-"""How often the part of a segment that is looked at is halved."""
+"""How often bisection halves a segment."""
 
 
 def furthest(
     start: np.ndarray, end: np.ndarray, feasible: Callable[[np.ndarray], bool]
 ) -> np.ndarray:
-    """A point as far from a feasible one towards another one as bisection finds it feasible.
+    """The feasible point between two others that bisection finds furthest from the first.
 
     Args:
         start: a feasible point.

@@ -73,7 +73,7 @@ class Settings:
         return importlib.import_module(f"solvers.{self.backend}")
 
     def until(self, started: float) -> float:
-        """When the time is over that began then, as ``time.perf_counter`` tells it."""
+        """The end of the time that began then; both are readings of ``time.perf_counter``."""
         return math.inf if self.time_limit is None else started + self.time_limit
 
     def tell(self, seconds: float, objective: float, bound: float) -> None:
@@ -87,7 +87,7 @@ def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:
 
     Args:
         values: whatever.
-        until: the end of the time, as ``time.perf_counter`` tells it.
+        until: the end of the time, a reading of ``time.perf_counter``.
 
     Yields:
         The values.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers import checks
+from solvers import checks, tolerances
 
 SCOPES = {
     "paper-restriction": (
@@ -25,6 +25,9 @@ SCOPES = {
     ),
 }
 """What a bound certifies, and what not."""
+
+EXPLAINED = 0.1
+"""The threshold of the masks that ``Solution.explain`` speaks of."""
 
 NOTHING_BETTER = (
     "It ended before anything better than the whole network was found: nothing would be pruned."
@@ -104,7 +107,7 @@ class Solution:
         return self.problem.loss(np.concatenate(self.masks(threshold)).astype(np.float64))
 
     def _certain(self) -> str:
-        """What the bound says of the loss: the gap depends on constants of the penalty."""
+        """What the bound says of the loss alone; the gap depends on the penalty's constants."""
         penalty = self.objective - self.problem.loss_weight * self.loss
         least = (self.bound - penalty) / self.problem.loss_weight
         said = f"With the same penalty, {penalty:.4g}, no loss can be below {max(least, 0):.4g}"
@@ -112,7 +115,7 @@ class Solution:
 
     def explain(self) -> str:
         """What was found, in words."""
-        pruned = sum(int((~mask).sum()) for mask in self.masks(0.1))
+        pruned = sum(int((~mask).sum()) for mask in self.masks(EXPLAINED))
         neurons = sum(len(scores) for scores in self.scores)
         averaged = self.programs > 1 and self.bound_scope == "paper-restriction"
         whole = all((scores == 1).all() for scores in self.scores)
@@ -124,8 +127,8 @@ class Solution:
             *([self._certain()] if self.programs == 1 else []),
             *([NOTHING_BETTER] if self.status != "optimal" and whole else []),
             f"The loss is {self.loss:.4g} by the program, {self.problem.loss():.4g} of the whole "
-            f"network, {self.masked_loss(0.1):.4g} with the {pruned} of {neurons} neurons below "
-            "0.1 masked.",
+            f"network, {self.masked_loss(EXPLAINED):.4g} with the {pruned} of {neurons} neurons "
+            f"below {EXPLAINED} masked.",
             f"No row is broken by more than {self.violation:.2g}.",
             f"{self.rows} rows, {self.columns} columns, {self.binaries} binaries ({self.open} "
             "units or maxima undecided); "
@@ -149,7 +152,7 @@ def above(scores: np.ndarray, threshold: float | str) -> np.ndarray:
     """
     if isinstance(threshold, str) and threshold == "mean":
         # equal scores are not below their mean, whatever it is rounded to
-        return scores >= scores.mean() - 1e-12
+        return scores >= scores.mean() - tolerances.EQUAL_SCORES
     if not checks.is_number(threshold) or threshold != threshold:
         raise ValueError(f"threshold must be a number or 'mean', got {threshold!r}")
     return scores >= threshold

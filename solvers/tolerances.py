@@ -1,10 +1,12 @@
-"""How exact is exact: every tolerance of the programs, in one place.
+"""How exact is exact: all tolerances of the programs, in one place.
 
-They are relative to a row's scale. A row counts in units of its largest coefficient
-(``rows.Row.scaled``), and a network's layers are measured in units in which what they put out is
-about 1 (``scaling.normalised``). So a network whose layers are multiplied by positive factors that
-cancel has the same answers.
+Those of rows are relative to a row's scale; each other one says what it is relative to. A row
+counts in units of its largest coefficient (``rows.Row.scaled``), and a network's layers are
+measured in units in which what they put out is about 1 (``scaling.normalised``). So a network whose
+layers are multiplied by positive factors that cancel has the same answers.
 """
+
+import math
 
 LINEAR = 1e-9
 """By how much a solver may violate a row of a linear program, and a binary of HiGHS."""
@@ -13,11 +15,11 @@ MIXED = 1e-8
 """The same for SCIP's mixed-integer programs."""
 
 LAZY = 1e-8
-"""A row that waits to be needed is added to a linear program where it is violated by more."""
+"""A row is added to a linear program late, only when it is violated by more than this."""
 
 LAZY_MIXED = 5e-8
-"""The same within a mixed-integer program: more than the solver itself may violate it by, since it
-would be asked for the same row for ever."""
+"""The same within a mixed-integer program: more than the solver's own tolerance. Otherwise the
+same row would be added again and again."""
 
 FEASIBLE = 1e-7
 """By how much a solution in the space of the scores may violate a row."""
@@ -26,16 +28,47 @@ FEASIBLE_FULL = 5e-7
 """The same for one of the whole program, which SCIP's presolving may leave less exact."""
 
 EQUAL = 1e-10
-"""Entries that never differ by more than this are one and the same."""
+"""Entries, in units of their layer, that never differ by more than this are one and the same."""
 
 ZERO = 1e-9
-"""Units whose bounds are this near to 0 count as never above, or never below it."""
+"""Bounds this near to 0, in units of their layer, are 0: the entry is never above, or below, it."""
 
 GAP = 1e-6
-"""A relative gap below this is closed: solvers fulfil rows no better."""
+"""A relative gap below this counts as closed: solvers fulfil rows no more exactly."""
 
 CONTRADICTION = 1e-6
-"""A bound above the objective of a solution by more, relatively, is a solver's error."""
+"""A bound that is above a solution's objective by more, relatively, is a solver's error."""
+
+BETTER = 1e-10
+"""An objective counts as better if it is lower by more than this, relative to its size (or to 1,
+for smaller ones): sums in another order differ by as much."""
+
+SLOPE = 1e-12
+"""A tangent's coefficients below this are left out. They are nats per unit of a column, and a
+column is about 1: each moves the tangent by less than this."""
+
+EQUAL_SCORES = 1e-12
+"""Scores, from 0 to 1, that differ by less are equal: a mean of equal ones rounds by as much."""
+
+WHOLE_NEURON = 1e-9
+"""A share of a layer may lie below a whole number of neurons by this part of one neuron and still
+is that number: 0.29 times 100 is 28.999... in floating-point numbers."""
+
+RANK = 1e-12
+"""Eigenvalues of samples' products below this part of the largest one count as 0."""
+
+
+def better(value: float, than: float) -> bool:
+    """Whether an objective is lower than another one by more than rounding.
+
+    Args:
+        value: the objective; infinity, that of what is not allowed, is never better.
+        than: the other one, maybe infinity.
+
+    Returns:
+        Whether it is.
+    """
+    return math.isfinite(value) and than - value > BETTER * max(1.0, abs(value))
 
 
 def tangent(gap: float, loss_weight: float) -> float:

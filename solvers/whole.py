@@ -1,4 +1,4 @@
-"""What is answered where a program could not even be built in time."""
+"""The answer where a program could not even be built in time."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from solvers.solution import Solution
 
 
 def whole(problem: Problem, scope: str, status: str, seconds: float) -> Solution:
-    """The whole network as an answer, for want of a better one.
+    """The whole network as an answer, where there is no better one.
 
     Args:
         problem: the network and the batch.
-        scope: of the bound, which needs no solver.
+        scope: of the bound; no solver is needed for it.
         status: why there is nothing better.
         seconds: how long it took to find nothing.
 

@@ -1,10 +1,12 @@
 """Ctrl-C: a solver's thread has ended before its answer is read, however often it is pressed."""
 
+import contextlib
+import itertools
 import os
 import signal
+import sys
 import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def listening():
     signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
+@contextlib.contextmanager
 def pressed(*seconds):
     """Ctrl-C after so many seconds, each."""
     timers = [
@@ -120,6 +122,126 @@ def test_what_another_signal_raises_is_raised_when_the_thread_has_ended():
         assert worker.ended
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+class TooLateError(Exception):
+    """What a handler of somebody else's raises."""
+
+
+@contextlib.contextmanager
+def raising(number):
+    """A handler that raises, wherever it finds ``interrupts`` at work."""
+
+    def handler(_, frame):
+        while frame is not None:
+            if frame.f_code.co_filename == interrupts.__file__:
+                raise TooLateError
+            frame = frame.f_back
+
+    before = signal.signal(number, handler)
+    try:
+        yield handler
+    finally:
+        signal.signal(number, before)
+
+
+class Short:
+    """Works for some milliseconds, and says when."""
+
+    def __init__(self):
+        self.running, self.told = False, threading.Event()
+
+    def run(self):
+        self.running = True
+        self.told.wait(0.01)
+        time.sleep(0.002)
+        self.running = False
+
+
+def at_step(call, number, step):
+    """Calls something, and sends a signal at a step of ``interrupts``; whether it came so far."""
+    steps = 0
+
+    def trace(frame, event, _):
+        nonlocal steps
+        if frame.f_code.co_filename != interrupts.__file__ and frame.f_code.co_name != "start":
+            return None
+        if event == "line":
+            steps += 1
+            if steps == step:
+                signal.raise_signal(number)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(TooLateError):
+            call()
+    finally:
+        sys.settrace(before)
+    return steps >= step
+
+
+@pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGINT])
+def test_a_handler_that_raises_at_any_step_does_not_leave_the_worker_behind(number):
+    with raising(number) as handler:
+        for step in itertools.count(1):
+            worker = Short()
+            came = at_step(lambda: interruptible(worker.run, worker.told.set), number, step)  # noqa: B023
+            assert not worker.running, step
+            assert signal.getsignal(number) is handler, step
+            if number != signal.SIGINT:
+                assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, step
+            if not came:
+                break
+        assert step > 50
+
+
+@pytest.mark.parametrize("number", [signal.SIGALRM, signal.SIGINT])
+def test_a_handler_that_raises_all_the_time_does_not_leave_the_worker_behind(number):
+    over = threading.Event()
+
+    def press():
+        while not over.wait(1e-4):
+            signal.pthread_kill(threading.main_thread().ident, number)
+
+    with raising(number) as handler:
+        presser = threading.Thread(target=press)
+        presser.start()
+        try:
+            for _ in range(50):
+                worker = Short()
+                with contextlib.suppress(TooLateError):
+                    interruptible(worker.run, worker.told.set)
+                assert not worker.running
+                assert signal.getsignal(number) is handler
+        finally:
+            over.set()
+            presser.join()
+
+
+def test_ctrl_c_held_down_ends_in_one_answer():
+    """Python's own handler: one Ctrl-C within another one's handler waits for no lock."""
+    over = threading.Event()
+
+    def press():
+        while not over.wait(1e-5):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    with interrupts.once() as handler:
+        presser = threading.Thread(target=press)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        presser.start()
+        try:
+            for _ in range(20):
+                worker = Short()
+                assert interruptible(worker.run, worker.told.set)
+                assert not worker.running
+        finally:
+            over.set()
+            presser.join()
+        assert not handler.noting
 
 
 def test_only_the_first_one_raises():

@@ -3,13 +3,16 @@
 import dataclasses
 import itertools
 
+import highspy
 import numpy as np
+import pyscipopt
 import pytest
 
-from solvers import full, scaling
+from solvers import export, full, scaling
 from solvers.bounds import interval
 from solvers.chain import Linear, Maximum
 from solvers.critical_neurons import Problem, solve
+from solvers.formulation import formulate
 from solvers.layers import AveragePool, Conv, Dense, MaxPool, Relu
 from solvers.rows import Row, unit, units
 from solvers.settings import Settings
@@ -97,6 +100,62 @@ def test_factors_of_single_neurons_change_no_answer(backend):
     expected = solve(plain, "paper", gap=FINE).objective
     for mode in ("paper", "full"):
         check(solve(given, mode, gap=FINE, backend=backend), expected)
+
+
+def scip_alone(model):
+    """What SCIP finds with its own tolerances."""
+    model.hideOutput()
+    model.setParam("limits/gap", 1e-6)
+    model.optimize()
+    return model.getObjVal()
+
+
+def scip_reading(path):
+    model = pyscipopt.Model()
+    model.hideOutput()
+    model.readProblem(str(path))
+    return scip_alone(model)
+
+
+def highs_reading(path):
+    highs = highspy.Highs()
+    highs.setOptionValue("output_flag", False)
+    highs.setOptionValue("mip_rel_gap", 0.0)
+    highs.readModel(str(path))
+    highs.run()
+    return highs.getObjectiveValue()
+
+
+@pytest.mark.parametrize("factor", [1e-8, 1e-6, 1.0, 1e3])
+@pytest.mark.parametrize("kind", ["dense", "ReLU, then maximum"])
+def test_others_find_the_same_in_models_and_files(tmp_path, kind, factor):
+    """The expected value is another solver's, of the network as it was."""
+    given = problem(kind, 0, factors=(factor, 1.0))
+    expected = full.solve(problem(kind, 0), Settings(gap=FINE, backend="highs")).objective
+    assert scip_alone(given.to_model()) == pytest.approx(expected, rel=1e-5)
+    given.write(tmp_path / "net.cip")
+    assert scip_reading(tmp_path / "net.cip") == pytest.approx(expected, rel=1e-5)
+    for ending in ("lp", "mps"):
+        path = tmp_path / f"net.{ending}"
+        given.write(path)
+        for read in (scip_reading, highs_reading):
+            # a bound, as near as the default gap of the solve that finds the tangents
+            assert expected * (1 - 1e-4) <= read(path) <= expected * (1 + 1e-5)
+
+
+def test_units_of_what_others_are_given():
+    """Each column times its unit is the network's own; rows are measured as everywhere."""
+    given = problem("dense", 0, factors=(1e-6, 1.0))
+    form, plain = formulate(given, normal=True), formulate(given)
+    scores = np.linspace(0.5, 1, given.chain.neurons)
+    np.testing.assert_allclose(
+        form.complete(scores) * form.units, plain.complete(scores), rtol=1e-12, atol=1e-15
+    )
+    other = np.array([not name.startswith(("h_", "m_")) for name in form.program.columns])
+    np.testing.assert_array_equal(form.units[other], 1)
+    largest = abs(export.with_tangents(form).matrix).max(axis=1).toarray()
+    assert (largest >= 1).all()
+    assert (largest < 2).all()
 
 
 @pytest.mark.parametrize("last", [1e-6, 1e-3, 1e3])
