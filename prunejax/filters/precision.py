@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def at_least_single(values: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -31,6 +31,44 @@ def to_unit_range(values: Float[Array, "..."], axes: tuple[int, ...] | None) -> 
       The scaled values; 0 where all are.
     """
     return _scaled(values, axes)[0]
+
+
+def to_safe_range(values: Float[Array, "..."], axes: tuple[int, ...] | None) -> Float[Array, "..."]:
+    """The values in unit range if that matters, else as they are, which is faster.
+
+    Args:
+      values: float32 or float64, finite.
+      axes: over which the largest is looked for; the others have a factor each. None for all.
+
+    Returns:
+      The values, the largest of which are 0 or far from the ends of their format.
+    """
+    form = jnp.finfo(values.dtype)
+    # of unsigned bits XLA finds the largest faster than of exponents, and sees denormal numbers
+    bits = jax.lax.bitcast_convert_type(values, _unsigned(values.dtype))
+    largest = jnp.max(bits << np.array(1, bits.dtype), axis=axes)
+    exponent = (largest >> np.array(form.nmant + 1, bits.dtype)).astype(jnp.int32)
+    far = jnp.abs(exponent - (form.maxexp - 1)) > form.maxexp // 2
+    return jax.lax.cond(
+        jnp.any(far & (largest > 0)), lambda: to_unit_range(values, axes), lambda: values
+    )
+
+
+def have_one_value(
+    values: Float[Array, "images height width channels"],
+) -> Bool[Array, " channels"]:
+    """Which channels have one value everywhere, by their bits; 0 and -0 are one value.
+
+    Args:
+      values: float32 or float64.
+
+    Returns:
+      True for each such channel.
+    """
+    bits = jax.lax.bitcast_convert_type(values, _unsigned(values.dtype))
+    first = bits[0, 0, 0]
+    both_zero = (bits | first) << np.array(1, bits.dtype) == 0
+    return jnp.all((bits == first) | both_zero, axis=(0, 1, 2))
 
 
 def measured_in_unit_range(

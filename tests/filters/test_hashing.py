@@ -122,6 +122,16 @@ def test_maps_at_the_ends_of_float32_hash_as_others(hash, factor):
     )
 
 
+def test_constant_channels_are_told_by_their_bits():
+    """Denormal numbers differ, 0 and -0 do not."""
+    maps = np.zeros((2, 3, 3, 5), np.float32)
+    maps[1, 2, 0] = [0, -0.0, 1e-40, 1, 0]
+    maps[..., 4] = 1e-40
+    maps[1, 1, 1, 1] = -0.0
+    found = filters.constant_channels(jnp.asarray(maps))
+    np.testing.assert_array_equal(found, [True, True, False, False, True])
+
+
 def test_an_unknown_hash_is_refused():
     with pytest.raises(ValueError, match="one of dct, imagehash; got 'md5'"):
         untyped_hash(jnp.asarray(random_maps(4, 4)), hash="md5")
