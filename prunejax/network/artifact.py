@@ -149,6 +149,7 @@ def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
 
     Raises:
         FileNotFoundError: if there is no such folder.
+        OSError: if a file cannot be read.
         ValueError: if it is no sliced model, if a file is missing or damaged, if this version of
             JAX cannot read the function, or if it was not exported for this platform.
     """

@@ -108,9 +108,12 @@ def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
     choice, *cases = operands
     if choice is not None:
         cases = [cases[min(max(int(choice), 0), len(cases) - 1)]]
-    values = [None if case is None else np.asarray(case).astype(dtypes[1]) for case in cases]
+    with np.errstate(all="ignore"):
+        values = [None if case is None else np.asarray(case).astype(dtypes[1]) for case in cases]
     null = all(value is not None and not np.any(value) for value in values)
-    finite = all(value is None or bool(np.all(jnp.isfinite(value))) for value in values)
+    finite = all(
+        value is None or bool(np.isfinite(value.astype(np.complex128))) for value in values
+    )
     known = all(operand is not None for operand in operands)
     return Outcome(null, finite, values[0].item() if known and values[0] is not None else None)
 
