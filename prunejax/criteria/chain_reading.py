@@ -24,16 +24,19 @@ LAYOUT = (
     "between its layers (inputs that are scaled inside, say); mode 'decoupled' takes both"
 )
 
-SAME = ("copy", "copy_p", "stop_gradient", "convert_element_type", "optimization_barrier")
+SAME = ("copy", "copy_p", "stop_gradient", "convert_element_type")
 AFFINE = ("add", "add_any", "sub", "mul", "div", "neg")
 COMPARISONS = ("gt", "ge", "lt", "le")
 MOVES = ("reshape", "squeeze", "broadcast_in_dim", "transpose")
 
 
 class Held(NamedTuple):
-    """``scale h + shift``, h being what the chain's first `depth` layers give."""
+    """``scale h + shift``, h being what the chain gave after `changes` changes of its layers.
 
-    depth: int
+    Folding a bias into a layer is a change too: what is held of the layer without it is outdated.
+    """
+
+    changes: int
     scale: Any
     shift: Any
 
@@ -68,6 +71,7 @@ class _Reader:
         self._made = network.flows.made
         self._passed = ["the input"]
         self._found: list[tuple[str, Any]] = []
+        self._changes = 0  # how often a layer was added, or a bias folded into one
         self._shape: tuple[int, ...] = ()  # of what the last layer gives, but for the batch
         self._rectified = False  # a ReLU came behind the last kernel
         self._known: dict[int, Any] = {}  # what the input takes no part in
@@ -102,8 +106,15 @@ class _Reader:
             results = bind(op, op.params, [self._known[number] for number in op.inputs])
             self._known.update(zip(op.outputs, results, strict=True))
             return
+        if op.name == "optimization_barrier":  # as many results as operands, one of each
+            for given, number in zip(op.inputs, op.outputs, strict=True):
+                known = given in self._known
+                (self._known if known else self._held)[number] = (
+                    self._known[given] if known else self._held[given]
+                )
+            return
         self._check_precision(op)
-        found = self._value(op)
+        found = self._value(op) if len(op.outputs) == 1 else None
         if found is None:
             self._refuse(op)
         for number in op.outputs:
@@ -116,7 +127,7 @@ class _Reader:
         inputs = [self._held.get(number) for number in op.inputs]
         for held in inputs:
             base = held.of if isinstance(held, Sign) else held
-            if base is not None and base.depth != len(self._found):
+            if base is not None and base.changes != self._changes:
                 return None  # something that an earlier layer gave
         first = inputs[0]
         if op.name in SAME:
@@ -140,7 +151,7 @@ class _Reader:
     def _same(self, op: Op, held: Any) -> Held | Sign | None:
         dtype = self._program.dtypes[op.outputs[0]]
         real = jnp.issubdtype(dtype, jnp.floating)
-        return held if real or isinstance(held, Sign) or op.name != SAME[3] else None
+        return held if real or isinstance(held, Sign) or op.name != "convert_element_type" else None
 
     def _affine(self, op: Op, inputs: list[Any]) -> Held | None:
         signs = [held for held in inputs if isinstance(held, Sign)]
@@ -151,7 +162,7 @@ class _Reader:
                 return self._rectify(others[0], op)
             return None
         parts = [
-            held if held is not None else Held(len(self._found), np.float64(0), self._number(n))
+            held if held is not None else Held(self._changes, np.float64(0), self._number(n))
             for held, n in zip(inputs, op.inputs, strict=True)
         ]
         left, right = parts[0], parts[-1]
@@ -320,7 +331,8 @@ class _Reader:
                 self._found[-1] = (name, _changed(last, bias=bias))
             else:
                 self._found.append((self._passed[-1], solvers_layers.Affine(scale, shift)))
-        return Held(len(self._found), np.float64(1), np.float64(0))
+            self._changes += 1
+        return self._current()
 
     def _by_channel(self, values: np.ndarray, op: Op) -> np.ndarray:
         channels = values.reshape(-1, values.shape[-1])
@@ -331,12 +343,17 @@ class _Reader:
     def _add(self, name: str, layer: Any, shape: tuple[int, ...]) -> Held:
         self._found.append((name, layer))
         self._shape = tuple(shape)
-        return Held(len(self._found), np.float64(1), np.float64(0))
+        self._changes += 1
+        return self._current()
+
+    def _current(self) -> Held:
+        """What the layers found so far give, as it is."""
+        return Held(self._changes, np.float64(1), np.float64(0))
 
     def _closed(self, number: int) -> list[tuple[str, solvers_layers.Layer]]:
         """The layers, the last of which gives the logits."""
         held = self._held.get(number)
-        if not isinstance(held, Held) or held.depth != len(self._found):
+        if not isinstance(held, Held) or held.changes != self._changes:
             raise ValueError("the network's output does not come from its last layer")
         name, last = self._found[-1] if self._found else ("", None)
         if isinstance(last, solvers_layers.Dense) and len(self._program.shapes[number]) == 2:
@@ -345,8 +362,8 @@ class _Reader:
             )
             if np.ptp(scale, axis=0).any() or np.ptp(shift, axis=0).any():
                 raise ValueError("what follows the last layer depends on the place in the batch")
-            folded = _changed(last, kernel=last.kernel * scale[0], bias=shift[0])
-            self._found[-1] = (name, folded)
+            bias = shift[0] if last.bias is None else last.bias * scale[0] + shift[0]
+            self._found[-1] = (name, _changed(last, kernel=last.kernel * scale[0], bias=bias))
         elif np.any(held.scale != 1) or np.any(held.shift != 0):
             self._found.append(("output", solvers_layers.Affine(held.scale, held.shift)))
         return self._found
@@ -402,7 +419,7 @@ class _Reader:
 
 def _equal(left: Held, right: Held) -> bool:
     return (
-        left.depth == right.depth
+        left.changes == right.changes
         and bool(np.all(left.scale == right.scale))
         and bool(np.all(left.shift == right.shift))
     )

@@ -30,7 +30,8 @@ class Ranking:
         """Refuses scores that rank nothing.
 
         Raises:
-          ValueError: a group that the network does not have, another number of channels, or NaN.
+          ValueError: a group that the network does not have, another number of channels, NaN
+            or infinity (a sum that overflowed says nothing of the order).
         """
         for group, scores in self.scores.items():
             if group not in self.network.groups:
@@ -44,9 +45,10 @@ class Ranking:
                     f"{group!r} needs one score per channel, {width} of them, got shape "
                     f"{list(values.shape)}"
                 )
-            if unknown := int(np.isnan(values.astype(np.float64)).sum()):
+            if unknown := int((~np.isfinite(values.astype(np.float64))).sum()):
                 raise ValueError(
-                    f"{unknown} of {width} scores of the channels of {group!r} are NaN"
+                    f"{unknown} of {width} scores of the channels of {group!r} are NaN or "
+                    "infinite: scores must be finite"
                 )
 
     def keep(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from prunejax.filters.features import ChannelFeatures, read
+from prunejax.filters.precision import measured_in_unit_range
 
 HALVINGS = 30
 """Steps of the bisection: one in 2^30 of the gap between two singular values is left."""
@@ -25,13 +26,14 @@ def chip(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channe
       key: not used.
 
     Returns:
-      One score for each channel, in the unit of the maps, none negative; higher means keep.
+      One score for each channel, in the unit of the maps (but for maps at the ends of their format,
+      see ``precision.measured_in_unit_range``), none negative; higher means keep.
 
     Raises:
       ValueError: the maps are missing or malformed.
     """
     del key
-    return _independence(read(features, "maps", criterion="chip"))
+    return measured_in_unit_range(_independence, read(features, "maps", criterion="chip"))
 
 
 @jax.jit

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from prunejax.filters.features import ChannelFeatures, read
+from prunejax.filters.precision import measured_in_unit_range
 
 
 def fpgm(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
@@ -20,14 +21,15 @@ def fpgm(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channe
       key: not used.
 
     Returns:
-      One score for each channel; higher means keep.
+      One score for each channel, in the unit of the weights (but for weights at the ends of their
+      format, see ``precision.measured_in_unit_range``); higher means keep.
 
     Raises:
       ValueError: the kernel is missing or malformed.
     """
     del key
     kernel = read(features, "kernel", criterion="fpgm")
-    return _distances(kernel.reshape(-1, kernel.shape[-1]))
+    return measured_in_unit_range(_distances, kernel.reshape(-1, kernel.shape[-1]))
 
 
 @jax.jit

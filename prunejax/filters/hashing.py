@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from prunejax.filters import checks
-from prunejax.filters.precision import at_least_single
+from prunejax.filters.precision import at_least_single, have_one_value, to_safe_range
 
 Hash = Literal["dct", "imagehash"]
 
@@ -80,12 +80,16 @@ def constant_channels(
     maps: Float[Array, "images height width channels"],
 ) -> Bool[Array, " channels"]:
     """Which channels have one value at all places of all images: dead filters, mostly."""
-    return jnp.max(maps, axis=(0, 1, 2)) == jnp.min(maps, axis=(0, 1, 2))
+    equal = jnp.max(maps, axis=(0, 1, 2)) == jnp.min(maps, axis=(0, 1, 2))
+    # XLA takes denormal numbers for 0: where all are 0 to it, their bits tell
+    return jax.lax.cond(
+        jnp.any(equal), lambda: equal & have_one_value(at_least_single(maps)), lambda: equal
+    )
 
 
 @partial(jax.jit, static_argnames=("hash",))
 def _hash(maps: Array, hash: Hash) -> Array:
-    maps = at_least_single(maps)
+    maps = to_safe_range(at_least_single(maps), (1, 2))  # no bit changes, no sum overflows
     images, height, width, channels = maps.shape
     rows = _frequencies(height, hash)
     columns = _frequencies(width, hash)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from prunejax.filters.features import ChannelFeatures, read
+from prunejax.filters.precision import to_unit_range
 
 
 def hrank(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
@@ -32,5 +33,6 @@ def hrank(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " chann
 
 @jax.jit
 def _mean_rank(maps: Float[Array, "images height width channels"]) -> Float[Array, " channels"]:
+    maps = to_unit_range(maps, (1, 2))  # no map's rank changes
     ranks = jnp.linalg.matrix_rank(maps.transpose(0, 3, 1, 2))
     return jnp.mean(ranks.astype(jnp.float32), axis=0)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from prunejax.filters.features import ChannelFeatures, read
+from prunejax.filters.precision import measured_in_unit_range, to_unit_range
 
 
 def l1(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
@@ -16,14 +17,15 @@ def l1(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels
       key: not used.
 
     Returns:
-      One score for each channel; higher means keep.
+      One score for each channel, in the unit of the weights (but for weights at the ends of their
+      format, see ``precision.measured_in_unit_range``); higher means keep.
 
     Raises:
       ValueError: the kernel is missing or malformed.
     """
     del key
     kernel = read(features, "kernel", criterion="l1")
-    return jnp.sum(jnp.abs(kernel.reshape(-1, kernel.shape[-1])), axis=0)
+    return measured_in_unit_range(_absolute_sums, kernel.reshape(-1, kernel.shape[-1]))
 
 
 def l2(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
@@ -34,11 +36,23 @@ def l2(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels
       key: not used.
 
     Returns:
-      One score for each channel; higher means keep.
+      One score for each channel, in the unit of the weights (but for weights at the ends of their
+      format, see ``precision.measured_in_unit_range``); higher means keep.
 
     Raises:
       ValueError: the kernel is missing or malformed.
     """
     del key
     kernel = read(features, "kernel", criterion="l2")
-    return jnp.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
+    return measured_in_unit_range(_norms, kernel.reshape(-1, kernel.shape[-1]))
+
+
+def _absolute_sums(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
+    return jnp.sum(jnp.abs(filters), axis=0)
+
+
+def _norms(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
+    """Squares are taken in a unit of each filter's own: one may be far smaller than the others."""
+    scaled = to_unit_range(filters, (0,))
+    unit = jnp.max(jnp.abs(filters), axis=0) / jnp.max(jnp.abs(scaled), axis=0)  # a power of two
+    return jnp.where(scaled.any(axis=0), unit, 0) * jnp.linalg.norm(scaled, axis=0)

@@ -1,10 +1,9 @@
 """A sliced model in its own folder: restored without the original, run without this library."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,7 @@ from jaxtyping import PyTree
 
 from prunejax.files import write_atomically
 from prunejax.masks import name
-from prunejax.network import reading
+from prunejax.network import reading, replacing
 from prunejax.network.exporting import archive, export, stored
 from prunejax.network.plan import Plan
 
@@ -66,6 +65,10 @@ def save_sliced(
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
 ) -> Path:
     """Writes a sliced model as a folder, all of it or nothing.
+
+    A process that is killed while it replaces a folder loses nothing: the next `save_sliced` or
+    `load_sliced` of this folder takes the old one back. Of several processes that save to one
+    folder at once, one wins.
 
     `plan.json` is the plan; `variables.npz` has an array for each leaf, by path;
     `forward.jaxexport` is the function of these arrays and `x`, by `jax.export`; `about.json` says
@@ -118,20 +121,16 @@ def save_sliced(
         json.dumps(about)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the description is no JSON: {error}") from error
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    temporary.mkdir(parents=True)
-    try:
-        plan.save(temporary / PLAN)
-        write_atomically(temporary / VARIABLES, archive(arrays))
-        write_atomically(temporary / FORWARD, exported)
+    replacing.recover(folder)
+    with replacing.workplace(folder) as new:
+        plan.save(new / PLAN)
+        write_atomically(new / VARIABLES, archive(arrays))
+        write_atomically(new / FORWARD, exported)
         about["sha256"] = {
-            file.name: sha256(file.read_bytes()).hexdigest() for file in temporary.iterdir()
+            file.name: sha256(file.read_bytes()).hexdigest() for file in new.iterdir()
         }
-        write_atomically(temporary / ABOUT, json.dumps(about, indent=1).encode())
-        _put(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        write_atomically(new / ABOUT, json.dumps(about, indent=1).encode())
+        replacing.put(new, folder)
     return folder
 
 
@@ -150,10 +149,14 @@ def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
 
     Raises:
         FileNotFoundError: if there is no such folder.
+        OSError: if a file cannot be read.
         ValueError: if it is no sliced model, if a file is missing or damaged, if this version of
             JAX cannot read the function, or if it was not exported for this platform.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        with contextlib.suppress(OSError):  # where nothing may be written, nothing is taken back
+            replacing.recover(Path(os.path.realpath(folder)))
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
     try:
@@ -165,7 +168,7 @@ def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
             if sha256(content).hexdigest() != about["sha256"][file]:
                 raise ValueError(f"{file} is not what was saved")
         keep = reading.kept(reading.parsed(contents[PLAN]))
-        arrays = reading.unarchived(contents[VARIABLES])
+        arrays = reading.unarchived(folder / VARIABLES)
         platforms, written_by = _words(about["platforms"]), str(about["versions"]["jax"])
         description = about["description"]
     except (FileNotFoundError, *reading.DAMAGED) as error:
@@ -199,17 +202,3 @@ def _check_replaceable(folder: Path) -> None:
     held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
     if held and held != {PLAN, VARIABLES, FORWARD, ABOUT}:
         raise FileExistsError(f"{folder} is no sliced model, and is not replaced by one")
-
-
-def _put(temporary: Path, folder: Path) -> None:
-    """Gives a folder its name, and only then removes what had it before."""
-    old = temporary.with_name(f"{temporary.name}.old")
-    if folder.exists():
-        os.rename(folder, old)
-    try:
-        os.rename(temporary, folder)
-    except BaseException:
-        if old.exists():
-            os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

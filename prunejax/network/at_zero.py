@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,9 @@ PROBES = (-2.5, -1.0, -0.75, 0.5, 1.0, 3.0)
 """Numbers that stand for an operand of which nothing is known: a pole among them shows."""
 
 WHOLE_PROBES = (-3, -1, 1, 2, 5)
+
+MOST_ROWS = 2**16
+"""No primitive is evaluated for more combinations of numbers: three unknown operands have 11^3."""
 
 
 class Outcome(NamedTuple):
@@ -32,6 +36,8 @@ class Outcome(NamedTuple):
 
 
 UNKNOWN = Outcome(null=False, finite=True, only=None)
+FEARED = Outcome(null=False, finite=False, only=None)
+"""Nothing is known, not even that there is no pole."""
 
 
 def outcome(op: Op, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
@@ -60,6 +66,8 @@ def _evaluated(
 ) -> Outcome:
     if not all(isinstance(dtype, np.dtype) for dtype in dtypes):  # keys of random numbers
         return UNKNOWN
+    if primitive.name == "select_n":
+        return _selected(dtypes, operands)
     ordinary = [
         _probes(dtype) if operand is None else (operand,)
         for dtype, operand in zip(dtypes, operands, strict=True)
@@ -70,6 +78,8 @@ def _evaluated(
         else probes
         for dtype, operand, probes in zip(dtypes, operands, ordinary, strict=True)
     ]
+    if math.prod(map(len, special)) > MOST_ROWS:
+        return FEARED
     rows = [*itertools.product(*ordinary)]
     count = len(rows)
     rows += itertools.product(*special)
@@ -91,6 +101,21 @@ def _evaluated(
     null = not np.any(found[:count]) and not np.any(found[count:][~missing[count:]])
     known = all(operand is not None for operand in operands)
     return Outcome(null, finite, found[0].item() if known else None)
+
+
+def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
+    """One of its cases, of which there may be many; any of them if the choice is not known."""
+    choice, *cases = operands
+    if choice is not None:
+        cases = [cases[min(max(int(choice), 0), len(cases) - 1)]]
+    with np.errstate(all="ignore"):
+        values = [None if case is None else np.asarray(case).astype(dtypes[1]) for case in cases]
+    null = all(value is not None and not np.any(value) for value in values)
+    finite = all(
+        value is None or bool(np.isfinite(value.astype(np.complex128))) for value in values
+    )
+    known = all(operand is not None for operand in operands)
+    return Outcome(null, finite, values[0].item() if known and values[0] is not None else None)
 
 
 def _known(dtype: Any, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> list[Any]:

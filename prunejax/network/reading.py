@@ -1,18 +1,19 @@
 """Reading plans and archives that may be damaged or made to do harm: sizes before contents."""
 
 import json
-import math
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
-from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from prunejax.files import read_arrays
+
 WIDEST = 2**24
-"""All groups of a file together may be so wide: no network comes near, and memory is no matter."""
+"""All groups of a file together may be so wide: no network comes near it, and it fits in memory."""
 
 DAMAGED = (
     ArithmeticError,
@@ -48,6 +49,8 @@ def parsed(content: bytes) -> dict[str, Any]:
         found = json.loads(content)
     except (RecursionError, MemoryError) as error:
         raise ValueError("its lists are nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no text: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"it is a {type(found).__name__}, not an object")
     return found
@@ -85,48 +88,27 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return found
 
 
-def unarchived(content: bytes) -> dict[str, np.ndarray]:
+def unarchived(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` that `exporting.archive` wrote, none of which is compressed.
 
     Args:
-        content: of the file.
+        path: the file.
 
     Returns:
         The arrays by path.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: if an array has not the number of bytes that its shape says, is compressed, or
             holds no numbers.
+        zipfile.BadZipFile: if it is no such file.
     """
-    arrays: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(BytesIO(content)) as archive:
+    with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            name = info.filename.removesuffix(".npy")
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(content):
-                raise ValueError(f"the array {name!r} is compressed")
-            if name in arrays:
-                raise ValueError(f"there are two arrays {name!r}")
-            arrays[name] = _array(name, archive.read(info))
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"the array {info.filename.removesuffix('.npy')!r} is compressed")
+    arrays = read_arrays(path, most_bytes=path.stat().st_size)
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            raise ValueError(f"the array {name!r} holds {array.dtype}, not numbers")
     return arrays
-
-
-def _array(name: str, held: bytes) -> np.ndarray:
-    file = BytesIO(held)
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"the array {name!r} has a format of NumPy's that is not known")
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, columns_first, dtype = read(file)
-    if dtype.hasobject or dtype.kind not in "biufc":
-        raise ValueError(f"the array {name!r} holds {dtype}, not numbers")
-    body = held[file.tell() :]
-    if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(body):
-        raise ValueError(
-            f"the array {name!r} has {len(body)} bytes, which are not {dtype}{list(shape)}"
-        )
-    order = "F" if columns_first else "C"
-    return np.frombuffer(body, dtype).reshape(shape, order=order)

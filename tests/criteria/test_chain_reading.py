@@ -46,7 +46,20 @@ RELUS = {
     "doubled": lambda h, _: jax.nn.relu(h + h) - 0,
     "twice": lambda h, _: jax.nn.relu(jax.nn.relu(h)),
     "named_otherwise": lambda h, _: jax.jit(_named_gelu)(h),
+    "behind_a_barrier": lambda h, _: jax.nn.relu(lax.optimization_barrier(h)),
+    "second_of_a_barrier": lambda h, _: jax.nn.relu(lax.optimization_barrier((h, 2 * h))[1]),
+    "barrier_with_numbers": lambda h, v: _second_of_a_barrier(v["s"], h),
+    "biased_then_moved": lambda h, v: jax.nn.relu(_moved(h + v["s"]) + v["s"])[:, 0],
 }
+
+
+def _second_of_a_barrier(s, h):
+    s, h = lax.optimization_barrier((s, h))
+    return jax.nn.relu(h + s)
+
+
+def _moved(h):
+    return h[:, None]
 
 
 def _named_gelu(h):
@@ -111,6 +124,22 @@ NO_RELUS = {
         ),
         "'mul'|'select_n'|'dot_general'|random",
     ),
+    "a_value_before_its_bias": (
+        lambda h, v: jax.nn.relu(_moved(h) + _moved(h + v["s"]))[:, 0],
+        "'add' makes it no ReLU",
+    ),
+    "a_value_without_its_bias": (
+        lambda h, v: jax.nn.relu(_moved(h + v["s"]) + _moved(h))[:, 0],
+        "'broadcast_in_dim' makes it no ReLU",
+    ),
+    "a_bias_twice": (
+        lambda h, v: jax.nn.relu(_moved(h + v["s"]) + _moved(h + v["s"]))[:, 0],
+        "makes it no ReLU",
+    ),
+    "an_earlier_value_behind_a_barrier": (
+        lambda h, _: jax.nn.relu(h) + lax.optimization_barrier((h, h))[1],
+        "'add' makes it no ReLU|chains of layers only",
+    ),
     "half_precision": (
         lambda h, _: jax.nn.relu(h.astype(jnp.bfloat16)).astype(jnp.float32),
         "computes in bfloat16, whose precision is too low",
@@ -149,6 +178,24 @@ def test_the_end_of_a_network():
     for mode in ("paper", "decoupled"):
         with pytest.raises(ValueError, match="its logits and nothing else, it returns 2 arrays"):
             critical_neurons(network, DENSE, X, np.arange(4) % 3, mode=mode)
+
+
+ENDS = {
+    "moved": lambda y, b: (y + b)[:, None, :].squeeze(1),
+    "moved_and_scaled": lambda y, b: (y + b)[:, None, :].squeeze(1) * b / 2,
+    "moved_and_shifted": lambda y, b: (y + b)[:, None, :].squeeze(1) - 2 * b,
+    "second_of_a_barrier": lambda y, b: lax.optimization_barrier((y, y * 2 + b))[1],
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_biases_of_the_last_layer_are_kept(name):
+    def forward(v, x):
+        return ENDS[name](between(RELUS["max"])(v, x), v["s"][:3])
+
+    _, chain = chain_of(forward, DENSE, X)
+    logits = chain.logits(np.asarray(X, np.float64))
+    np.testing.assert_allclose(logits, forward(DENSE, X), rtol=1e-4, atol=1e-5)
 
 
 def test_inputs_that_are_scaled_inside():

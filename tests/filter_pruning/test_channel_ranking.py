@@ -332,6 +332,11 @@ def test_a_wrong_fraction_is_refused(fraction, message):
     [
         ({"one": np.full(8, np.nan)}, "8 of 8 scores of the channels of 'one' are NaN"),
         ({"one": np.array([1, 2, np.nan, 4, 5, 6, 7, 8])}, "1 of 8 scores .* are NaN"),
+        (
+            {"one": np.full(8, np.inf)},
+            "8 of 8 scores .* NaN or infinite: scores must be finite",
+        ),
+        ({"one": np.array([1, 2, -np.inf, 4, 5, 6, 7, 8])}, "1 of 8 scores .* are NaN or infinite"),
         ({"one": np.ones(7)}, r"'one' needs one score per channel, 8 of them, got shape \[7\]"),
         ({"four": np.ones(8)}, "no group 'four'; it has one, two, three"),
     ],

@@ -142,6 +142,52 @@ def test_chip_with_dead_and_doubled_channels(size):
     assert np.argmin(scores) == 4
 
 
+FACTORS = [2.0**-145, 1e-38, 1e-32, 1e-25, 1e-10, 1.0, 1e10, 1e20, 1e30, 8e37]
+"""The least leaves nothing but denormal numbers, the greatest all but overflows."""
+
+IN_DOUBLE = {
+    "l1": ("kernel", lambda kernel: np.abs(kernel.reshape(-1, CHANNELS)).sum(0), 1e-5),
+    "l2": ("kernel", lambda kernel: np.linalg.norm(kernel.reshape(-1, CHANNELS), axis=0), 1e-5),
+    "fpgm": (
+        "kernel",
+        lambda kernel: cdist(kernel.reshape(-1, CHANNELS).T, kernel.reshape(-1, CHANNELS).T).sum(0),
+        1e-5,
+    ),
+    "chip": ("maps", independence, 1e-3),
+    "hrank": (
+        "maps",
+        lambda maps: np.linalg.matrix_rank(
+            maps.transpose(0, 3, 1, 2), tol=None if maps.any() else 0
+        ).mean(0),
+        1e-6,
+    ),
+    "bn_scale": ("scale", np.abs, 1e-6),
+}
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("name", IN_DOUBLE)
+def test_weights_and_maps_at_the_ends_of_float32(name, factor):
+    """In their unit where that is a normal number; at the ends times one power of two."""
+    member, measure, tolerance = IN_DOUBLE[name]
+    given = np.asarray(getattr(features(), member))
+    given = (given / np.abs(given).max() * factor).astype(np.float32)
+    expected = measure(given.astype(np.float64))
+    scores = score(name, ChannelFeatures(**{member: jnp.asarray(given)})).astype(np.float64)
+    ratio = scores.max() / expected.max()
+    if 1e-30 < expected.max() < 3e38 or name in ("hrank", "bn_scale"):
+        assert ratio == pytest.approx(1, rel=tolerance)
+    else:
+        assert 2.0 ** np.round(np.log2(ratio)) == pytest.approx(ratio, rel=tolerance)
+    np.testing.assert_allclose(scores, ratio * expected, rtol=tolerance)
+
+
+def test_l2_of_filters_far_smaller_than_others():
+    kernel = np.ones((10, 5), np.float32) * np.float32([1, 0, 3e-25, 1e-25, 2e-30])
+    scores = score("l2", ChannelFeatures(kernel=jnp.asarray(kernel)))
+    np.testing.assert_allclose(scores, np.linalg.norm(kernel.astype(float), axis=0), rtol=1e-6)
+
+
 def test_entropy():
     expected = [reference.entropy(features().maps[..., c], 256) for c in range(CHANNELS)]
     np.testing.assert_allclose(score("entropy", features()), expected, rtol=2e-6)

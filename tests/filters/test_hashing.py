@@ -109,6 +109,29 @@ def test_other_shapes_and_dtypes_are_refused(maps, message):
         untyped_hash(maps)
 
 
+@pytest.mark.parametrize("factor", [2.0**-126, 2.0**-100, 2.0**100, 2.0**125])
+@pytest.mark.parametrize("hash", ["dct", "imagehash"])
+def test_maps_at_the_ends_of_float32_hash_as_others(hash, factor):
+    """Of thousandths, which are denormal numbers when multiplied by the least factor."""
+    maps = np.round(random_maps(9, 12) * 2**10) / 2**10
+    small = np.asarray(maps * np.float64(factor), np.float32)
+    assert np.isfinite(small).all()
+    np.testing.assert_array_equal(
+        filters.perceptual_hash(jnp.asarray(small), hash=hash),
+        filters.perceptual_hash(jnp.asarray(maps, jnp.float32), hash=hash),
+    )
+
+
+def test_constant_channels_are_told_by_their_bits():
+    """Denormal numbers differ, 0 and -0 do not."""
+    maps = np.zeros((2, 3, 3, 5), np.float32)
+    maps[1, 2, 0] = [0, -0.0, 1e-40, 1, 0]
+    maps[..., 4] = 1e-40
+    maps[1, 1, 1, 1] = -0.0
+    found = filters.constant_channels(jnp.asarray(maps))
+    np.testing.assert_array_equal(found, [True, True, False, False, True])
+
+
 def test_an_unknown_hash_is_refused():
     with pytest.raises(ValueError, match="one of dct, imagehash; got 'md5'"):
         untyped_hash(jnp.asarray(random_maps(4, 4)), hash="md5")

@@ -15,7 +15,7 @@ from flax import nnx
 from slicing_checks import distance, random_keep, randomise
 
 from prunejax import masks, models
-from prunejax.network import artifact, load_sliced, save_sliced, trace
+from prunejax.network import artifact, load_sliced, replacing, save_sliced, trace
 
 FILES = {"plan.json", "variables.npz", "forward.jaxexport", "about.json"}
 NARROW = {"depth": 14, "stem_width": 4, "stage_widths": (4, 6, 8)}
@@ -254,7 +254,7 @@ def test_it_replaces_an_older_one(made):
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
 
 
-@pytest.mark.parametrize("step", ["archive", "_put", "os.rename"])
+@pytest.mark.parametrize("step", ["archive", "replacing.put", "os.rename"])
 def test_a_failure_leaves_the_old_one(made, monkeypatch, step):
     folder, plan, variables, x = made
     calls = []
@@ -271,6 +271,95 @@ def test_a_failure_leaves_the_old_one(made, monkeypatch, step):
     monkeypatch.undo()
     assert load_sliced(folder).description == "old"
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+SAVE = """
+import os, signal, sys
+import jax, jax.numpy as jnp
+from prunejax.network import save_sliced, trace
+
+def forward(variables, x):
+    return jax.nn.relu(x @ variables["a"]) @ variables["b"]
+
+variables, x = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2))}, jnp.ones((1, 3))
+plan = trace(forward, variables, x).plan({})
+folder, description, kill_at, times = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+renames, real = 0, os.rename
+
+def rename(*arguments):
+    global renames
+    renames += 1
+    if renames == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(*arguments)
+
+os.rename = rename
+for _ in range(times):
+    save_sliced(folder, plan, variables, x, description=description, platforms=("cpu",))
+"""
+"""Saves, killed before one of the renames."""
+
+
+def saving(folder, description, kill_at=0, times=1):
+    arguments = [str(folder), description, str(kill_at), str(times)]
+    return subprocess.Popen([sys.executable, "-c", SAVE, *arguments])
+
+
+@pytest.mark.parametrize("then", ["load", "save"])
+def test_a_process_that_is_killed_between_its_renames_loses_nothing(made, then):
+    folder, plan, variables, x = made
+    process = saving(folder, "killed", kill_at=2)
+    assert process.wait(timeout=120) == -9
+    assert not folder.exists()
+    if then == "save":
+        save_sliced(folder, plan, variables, x, description="new")
+    assert load_sliced(folder).description == {"load": "old", "save": "new"}[then]
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_what_a_dead_process_had_written_goes_at_the_next_save(made):
+    folder, plan, variables, x = made
+    assert saving(folder, "killed", kill_at=1).wait(timeout=120) == -9
+    assert load_sliced(folder).description == "old"
+    assert len(list(folder.parent.iterdir())) == 2
+    save_sliced(folder, plan, variables, x, description="new")
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_what_a_living_process_writes_stays(made):
+    folder, plan, variables, x = made
+    with replacing.workplace(folder) as new:
+        (new / "file").write_text("mine")
+        save_sliced(folder, plan, variables, x, description="new")
+        assert (new / "file").read_text() == "mine"
+    assert load_sliced(folder).description == "new"
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_another_process_that_puts_its_folder_between_the_renames(made, monkeypatch, tmp_path):
+    folder, plan, variables, x = made
+    other = save_sliced(tmp_path / "other", plan, variables, x, description="other")
+    real, calls = os.rename, []
+
+    def rename(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            real(other, folder)
+        real(*arguments)
+
+    monkeypatch.setattr(os, "rename", rename)
+    save_sliced(folder, plan, variables, x, description="new")
+    assert len(calls) == 4
+    assert load_sliced(folder).description == "new"
+    assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+def test_two_processes_save_to_one_folder_at_once(tmp_path):
+    folder = tmp_path / "model"
+    both = [saving(folder, description, times=20) for description in ("one", "two")]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert load_sliced(folder).description in ("one", "two")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("foreign", ["notes.txt", "plan.json"])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from prunejax.network import Plan, load_sliced, save_sliced, trace
+from prunejax.network import Plan, load_sliced, reading, save_sliced, trace
 
 
 def forward(v, x):
@@ -81,6 +81,15 @@ def test_plans_that_are_no_objects(content, plan_file, network):
     plan_file.write_bytes(content)
     with pytest.raises(ValueError, match="damaged or no plan"):
         Plan.load(plan_file, network)
+
+
+@pytest.mark.parametrize(
+    "content, message", [(b"\xff{}", "it is no text"), (b"[" * 200_000, "nested too deeply")]
+)
+def test_what_is_no_json_is_one_documented_error(content, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        reading.parsed(content)
+    assert caught.type is ValueError
 
 
 def test_bytes_that_are_flipped_give_a_plan_or_that_error(plan_file, network):

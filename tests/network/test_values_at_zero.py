@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from slicing_checks import check, randomise
 
-from prunejax.network import elementwise, trace
+from prunejax.network import at_zero, elementwise, trace
 
 NOTHING = "no channel of this network can be removed"
 
@@ -31,7 +31,20 @@ def variables():
 
 X = jax.random.normal(jax.random.key(3), (4, 3))
 
+
+def switched(y, *branches):
+    """Each image goes another branch: `lax.select_n` of as many cases."""
+    which = jnp.arange(len(y)) % len(branches)
+    return jax.vmap(lambda index, row: lax.switch(index, branches, row))(which, y)
+
+
+def of_other(o, factor):
+    return lambda row: row * factor + (o[0] - 2)
+
+
 ZERO = {
+    "switch": lambda y, _: switched(y, *(lambda row, k=k: row * k for k in range(1, 9))),
+    "known_case": lambda y, o: lax.select_n(jnp.zeros_like(y, jnp.int32), y, *[o - 2] * 8),
     "mul": lambda y, _: y * jnp.arange(2.0, 8.0).sum(),
     "power": lambda y, _: lax.pow(y * y, 1.5 * jnp.ones(())),
     "clamp": lambda y, _: jnp.clip(y, -0.5, 0.5),
@@ -44,6 +57,10 @@ ZERO = {
 """Functions that are 0 at 0: their channels can go, one by one."""
 
 NOT_ZERO = {
+    "switch": lambda y, o: switched(y, lambda row: row, *(of_other(o, k) for k in range(1, 8))),
+    "switch_last": lambda y, o: switched(y, *[lambda row: row] * 7, of_other(o, 1)),
+    "other_known_case": lambda y, o: lax.select_n(jnp.ones_like(y, jnp.int32), y, *[o - 2] * 8),
+    "infinite_case": lambda y, o: jnp.where(o > 2, y, jnp.inf),
     "atan2": lambda y, o: lax.atan2(y, o - 2),  # pi at 0 where the other is below 0
     "atan2_reversed": lambda y, o: lax.atan2(o - 2, y),
     "nextafter": lambda y, o: lax.nextafter(y, o - 2) * 1e38,
@@ -75,6 +92,16 @@ def test_terms_that_are_zero_are_left_out(name):
 def test_terms_that_are_not_zero_stay(name):
     with pytest.warns(UserWarning, match=NOTHING):
         assert trace(forward(NOT_ZERO[name]), variables(), X).groups == {}
+
+
+def test_a_primitive_of_too_many_numbers_is_not_evaluated(monkeypatch):
+    apply = forward(ZERO["mul"])
+    assert trace(apply, variables(), X).groups
+    at_zero._evaluated.cache_clear()
+    monkeypatch.setattr(at_zero, "MOST_ROWS", 1)
+    with pytest.warns(UserWarning, match=NOTHING):
+        assert trace(apply, variables(), X).groups == {}
+    at_zero._evaluated.cache_clear()
 
 
 def test_every_element_by_element_primitive_of_jax_has_a_rule():
