@@ -156,7 +156,7 @@ def read_arrays(
                 raise ValueError(
                     f"its arrays take {size:,} bytes, at most {most_bytes:,} can belong"
                 )
-            if len({entry.filename for entry in entries}) < len(entries):
+            if len({entry.filename.removesuffix(".npy") for entry in entries}) < len(entries):
                 raise ValueError("two of its arrays have one name")
             return {
                 entry.filename.removesuffix(".npy"): _array(archive.read(entry))
