@@ -104,13 +104,13 @@ def pivot(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     """
     sparsities = _sparsities(table)
     header = ["method", *(f"{value:.4g}" for value in sparsities), "scoring s"]
-    lines = []
+    lines, most = [], int(table["seeds"].to_numpy().max())
     for method in dict.fromkeys(table["method"]):
         part = table.filter(pl.col("method") == method)
         if method == DENSE:
-            lines.append([method, _accuracy(part), *([""] * (len(sparsities) - 1)), ""])
+            lines.append([method, _accuracy(part, most), *([""] * (len(sparsities) - 1)), ""])
             continue
-        cells = [_accuracy(part.filter(pl.col("sparsity") == value)) for value in sparsities]
+        cells = [_accuracy(part.filter(pl.col("sparsity") == value), most) for value in sparsities]
         lines.append([method, *cells, f"{part['scoring_seconds'].median():.3g}"])
     kept = [
         f"{table.filter(pl.col('sparsity') == value)['kept_parameters'].max():,}"
@@ -124,7 +124,8 @@ def _sparsities(table: pl.DataFrame) -> list[float]:
     return sorted(table.filter(pl.col("method") != DENSE)["sparsity"].unique())
 
 
-def _accuracy(part: pl.DataFrame) -> str:
+def _accuracy(part: pl.DataFrame, most: int) -> str:
+    """A cell; where it is of fewer seeds than others it says so."""
     if part.is_empty():
         return "-"
     row = part.row(0, named=True)
@@ -132,6 +133,8 @@ def _accuracy(part: pl.DataFrame) -> str:
     # A layer of which nothing is left cannot pass anything on, and numbers that are not finite say
     # nothing: the accuracy is that of guessing.
     marks = "" if not row["empty_layers"] else " (empty layer)"
+    if row["seeds"] < most:
+        marks += f" (n={row['seeds']})"
     if row["diverged"]:
         of = "" if row["diverged"] == row["seeds"] else f"{row['diverged']} of {row['seeds']} "
         marks += f" ({of}diverged)"

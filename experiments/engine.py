@@ -112,7 +112,8 @@ class Engine:
                 bars.update(current, description=what, completed=done, total=of)
 
             def wait(count: int) -> None:
-                show(f"waiting for {count} runs of another process", 0, 1)
+                runs = "a run" if count == 1 else f"{count} runs"
+                show(f"waiting for {runs} of another process", 0, 1)
 
             do = make(show)
             with contextlib.closing(claims.in_turns(self.missing, wait)) as turns:

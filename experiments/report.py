@@ -167,8 +167,16 @@ def _groups(
     return list(groups.values())
 
 
-def _said(outputs: Outputs, console: Console) -> None:
-    console.print("written: " + ", ".join(str(file) for file in outputs.files), soft_wrap=True)
+def _filter(config: Report) -> str:
+    """What tells a filtered report's folder from that of all runs: "" without a filter."""
+    asked = {name: getattr(config, name) for name in ("dataset", "model", "methods")}
+    return results.config_hash(asked)[:6] if any(asked.values()) else ""
+
+
+def _list(files: list[Path], console: Console) -> None:
+    console.print("Written:")
+    for file in files:
+        console.print(f"  {file}", soft_wrap=True, highlight=False)
 
 
 def _compare(config: Report, console: Console) -> bool:
@@ -182,12 +190,12 @@ def _compare(config: Report, console: Console) -> bool:
     for (dataset, model, chosen), part in comparison.ordered(frame.with_row_index()).group_by(
         "dataset", "model", "settings", maintain_order=True
     ):
-        folder = comparison.folder_of(part, config.results, name)
+        folder = comparison.folder_of(part, config.results, name, _filter(config))
         about = comparison.details(records[part["index"][0]])
         title = f"{model} on {dataset} ({chosen})"
         files = comparison.write(part, folder, title, console, about, config.formats)
         console.print(escape(about.splitlines()[-1]), highlight=False)
-        console.print("written: " + ", ".join(str(file) for file in files), soft_wrap=True)
+        _list(files, console)
     return True
 
 
@@ -224,14 +232,16 @@ def _write(
     """Prints one table and writes it."""
     settings = results.config_hash(shared)[:6]
     title = f"{experiment}: {shared['model']} on {shared['dataset']} ({settings})"
-    folder = config.results / experiment / f"{shared['dataset']}-{shared['model']}-{settings}-all"
+    chosen = _filter(config) or "all"
+    names = (shared["dataset"], shared["model"], settings, chosen)
+    folder = config.results / experiment / "-".join(names)
     outputs = Outputs(folder, config.formats)
     console.print(f"[bold]{escape(title)}[/]")
     print_table(console, caption, header, body)
     outputs.numbers("recorded", frame)
     outputs.report("recorded", f"# {title}\n\n{caption}\n\n{markdown_table(header, body)}")
     outputs.latex("recorded", header, body, f"{title}. {caption}")
-    _said(outputs, console)
+    _list(outputs.files, console)
 
 
 REPORTS: dict[str, Callable[[Report, Console], bool]] = {

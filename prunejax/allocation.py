@@ -384,7 +384,8 @@ def _refuse_nan(names: list[str], leaves: list[Array]) -> None:
         if (found := int(count)) > 0:
             raise ValueError(
                 f"{found} of {leaf.size} scores of {key!r} are NaN: the loss, or a gradient that "
-                "the criterion takes, is not finite there. Look at the inputs and the parameters; "
+                "the criterion takes, is not finite there. Look at the inputs, the labels and the "
+                "parameters; "
                 "deep networks may need float64 (jax.enable_x64)"
             )
 

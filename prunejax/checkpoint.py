@@ -8,11 +8,12 @@ it carries a checksum (CRC-32, as in every zip file), so that a damaged file is 
 import contextlib
 import hashlib
 import json
+import operator
 import os
 import re
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import numpy as np
@@ -40,7 +41,12 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    directory: str | os.PathLike[str], step: int, tree: PyTree, extra: Any = None, *, keep: int = 2
+    directory: str | os.PathLike[str],
+    step: SupportsIndex,
+    tree: PyTree,
+    extra: Any = None,
+    *,
+    keep: int = 2,
 ) -> None:
     """Saves a pytree as the checkpoint of a step; it counts only when it is complete.
 
@@ -54,10 +60,14 @@ def save(
       keep: how many checkpoints stay, this one included; those of lower steps go first.
 
     Raises:
-      ValueError: ``step`` is negative, ``keep`` is below 1, two leaves have one path, or a leaf is
-        no array.
+      ValueError: ``step`` is negative or no integer, ``keep`` is below 1, two leaves have one path,
+        or a leaf is no array.
       OSError: the disk refused; earlier checkpoints are unchanged.
     """
+    try:
+        step = operator.index(step)
+    except TypeError as error:
+        raise ValueError(f"step must be a whole number, got {step!r}") from error
     if step < 0:
         raise ValueError(f"step must not be negative, got {step}")
     if keep < 1:

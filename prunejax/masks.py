@@ -213,11 +213,13 @@ def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
 
     Raises:
       OSError: the file cannot be written; what stood there before is unchanged.
-      ValueError: the tree holds no mask.
+      ValueError: the tree holds no mask, or a leaf that is none.
     """
     names, leaves = _named_leaves(masks)
     arrays: dict[str, np.ndarray] = {}
     for key, mask in zip(names, leaves, strict=True):
+        if getattr(mask, "dtype", None) != np.bool_:
+            raise ValueError(f"the mask of {key!r} must be a bool array, got {_describe(mask)}")
         arrays[f"bits:{key}"] = np.packbits(np.asarray(mask))
         arrays[f"shape:{key}"] = np.asarray(mask.shape, np.int64)
     buffer = io.BytesIO()

@@ -1,4 +1,5 @@
 import errno
+import inspect
 import subprocess
 import sys
 import zipfile
@@ -74,6 +75,20 @@ def test_a_damaged_checkpoint_says_so(tmp_path):
 def test_a_negative_step_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must not be negative"):
         checkpoint.save(tmp_path, -1, tree())
+
+
+@pytest.mark.parametrize("step", [8.0, np.float64(8), "9", float("nan"), None])
+def test_a_step_that_is_no_integer_is_refused(tmp_path, step):
+    """Its file would never be found."""
+    with pytest.raises(ValueError, match="step must be a whole number, got"):
+        inspect.unwrap(checkpoint.save)(tmp_path, step, tree())  # as users call it, types unchecked
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", [True, np.int64(1), jnp.int32(1)])
+def test_whatever_counts_as_an_integer_is_a_step(tmp_path, step):
+    checkpoint.save(tmp_path, step, tree())
+    assert checkpoint.restore(tmp_path, tree()).step == 1
 
 
 def test_another_dtype_is_refused(tmp_path):

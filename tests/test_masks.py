@@ -319,3 +319,9 @@ def test_leaves_without_entries_hold_nothing_to_prune():
     none = {"a": jnp.zeros((0, 4), bool), "b": jnp.zeros(3, bool)}
     assert masks.empty(none) == ["b"]
     assert float(masks.sparsities(none)["a"]) == 0
+
+
+def test_only_masks_are_saved_as_masks(tmp_path):
+    with pytest.raises(ValueError, match=r"the mask of 'w' must be a bool array, got float32\[3\]"):
+        masks.save(tmp_path / "m.npz", {"w": jnp.ones(3)})
+    assert not any(tmp_path.iterdir())

@@ -35,10 +35,15 @@ def merge(prunable: PyTree, params: PyTree) -> PyTree:
 
 
 def loss_of(loss_fn: LossFn, params: PyTree, batch: Any) -> Callable[[PyTree], Float[Array, ""]]:
-    """The loss as a function of the prunable weights alone, everything else held as it is."""
+    """The loss as a function of the prunable weights alone, everything else held as it is.
+
+    Where the loss is not finite its gradient is NaN, so that no score comes of it. (That of a label
+    which is no class may be finite.)
+    """
 
     def loss(prunable: PyTree) -> Float[Array, ""]:
-        return scalar_loss(loss_fn, merge(prunable, params), batch)
+        value = scalar_loss(loss_fn, merge(prunable, params), batch)
+        return value * jnp.where(jnp.isfinite(value), 1, jnp.nan).astype(value.dtype)
 
     return loss
 

@@ -71,7 +71,7 @@ def fit(
       placement: from ``data_parallel``; by default all local devices.
       checkpoints: a folder to save to and to resume from; one folder per run. The state given must
         be the one that the run in it began with (its parameters, masks and key), or the saved one,
-        and the labels the same. (The step and its optimiser are functions, whose settings cannot be
+        and the data the same. (The step and its optimiser are functions, whose settings cannot be
         compared: a loop over learning rates needs a folder for each.)
       checkpoint_every: steps between checkpoints; by default one an epoch.
 
@@ -84,6 +84,9 @@ def fit(
         the data or the devices, or a checkpoint of another model or run (``AnotherRunError``).
       OSError: a checkpoint could not be written; earlier ones are unchanged.
     """
+    for name, number in (("epochs", epochs), ("checkpoint_every", checkpoint_every)):
+        if number is not None and not hasattr(number, "__index__"):
+            raise ValueError(f"{name} must be a whole number, got {number!r}")
     if epochs < 0:
         raise ValueError(f"epochs must not be negative, got {epochs}")
     placement = data_parallel() if placement is None else placement
@@ -93,8 +96,7 @@ def fit(
     if every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
     history: History = []
-    labels = split.labels
-    given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state, labels))
+    given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state, split))
     if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
         if not isinstance(found.extra, dict) or not {*_EXTRA} <= {*found.extra}:
             raise ValueError(f"the checkpoint in {checkpoints} is none that fit has saved")
@@ -104,7 +106,7 @@ def fit(
                 f"batches of {found.extra['batch_size']} an epoch, this one has {per_epoch} of "
                 f"{batch_size}: go on with those, or name another folder"
             )
-        _refuse_another_run(checkpoints, found, state, labels, given)
+        _refuse_another_run(checkpoints, found, state, split, given)
         given = found.extra["given"]
         if found.step > epochs * per_epoch:
             raise ValueError(
@@ -142,16 +144,17 @@ def fit(
     return state, history
 
 
-def _beginning(state: TrainState, labels: Any) -> dict[str, Any]:
+def _beginning(state: TrainState, split: data.Split) -> dict[str, Any]:
     """What tells one run from another."""
-    return {"params": state.params, "masks": state.masks, "key": state.key, "labels": labels}
+    arrays = {"images": split.images, "labels": split.labels}
+    return {"params": state.params, "masks": state.masks, "key": state.key, **arrays}
 
 
 def _refuse_another_run(
     folder: str | os.PathLike[str],
     found: checkpoint.Checkpoint,
     state: TrainState,
-    labels: Any,
+    split: data.Split,
     given: str,
 ) -> None:
     """Raises where a checkpoint is not of the run that is to go on.
@@ -168,10 +171,10 @@ def _refuse_another_run(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"
         )
-    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved, labels))):
+    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved, split))):
         return
     same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
-    differing = "other initial parameters or labels"
+    differing = "other initial parameters, images or labels"
     if not same_masks:
         differing = "other masks, of as many weights"
     raise AnotherRunError(

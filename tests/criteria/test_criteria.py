@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import reference
 
@@ -196,3 +197,24 @@ def test_messages(network):
         criteria.prospr(params, made, (batch[0], batch[1][:3]), loss_fn=loss_fn, key=None)
     with pytest.raises(ValueError, match="needs a key"):
         criteria.random(params, made, batch, loss_fn=None, key=None)
+
+
+@pytest.mark.parametrize("name", ["snip", "grasp", "prospr"])
+def test_no_score_comes_of_a_loss_that_is_not_finite(name):
+    """A label that is no class: the user's own loss is NaN, its gradient may not be."""
+    params = {"kernel": jax.random.normal(jax.random.key(0), (4, 3))}
+    inputs = jax.random.normal(jax.random.key(1), (12, 4))
+
+    def loss_fn(params, batch):
+        logits = batch[0] @ params["kernel"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+    made = masks.make(params)
+    good = jnp.arange(12) % 3
+    for labels, finite in ((good, True), (good.at[7].set(3), False)):
+        with jax.numpy_dtype_promotion("standard"):
+            scores = criteria.CRITERIA[name](
+                params, made, (inputs, labels), loss_fn=loss_fn, key=None
+            )
+        assert bool(jnp.isfinite(scores["kernel"]).all()) == finite
+        assert bool(jnp.isnan(scores["kernel"]).all()) == (not finite)

@@ -168,6 +168,11 @@ def test_filters_choose_what_is_reported(tmp_path):
     assert "random" not in text
     written = {path.name for path in tmp_path.glob("compare/*/*")}
     assert written == {"accuracy.tex", "accuracy.pdf"}
+    # A report of all stands beside that of a part.
+    assert told()[0] == 0
+    assert told(methods=("snip",))[0] == 0
+    tables = [path.read_text() for path in tmp_path.glob("compare/digits-*/accuracy.md")]
+    assert sorted("random" in table for table in tables) == [False, True]
     assert told(model=("lenet5",)) == (
         1,
         f"nothing of what was asked for is recorded under {tmp_path}; run python -m "
@@ -204,3 +209,12 @@ def test_one_strange_record_costs_only_itself(tmp_path, change, said):
     assert said in text
     assert "50.0 ± 0.0" in text
     assert "25.0" not in text
+
+
+def test_cells_of_fewer_seeds_say_so():
+    frame = comparison.rows(
+        [record("snip", 0.9, seed, 0.5) for seed in range(3)] + [record("random", 0.9, 0, 0.25)]
+    )
+    text = comparison.markdown(comparison.summary(frame))
+    assert "| snip | 50.0 ± 0.0 |" in text
+    assert "| random | 25.0 (n=1) |" in text

@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -265,11 +267,14 @@ def test_evaluation_and_progress_enter_the_history(split):
         ({"epochs": 1, "batch_size": 201}, "201"),
         ({"epochs": 1, "batch_size": 0}, "batch"),
         ({"epochs": 1, "batch_size": 20, "checkpoint_every": 0}, "checkpoint_every"),
+        ({"epochs": float("nan"), "batch_size": 20}, "epochs must be a whole number, got nan"),
+        ({"epochs": 2.5, "batch_size": 20}, "epochs must be a whole number, got 2.5"),
     ],
 )
 def test_bad_settings_are_refused(split, settings, message):
     with pytest.raises(ValueError, match=message):
-        training.fit(start(), STEP, split, **settings)
+        # as users call it, types unchecked
+        inspect.unwrap(training.fit)(start(), STEP, split, **settings)
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_parameters(split):
@@ -363,8 +368,12 @@ def test_a_folder_of_other_labels_or_of_something_else_is_refused(split, tmp_pat
     settings = {"epochs": 1, "batch_size": 20, "checkpoints": tmp_path / "run"}
     training.fit(start(), STEP, split, **settings)
     other = data.Split(split.images, np.roll(split.labels, 1))
-    with pytest.raises(training.AnotherRunError, match="other initial parameters or labels"):
+    with pytest.raises(
+        training.AnotherRunError, match="other initial parameters, images or labels"
+    ):
         training.fit(start(), STEP, other, **settings)
+    with pytest.raises(training.AnotherRunError, match="images or labels"):
+        training.fit(start(), STEP, data.Split(1 - split.images, split.labels), **settings)
     checkpoint.save(tmp_path / "by_hand", 3, start())
     with pytest.raises(ValueError, match="is none that fit has saved"):
         training.fit(start(), STEP, split, **(settings | {"checkpoints": tmp_path / "by_hand"}))
