@@ -42,15 +42,15 @@ lint: .venv/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# A file's tests stay in one process, which makes what they share once.
+# Tests of one xdist_group stay in one process, which makes what they share once.
 # Most of the tests' time is compiling, for which JAX has a switch of its own. Tests of what XLA's
 # rewriting could change, rounding and ties above all, compile as users do.
 AS_USERS := tests/filters tests/test_allocation.py
 
 test: lint
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile \
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n $(WORKERS) --dist loadgroup \
 	  $(AS_USERS:%=--ignore=%)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(AS_USERS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup $(AS_USERS)
 
 test-slow: .venv/.dev
 	$(BIN)/pytest -m slow

@@ -20,6 +20,8 @@ from experiments.workbench import workbench
 STUDIES = get_args(neuron_studies.Study)
 SMALL = CriticalNeurons(quick=True, gap=1e-2, epochs=2, study=STUDIES)
 
+pytestmark = pytest.mark.xdist_group("critical_neurons")  # the fixture is minutes of training
+
 
 def go(config):
     console = Console(record=True, width=150)
