@@ -59,7 +59,7 @@ class Engine:
         redo: Callable[[Mapping[str, Any]], bool],
         console: Console,
     ) -> None:
-        self._folder, self._configs, self._load, self._console = folder, configs, load, console
+        self._configs, self._load, self._console = configs, load, console
         self._began = time.time()
         self.done = 0
         self._again = {path for path, config in configs.items() if redo(config)}

@@ -116,7 +116,7 @@ def _wanted(
         wrong = [
             f"{name} {one.get(name)!r}"
             for name, names in named.items()
-            if one.get(name) not in names
+            if not isinstance(one.get(name), str) or one[name] not in names
         ]
         problem = f"unknown {', '.join(wrong)}" if wrong else _misshapen(record, experiment)
         if problem:

@@ -1,5 +1,6 @@
 """One training step and one evaluation step, compiled."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -87,12 +88,9 @@ def make_train_step(
         )
 
     def classes(state: TrainState, images: Any) -> int:
-        def forward(params: PyTree, batch_stats: PyTree, images: Any) -> Any:
-            augmented = images if augment is None else augment(jax.random.key(0), images)
-            variables = {"params": params, **stats_collection(batch_stats)}
-            return model.apply(variables, augmented, train=False)
-
-        return jax.eval_shape(forward, state.params, state.batch_stats, images).shape[-1]
+        if augment is not None:
+            images = jax.eval_shape(augment, jax.random.key(0), images)
+        return _classes(model, state.params, state.batch_stats, images)
 
     placement = data_parallel() if placement is None else placement
     compiled = jax.jit(step, donate_argnums=0, out_shardings=placement.state)
@@ -125,13 +123,13 @@ def make_eval_step(model: nn.Module) -> EvalStep:
             examples=metrics.examples + jnp.sum(weights),
         )
 
-    def classes(params: PyTree, batch_stats: PyTree, images: Any) -> int:
-        def forward(params: PyTree, batch_stats: PyTree, images: Any) -> Any:
-            variables = {"params": params, **stats_collection(batch_stats)}
-            return model.apply(variables, images, train=False)
-
-        return jax.eval_shape(forward, params, batch_stats, images).shape[-1]
-
     compiled = jax.jit(step)
-    compiled.classes = classes  # pyright: ignore[reportAttributeAccessIssue]
+    compiled.classes = functools.partial(_classes, model)  # pyright: ignore[reportAttributeAccessIssue]
     return compiled
+
+
+def _classes(model: nn.Module, params: PyTree, batch_stats: PyTree, images: Any) -> int:
+    """How many classes a model tells apart; nothing is computed."""
+    variables = {"params": params, **stats_collection(batch_stats)}
+    forward = functools.partial(model.apply, train=False)
+    return jax.eval_shape(forward, variables, images).shape[-1]

@@ -187,6 +187,8 @@ def test_filters_choose_what_is_reported(tmp_path):
     "change, said",
     [
         ({"config": {"dataset": "[/x]"}}, "unknown dataset '[/x]'"),
+        ({"config": {"dataset": ["digits"]}}, "unknown dataset ['digits']"),
+        ({"config": {"method": {"a": 1}}}, "unknown method {'a': 1}"),
         ({"config": {"method_settings": 3}}, "it cannot be read (TypeError"),
         ({"config": {"protocol": [1]}}, "it cannot be read (TypeError"),
         ({"seconds": {}}, "it cannot be read (KeyError: 'scoring')"),
