@@ -21,7 +21,7 @@ from rich.console import Console
 
 from experiments import comparison, results, shell
 from experiments.comparison import EXPERIMENT
-from experiments.engine import ALL, Engine, Show, Stopped, check_redo
+from experiments.engine import Engine, Show, Stopped, check_redo, is_asked_again
 from experiments.methods import METHODS, settings
 from experiments.outputs import DEFAULT, Format
 from experiments.protocol import DENSE, VERSION, Protocol, check_protocol, protocol_for
@@ -202,7 +202,7 @@ def execute(config: Compare, console: Console) -> Engine:
         config.results / EXPERIMENT,
         configs,
         recorded,
-        lambda one: bool({ALL, one["method"]}.intersection(config.redo)),
+        lambda one: is_asked_again(config.redo, one["method"]),
         console,
     )
     engine.clear(_checkpoints_path)

@@ -31,7 +31,7 @@ from experiments import (
     shell,
 )
 from experiments.dense import DenseNetworks, initial, keys
-from experiments.engine import ALL, Engine, Show, Stopped, check_redo
+from experiments.engine import Engine, Show, Stopped, check_redo, is_asked_again
 from experiments.neuron_runs import RIVALS, Setting
 from experiments.neuron_studies import Retraining, Run, Solving, Study
 from experiments.outputs import DEFAULT, Format, Outputs
@@ -357,7 +357,7 @@ def execute(config: CriticalNeurons, console: Console) -> list[results.Record]:
         config.results / EXPERIMENT,
         configs,
         lambda path: results.load(path, configs[path], needs=NEEDS[configs[path]["kind"]]),
-        lambda one: bool({ALL, one["mode"]}.intersection(config.redo)),
+        lambda one: is_asked_again(config.redo, one["mode"]),
         console,
     )
     if not engine.missing:

@@ -31,8 +31,13 @@ def check_redo(redo: Collection[str], names: Collection[str]) -> None:
     for name in redo:
         if name not in (ALL, *names):
             raise ValueError(
-                f"redo takes {ALL!r} or what is asked for ({', '.join(names)}), got {name!r}"
+                f"redo takes {ALL!r} or what is asked for ({', '.join(dict.fromkeys(names))}), got {name!r}"
             )
+
+
+def is_asked_again(redo: Collection[str], name: str) -> bool:
+    """Whether a run of this method is to be done though it is recorded."""
+    return ALL in redo or name in redo
 
 
 class Engine:

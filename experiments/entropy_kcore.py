@@ -20,7 +20,7 @@ from rich.console import Console
 
 from experiments import filter_report, filter_runs, results, shell
 from experiments.dense import DenseNetworks
-from experiments.engine import ALL, Engine, Show, Stopped, check_redo
+from experiments.engine import Engine, Show, Stopped, check_redo, is_asked_again
 from experiments.filter_runs import OURS, Job
 from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import Protocol, check_protocol, recorded
@@ -352,7 +352,7 @@ def execute(config: EntropyKCore, bench: Workbench, console: Console) -> tuple[R
         config.results / EXPERIMENT,
         {path: one for path, (*_, one) in runs.items()},
         recorded,
-        lambda one: bool({ALL, one["method"]}.intersection(config.redo)),
+        lambda one: is_asked_again(config.redo, one["method"]),
         console,
     )
     runners = []
