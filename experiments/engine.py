@@ -30,9 +30,8 @@ def check_redo(redo: Collection[str], names: Collection[str]) -> None:
     """
     for name in redo:
         if name not in (ALL, *names):
-            raise ValueError(
-                f"redo takes {ALL!r} or what is asked for ({', '.join(dict.fromkeys(names))}), got {name!r}"
-            )
+            asked = ", ".join(dict.fromkeys(names))
+            raise ValueError(f"redo takes {ALL!r} or what is asked for ({asked}), got {name!r}")
 
 
 def is_asked_again(redo: Collection[str], name: str) -> bool:
