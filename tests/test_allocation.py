@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunejax import allocation, masks
+from tests.support import reference
 
 TYING = [-np.inf, -1.5, -0.0, 0.0, 1e-40, 2.0, np.inf]
 SHAPES = [(3, 3, 3, 16), (3, 3, 16, 16), (1, 1, 16, 32), (128, 10), (10, 10)]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import reference
 
 from prunejax import criteria, masks
+from tests.support import reference
 
 SIZES = (4, 5, 3)
 

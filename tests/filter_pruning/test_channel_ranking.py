@@ -6,16 +6,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pruning_reference as reference
 import pytest
 from flax import linen as nn
 from scipy.spatial.distance import cdist
-from small_networks import case, of
 
 from prunejax import filters, masks
 from prunejax.filter_pruning import Ranking, measure, rank, source
 from prunejax.filters import FILTER_CRITERIA, NEEDS
 from prunejax.network import trace
+from tests.support import pruning_reference as reference
+from tests.support.small_networks import case, of
 
 IN_BLOCK, STAGE = "stage2_block1/conv1", "stage2_block1/conv2"
 KEY = jax.random.key(5)

@@ -5,10 +5,10 @@ import inspect
 import jax
 import jax.numpy as jnp
 import pytest
-from small_networks import case
 
 from prunejax.filter_pruning import source
 from prunejax.network import trace
+from tests.support.small_networks import case
 
 STAGES = (1, 2, 3)
 

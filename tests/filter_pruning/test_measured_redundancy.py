@@ -6,13 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pruning_reference as reference
 import pytest
-from small_networks import case
 
 from prunejax import masks
 from prunejax.filter_pruning import Measured, Redundancies, collecting, measure, source
 from prunejax.network import trace
+from tests.support import pruning_reference as reference
+from tests.support.small_networks import case
 
 NAMES = ("resnet", "chain")
 TAUS = (0.55, 0.7, 0.75, 0.9)

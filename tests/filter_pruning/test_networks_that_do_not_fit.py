@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_networks import case, of, with_kernel
 
 from prunejax.filter_pruning import Redundancies, measure, rank, redundancies
+from tests.support.small_networks import case, of, with_kernel
 
 
 @pytest.mark.parametrize(

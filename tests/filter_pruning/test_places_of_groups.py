@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_networks import case
 
 from prunejax.network import trace
+from tests.support.small_networks import case
 
 
 def check(network, group, layer, axis, indices):

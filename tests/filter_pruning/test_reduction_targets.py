@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_networks import case, of
 
 from prunejax.filter_pruning import (
     Redundancies,
@@ -20,6 +19,7 @@ from prunejax.filter_pruning import (
 )
 from prunejax.filter_pruning.redundancies import Measured
 from prunejax.network import trace
+from tests.support.small_networks import case, of
 
 
 @functools.cache

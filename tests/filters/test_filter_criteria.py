@@ -3,7 +3,6 @@
 import functools
 import inspect
 
-import filter_reference as reference
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.spatial.distance import cdist
 
 from prunejax import filters
 from prunejax.filters import FILTER_CRITERIA, NEEDS, ChannelFeatures
+from tests.support import filter_reference as reference
 
 CHANNELS = 6
 READS = {

@@ -2,7 +2,6 @@
 
 import inspect
 
-import filter_reference as reference
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import scipy.stats
 
 from prunejax import filters
+from tests.support import filter_reference as reference
 
 # One of the 600 values of a channel in another bin changes its entropy by more than 1e-4.
 TOLERANCE = {"rtol": 2e-6, "atol": 1e-6}

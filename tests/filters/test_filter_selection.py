@@ -2,7 +2,6 @@
 
 import inspect
 
-import filter_reference as reference
 import jax
 import jax.numpy as jnp
 import networkx as nx
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from prunejax import filters
+from tests.support import filter_reference as reference
 
 # Multiples of 1/8 are exact in float32, so that a similarity can equal tau.
 LEVELS = 8

@@ -1,12 +1,12 @@
 """Similarity against the pair loop, to the last bit."""
 
-import filter_reference as reference
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from prunejax import filters
+from tests.support import filter_reference as reference
 
 
 def random_maps(height, width, images=7, channels=9):

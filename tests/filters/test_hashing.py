@@ -2,7 +2,6 @@
 
 import inspect
 
-import filter_reference as reference
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,7 @@ import scipy.fft
 from PIL import Image
 
 from prunejax import filters
+from tests.support import filter_reference as reference
 
 SHAPES = [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2), (1, 2), (5, 7), (9, 3)]
 

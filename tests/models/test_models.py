@@ -5,10 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy_models
 import pytest
 
 from prunejax.models import MODELS, build
+from tests.support import numpy_models
 
 SIZES = {
     "mlp": (28, 28, 1),

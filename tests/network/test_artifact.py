@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from slicing_checks import distance, random_keep, randomise
 
 from prunejax import masks, models
 from prunejax.network import artifact, load_sliced, replacing, save_sliced, trace
+from tests.support.slicing_checks import distance, random_keep, randomise
 
 FILES = {"plan.json", "variables.npz", "forward.jaxexport", "about.json"}
 NARROW = {"depth": 14, "stem_width": 4, "stage_widths": (4, 6, 8)}

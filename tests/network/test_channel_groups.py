@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from slicing_checks import check, randomise
 
 from prunejax import models
 from prunejax.network import trace
+from tests.support.slicing_checks import check, randomise
 
 NOTHING = "no channel of this network can be removed"
 

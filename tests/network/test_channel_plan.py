@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from slicing_checks import random_keep
 
 from prunejax import masks, models
 from prunejax.network import Plan, trace
+from tests.support.slicing_checks import random_keep
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
-from slicing_checks import check, randomise
+
+from tests.support.slicing_checks import check, randomise
 
 LAST = ("NHWC", "HWIO", "NHWC")
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from slicing_checks import compiled, distance
 
 from prunejax import masks
 from prunejax.network import load_sliced, save_sliced, trace
+from tests.support.slicing_checks import compiled, distance
 
 SCALES = np.linspace(1, 2, 24, dtype=np.float32).reshape(3, 8)
 

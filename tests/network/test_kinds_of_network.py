@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from slicing_checks import check, randomise
 
 from prunejax.network import trace
+from tests.support.slicing_checks import check, randomise
 
 
 def image(*shape):

@@ -12,10 +12,10 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
-from slicing_checks import compiled
 
 from prunejax import masks
 from prunejax.network import trace
+from tests.support.slicing_checks import compiled
 
 ARGUMENTS = {
     "learning_rate": 0.1,

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from slicing_checks import random_keep, randomise
 
 from prunejax import models
 from prunejax.network import trace
+from tests.support.slicing_checks import random_keep, randomise
 
 IMAGES = {"resnet": (8, 8, 2), "vgg": (32, 32, 1), "densenet": (8, 8, 2), "lenet": (14, 12, 2)}
 SMALL = {

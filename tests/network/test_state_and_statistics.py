@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from slicing_checks import check, distance, random_keep, randomise
 
 from prunejax import masks
 from prunejax.network import trace
+from tests.support.slicing_checks import check, distance, random_keep, randomise
 
 NOTHING = "no channel of this network can be removed"
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
-from slicing_checks import check, randomise
 
 from prunejax.network import at_zero, elementwise, trace
+from tests.support.slicing_checks import check, randomise
 
 NOTHING = "no channel of this network can be removed"
 

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from slicing_checks import compiled, distance, random_keep
-from small_zoo import NARROW, SMALL, made
 
 from prunejax import models
 from prunejax.network import trace
+from tests.support.slicing_checks import compiled, distance, random_keep
+from tests.support.small_zoo import NARROW, SMALL, made
 
 
 @functools.cache

@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from slicing_checks import check, compiled, distance, random_keep
-from small_zoo import SMALL, made
 
 from prunejax import masks, models
 from prunejax.network import trace
+from tests.support.slicing_checks import check, compiled, distance, random_keep
+from tests.support.small_zoo import SMALL, made
 
 DIFFERENTIATED = ("mlp", "lenet5", "resnet56", "densenet40")
 

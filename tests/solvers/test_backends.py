@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 import scipy.optimize
-from full_program_cases import perceptron, problem
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from solvers.layers import MaxPool
 from solvers.program import Builder
 from solvers.rows import Row
 from solvers.settings import BACKENDS, Settings
+from tests.support.full_program_cases import perceptron, problem
 
 MODULES = [scip, highs]
 

@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from full_program_cases import CASES, problem
 
 from solvers import reduced, scip
 from solvers.critical_neurons import Problem, solve
@@ -13,6 +12,7 @@ from solvers.layers import Dense, Relu
 from solvers.objective import Objective
 from solvers.segments import furthest
 from solvers.verification import largest_violation
+from tests.support.full_program_cases import CASES, problem
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-2])

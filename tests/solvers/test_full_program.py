@@ -8,14 +8,6 @@ import numpy as np
 import pyscipopt
 import pytest
 import scipy.optimize
-from full_program_cases import (
-    CASES,
-    convolutional,
-    perceptron,
-    problem,
-    random_batch,
-    two_convolutions,
-)
 
 from solvers import critical_neurons, export, full
 from solvers.critical_neurons import Problem
@@ -25,6 +17,14 @@ from solvers.reduced import reduce
 from solvers.rows import Row
 from solvers.settings import Settings
 from solvers.verification import largest_violation
+from tests.support.full_program_cases import (
+    CASES,
+    convolutional,
+    perceptron,
+    problem,
+    random_batch,
+    two_convolutions,
+)
 
 FINE = Settings(gap=1e-5, time_limit=60)
 FINE_HIGHS = Settings(gap=1e-5, time_limit=60, backend="highs")

@@ -1,9 +1,9 @@
 """Every model of the zoo with few channels, and an image that is large enough for it."""
 
 import jax
-from slicing_checks import randomise
 
 from prunejax import models
+from tests.support.slicing_checks import randomise
 
 NARROW = {"stem_width": 4, "stage_widths": (4, 6, 8)}
 SMALL = {

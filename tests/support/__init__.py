@@ -1,0 +1,1 @@
+"""Slow, obvious versions of what the library does, and networks to try it on."""
