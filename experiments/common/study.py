@@ -1,4 +1,4 @@
-"""The engine of runs: does what is missing, in the order of needs; a failed run leaves the others."""
+"""The engine of runs: does what is missing, needs first; a run that fails leaves the others."""
 
 import functools
 import time
