@@ -4,7 +4,7 @@ Other solvers' tolerances are absolute, about 1e-6. So a file and a model hold t
 ``full.solve`` hands to its own solver: in units in which every column is about 1 (``scaling``),
 and each row in units of its largest coefficient. All factors are powers of 2 and round nothing.
 Only the columns h and m, what hidden layers put out, are in other units than the network's own:
-``formulation.formulate(problem, normal=True).units`` holds these units.
+``explicit.formulate(problem, normal=True).units`` holds these units.
 """
 
 import os
@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from solvers import full, scip_program
-from solvers.formulation import Formulation, formulate
-from solvers.problem import Problem
-from solvers.program import Program
-from solvers.rows import Row
+from solvers.backends import scip_program
+from solvers.modes import full
+from solvers.programs.explicit import Formulation, formulate
+from solvers.programs.problem import PruningProblem
+from solvers.programs.program import Program
+from solvers.programs.rows import Row
 from solvers.settings import Settings
 
 COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
@@ -58,7 +59,7 @@ def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
     return form.program.with_rows(rows).scaled()
 
 
-def to_model(problem: Problem) -> Any:
+def to_model(problem: PruningProblem) -> Any:
     """The published program as a model of SCIP's, the losses as exponentials.
 
     The columns h and m are in other units than the network's own, see above.
@@ -76,7 +77,7 @@ def to_model(problem: Problem) -> Any:
     return scip_program.model(form.program.scaled(), form.exact_losses)
 
 
-def write(problem: Problem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
+def write(problem: PruningProblem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
     """Writes a problem's published program to a file, whole or not at all.
 
     ``.cip`` (SCIP's own) holds everything, the losses as constraints with exponentials. ``.mps``

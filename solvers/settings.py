@@ -12,7 +12,7 @@ from solvers import checks
 Value = TypeVar("Value")
 
 BACKENDS = ("scip", "highs")
-"""The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
+"""The solvers: modules of ``solvers.backends`` with ``LinearProgram`` and ``solve_mip``."""
 
 LOSSES = ("cuts", "exp")
 """How mode "full" gives a solver the losses: by tangents, or by exponentials (SCIP only)."""
@@ -70,7 +70,7 @@ class Settings:
 
     def solver(self) -> Any:
         """The backend's module."""
-        return importlib.import_module(f"solvers.{self.backend}")
+        return importlib.import_module(f"solvers.backends.{self.backend}")
 
     def until(self, started: float) -> float:
         """The end of the time that began then; both are readings of ``time.perf_counter``."""

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from solvers import critical_neurons, full, highs, scip
+from solvers import critical_neurons
+from solvers.backends import highs, scip
 from solvers.critical_neurons import Problem
 from solvers.layers import MaxPool
-from solvers.program import Builder
-from solvers.rows import Row
+from solvers.modes import full
+from solvers.programs.program import Builder
+from solvers.programs.rows import Row
 from solvers.settings import BACKENDS, Settings
 from tests.support.full_program_cases import perceptron, problem
 
@@ -206,7 +208,9 @@ def test_a_gap_finer_than_the_solver_ends():
 
 
 def test_backends_have_the_same_calls():
-    assert [module.__name__ for module in MODULES] == [f"solvers.{name}" for name in BACKENDS]
+    assert [module.__name__ for module in MODULES] == [
+        f"solvers.backends.{name}" for name in BACKENDS
+    ]
     for name in ("solve_mip", "LinearProgram"):
         one, other = (inspect.signature(getattr(module, name)) for module in MODULES)
         assert one == other
@@ -245,7 +249,9 @@ def test_solvers_load_without_solvers_installed():
     code = (
         "import sys\n"
         "for name in ('highspy', 'pyscipopt', 'jax', 'prunejax'): sys.modules[name] = None\n"
-        "from solvers import critical_neurons, export, full, highs, scip\n"
+        "from solvers import critical_neurons, export\n"
+        "from solvers.backends import highs, scip\n"
+        "from solvers.modes import full\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from solvers import reduced, scip
+from solvers.backends import scip
 from solvers.critical_neurons import Problem, solve
-from solvers.descent import Descent
 from solvers.layers import Dense, Relu
-from solvers.objective import Objective
-from solvers.segments import furthest
-from solvers.verification import largest_violation
+from solvers.programs import reduced
+from solvers.programs.objective import Objective
+from solvers.programs.verification import largest_violation
+from solvers.search.descent import Descent
+from solvers.search.segments import furthest
 from tests.support.full_program_cases import CASES, problem
 
 

@@ -9,14 +9,15 @@ import pyscipopt
 import pytest
 import scipy.optimize
 
-from solvers import critical_neurons, export, full
+from solvers import critical_neurons, export
 from solvers.critical_neurons import Problem
-from solvers.formulation import formulate
 from solvers.layers import Dense, MaxPool, Relu
-from solvers.reduced import reduce
-from solvers.rows import Row
+from solvers.modes import full
+from solvers.programs.explicit import formulate
+from solvers.programs.reduced import reduce
+from solvers.programs.rows import Row
+from solvers.programs.verification import largest_violation
 from solvers.settings import Settings
-from solvers.verification import largest_violation
 from tests.support.full_program_cases import (
     CASES,
     convolutional,
@@ -184,7 +185,7 @@ def test_binaries_that_the_scores_imply_close_the_gap(monkeypatch, name):
     def never(*_, **__):
         raise AssertionError("a mixed-integer program was solved")
 
-    monkeypatch.setattr("solvers.scip.solve_mip", never)
+    monkeypatch.setattr("solvers.backends.scip.solve_mip", never)
     found = critical_neurons.solve(whole, gap=1e-4)
     assert found.open > 0
     assert found.status == "optimal"

@@ -1,0 +1,232 @@
+"""The program of all masks: s binary, a neuron's output ``s relu(z)``, bounds under every mask.
+
+What a unit takes in is affine in columns: the scores s, outputs h of units before it, maxima. A
+unit with a constant input puts out ``s relu(z)``, linear in s, and needs no column; so the first
+layer of neurons vanishes. Rows never cut off a mask, and for binary s their only solution is the
+masked network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from solvers.network.bounds import Interval
+from solvers.network.chain import Chain, Linear, Maximum, Rectify
+from solvers.programs.entries import Entries, Largest, Units, placed
+from solvers.programs.reduced import Columns, Reduced, Vector
+from solvers.programs.rows import Row, relu_rows
+from solvers.settings import in_time
+from solvers.tolerances import ZERO
+
+
+def build(chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = np.inf) -> Reduced:
+    """The program of a network and a batch.
+
+    Args:
+        chain: the network.
+        inputs: [batch, inputs].
+        most: of each gated layer how many neurons may be pruned; fewer than all give rows, and
+            closer bounds.
+        until: when to give up, a reading of ``time.perf_counter``.
+
+    Returns:
+        The program.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    builder = _Builder(chain, most)
+    logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
+    columns = builder.columns
+    width = len(columns.lower)
+    vectors = [
+        Vector(each.constant, each.matrix.toarray()).widened(width)  # narrower: columns came later
+        for each in logits
+    ]
+    nothing = scipy.sparse.csr_array((0, width)), np.zeros(0)
+    return Reduced(vectors, columns, nothing, builder.open, builder.steps)
+
+
+@dataclass
+class _Builder:
+    """Walks a chain once a sample."""
+
+    chain: Chain
+    most: Sequence[int]
+    columns: Columns = field(init=False)
+    steps: list[Units | Largest] = field(default_factory=list)
+    open: int = 0
+
+    def __post_init__(self) -> None:
+        count = self.chain.neurons
+        scores = list(range(count))
+        self.columns = Columns([0.0] * count, [1.0] * count, [1.0] * count, scores)
+        # of each column the neuron without which it is 0, and its smallest value with it
+        self._owner, self._floor = scores.copy(), [1.0] * count
+        self._behind = {
+            index: self.chain.slices()[gate].start + units
+            for gate, (index, units) in self.chain.masked_behind().items()
+        }
+        for gate, part, most in zip(self.chain.gates, self.chain.slices(), self.most, strict=True):
+            if most < gate.neurons:
+                self._row(
+                    np.arange(part.start, part.stop), np.ones(gate.neurons), gate.neurons - most
+                )
+
+    def sample(self, values: np.ndarray) -> Entries:
+        """The logits of one sample."""
+        width = len(self.columns.lower)
+        now = Entries(values, scipy.sparse.csr_array((len(values), width)))
+        for index, step in enumerate(self.chain.steps):
+            match step:
+                case Linear(matrix, offset):
+                    product = scipy.sparse.csr_array(matrix @ now.matrix)
+                    now = Entries(matrix @ now.constant + offset, product)
+                case Rectify():
+                    now = self._rectified(now, self._behind.get(index))
+                case Maximum(windows):
+                    now = self._maximum(now, windows)
+        return now
+
+    def bounds(self, entries: Entries) -> Interval:
+        """Bounds that hold for every mask with enough neurons.
+
+        A neuron's contribution is 0 where it is pruned. So the smallest sum is that of all
+        neurons' smallest contributions less the largest positive ones, as many as may be pruned.
+        """
+        matrix, count = entries.matrix, self.chain.neurons
+        width = matrix.shape[1]
+        floor, upper = np.array(self._floor[:width]), np.array(self.columns.upper[:width])
+        owner = np.array(self._owner[:width])[matrix.indices]
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        ends = np.stack([floor[matrix.indices], upper[matrix.indices]]) * matrix.data
+        each = [
+            np.bincount(
+                rows * (count + 1) + owner, values, minlength=matrix.shape[0] * (count + 1)
+            ).reshape(-1, count + 1)
+            for values in (ends.min(axis=0), -ends.max(axis=0))
+        ]
+        # the last place holds what no neuron switches off
+        sums = [values[:, count].copy() for values in each]
+        for part, most in zip(self.chain.slices(), self.most, strict=True):
+            for total, values in zip(sums, each, strict=True):
+                gains = np.sort(np.maximum(values[:, part], 0), axis=1)[:, ::-1][:, :most]
+                total += values[:, part].sum(axis=1) - gains.sum(axis=1)
+        return Interval(entries.constant + sums[0], entries.constant - sums[1])
+
+    def _rectified(self, now: Entries, neurons: np.ndarray | None) -> Entries:
+        lower, upper = self.bounds(now)
+        fixed = np.diff(now.matrix.indptr) == 0
+        positive = np.maximum(now.constant, 0)
+        if neurons is None:
+            simple = fixed | (upper <= ZERO)
+            passed = ~simple & (lower >= -ZERO)
+            neurons = np.full(len(fixed), -1)
+            constant = np.where(fixed, positive, np.where(passed, now.constant, 0))
+            parts = [placed(now, np.flatnonzero(passed))]
+            varying = np.flatnonzero(~simple & ~passed)
+        else:
+            rows = np.flatnonzero(fixed & (positive > 0))
+            constant = np.zeros(len(fixed))
+            parts = [(rows, neurons[rows], positive[rows])]
+            varying = np.flatnonzero(~fixed & (upper > ZERO))
+        units = [
+            self._unit(
+                now.row(entry), float(lower[entry]), float(upper[entry]), int(neurons[entry])
+            )
+            for entry in varying.tolist()
+        ]
+        outputs, on = np.array(units, np.int64).reshape(-1, 2).T
+        self._follow(Units(now.at(varying), outputs, on, neurons[varying]))
+        parts.append((varying, outputs, np.ones(len(varying))))
+        return self._entries(constant, parts)
+
+    def _unit(
+        self, inputs: tuple[np.ndarray, np.ndarray, float], lower: float, upper: float, neuron: int
+    ) -> tuple[int, int]:
+        """``0 <= h <= U v``, ``v <= s``, ``h >= z - U (1 - s)``, ``h <= z - L (1 - v)``.
+
+        A unit that is active whenever its neuron is kept has ``v = s``; without a neuron s is 1.
+        """
+        output = self._column(0.0, upper, neuron, max(lower, 0.0))
+        if lower >= -ZERO:
+            lower, on = max(lower, 0.0), neuron
+        else:
+            self.open += 1
+            on = self._column(0.0, 1.0, neuron, 0.0, binary=True)
+            if neuron >= 0:
+                self._row([neuron, on], [1.0, -1.0], 0.0)
+        gate = neuron if neuron >= 0 else None
+        self.columns.rows += relu_rows(inputs, output, on, lower, upper, gate)
+        return output, on if on != neuron else -1
+
+    def _maximum(self, now: Entries, windows: np.ndarray) -> Entries:
+        lower, upper = self.bounds(now)
+        start = now.value(np.array(self.columns.start))[windows]
+        chosen = windows[np.arange(len(windows)), start.argmax(axis=1)]
+        rivals = np.zeros(windows.shape, bool)
+        best = now.at(chosen)
+        for place in range(windows.shape[1]):
+            rival = now.at(windows[:, place])
+            ahead = Entries(
+                best.constant - rival.constant, scipy.sparse.csr_array(best.matrix - rival.matrix)
+            )
+            rivals[:, place] = (windows[:, place] != chosen) & (self.bounds(ahead).lower < -ZERO)
+        open_ = rivals.any(axis=1)
+        parts = [placed(best, np.flatnonzero(~open_))]
+        constant = np.where(open_, 0, best.constant)
+        competing = [
+            np.append(chosen[place], windows[place][rivals[place]])
+            for place in np.flatnonzero(open_)
+        ]
+        outputs = [self._largest(now.at(part), lower[part], upper[part]) for part in competing]
+        parts.append((np.flatnonzero(open_), np.array(outputs, np.int64), np.ones(len(outputs))))
+        return self._entries(constant, parts)
+
+    def _largest(self, inputs: Entries, lower: np.ndarray, upper: np.ndarray) -> int:
+        """``m >= x_i``, ``m <= x_i + (1 - zeta_i) (max other U - L_i)``, ``sum zeta = 1``."""
+        self.open += 1
+        owners = {self._owner[column] for column in inputs.matrix.indices}
+        owned = len(owners) == 1 and not inputs.constant.any()
+        owner = owners.pop() if owned else self.chain.neurons
+        # an owned maximum's smallest value is taken as that of a pruned neuron
+        least = float(lower.max())
+        output = self._column(least, float(upper.max()), owner, least)
+        chosen = [self._column(0.0, 1.0, owner, 0.0, binary=True) for _ in lower]
+        self._row(chosen, np.ones(len(chosen)), 1.0)
+        self._row(chosen, -np.ones(len(chosen)), -1.0)
+        for place, choice in enumerate(chosen):
+            indices, coefficients, constant = inputs.row(place)
+            spread = float(np.delete(upper, place).max() - lower[place])
+            self._row([*indices, output], [*-coefficients, 1.0], constant)
+            self._row(
+                [*indices, output, choice], [*coefficients, -1.0, -spread], -spread - constant
+            )
+        self._follow(Largest(inputs, output, np.array(chosen)))
+        return output
+
+    def _follow(self, step: Units | Largest) -> None:
+        start = np.array(self.columns.start)
+        step.complete(start)
+        self.columns.start[:] = start.tolist()
+        self.steps.append(step)
+
+    def _column(
+        self, lower: float, upper: float, owner: int, floor: float, *, binary: bool = False
+    ) -> int:
+        self._owner.append(owner if owner >= 0 else self.chain.neurons)
+        self._floor.append(floor)
+        return self.columns.add(lower, upper, 0.0, binary=binary)
+
+    def _row(self, indices: Any, coefficients: Any, bound: float) -> None:
+        self.columns.rows.append(
+            Row(np.asarray(indices, np.int64), np.asarray(coefficients, np.float64), float(bound))
+        )
+
+    def _entries(self, constant: np.ndarray, parts: Sequence[tuple[np.ndarray, ...]]) -> Entries:
+        rows, columns, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+        shape = (len(constant), len(self.columns.lower))
+        return Entries(constant, scipy.sparse.csr_array((values, (rows, columns)), shape=shape))
