@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from solvers.modes import decoupled, exact, full, paper, per_class
-from solvers.modes.whole import whole
 from solvers.problem import Aggregate, Problem
 from solvers.search import interrupts
 from solvers.settings import Settings
-from solvers.solution import Solution
+from solvers.solution import Solution, whole
 
 __all__ = ["MODES", "Aggregate", "Mode", "Problem", "Solution", "solve"]
 

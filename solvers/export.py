@@ -9,7 +9,6 @@ Only the columns h and m, what hidden layers put out, are in other units than th
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from solvers.modes import full
 from solvers.programs.explicit import Formulation, formulate
 from solvers.programs.problem import PruningProblem
 from solvers.programs.program import Program
-from solvers.programs.rows import Row
+from solvers.programs.rows import Rows, joined
 from solvers.settings import Settings
 
 COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
@@ -39,7 +38,7 @@ NOTE = (
 )
 
 
-def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
+def with_tangents(form: Formulation, more: Rows | None = None) -> Program:
     """The linear program that files hold.
 
     Args:
@@ -50,13 +49,16 @@ def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
         The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
         ``tangent_at_<number>``; each row in units of its largest coefficient.
     """
-    rows = {}
+    names: list[str] = []
+    blocks = []
     for place, point in enumerate(POINTS):
-        values = form.complete(np.full(form.problem.chain.neurons, point))
-        for sample, row in enumerate(form.tangents(values)):
-            rows[f"tangent_{place}_s{sample}"] = row
-    rows |= {f"tangent_at_{place}": row for place, row in enumerate(more)}
-    return form.program.with_rows(rows).scaled()
+        blocks.append(form.tangents(form.complete(np.full(form.chain.neurons, point))))
+        names += [f"tangent_{place}_s{sample}" for sample in range(len(blocks[-1]))]
+    if more is not None:
+        blocks.append(more)
+        names += [f"tangent_at_{place}" for place in range(len(more))]
+    rows = joined(blocks, len(form.program.costs))
+    return form.program.extended(tuple(names), rows).scaled()
 
 
 def to_model(problem: PruningProblem) -> Any:

@@ -5,7 +5,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from solvers import checks
 
@@ -76,10 +76,35 @@ class Settings:
         """The end of the time that began then; both are readings of ``time.perf_counter``."""
         return math.inf if self.time_limit is None else started + self.time_limit
 
+    def limits(self, started: float) -> "Limits":
+        """The limits of a search whose time began then, a reading of ``time.perf_counter``."""
+        return Limits(self.gap, self.until(started), self.memory_mb, self.seed)
+
     def tell(self, seconds: float, objective: float, bound: float) -> None:
         """Passes progress on."""
         if self.on_incumbent is not None:
             self.on_incumbent(seconds, objective, bound)
+
+
+class Limits(NamedTuple):
+    """When a search ends.
+
+    Attributes:
+        gap: the relative gap to reach.
+        until: the end of the time, a reading of ``time.perf_counter``; infinity for never.
+        memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
+            or None.
+        seed: for mixed-integer programs.
+    """
+
+    gap: float
+    until: float
+    memory_mb: float | None
+    seed: int
+
+    def left(self) -> float | None:
+        """Seconds that are left, maybe below 0; None for any number of them."""
+        return None if self.until == math.inf else self.until - time.perf_counter()
 
 
 def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:

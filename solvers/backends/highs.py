@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from solvers.programs.program import INTERRUPTED, MipResult
-from solvers.programs.rows import Row
+from solvers.programs.rows import Rows
 from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR
 
@@ -39,7 +39,7 @@ class LinearProgram:
         self._highspy = _highspy()
         self._model = _model(self._highspy, costs, lower, upper)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Rows) -> None:
         """Adds rows."""
         _add_rows(self._model, rows)
 
@@ -73,7 +73,7 @@ def solve_mip(
     lower: np.ndarray,
     upper: np.ndarray,
     binary: Sequence[int],
-    rows: Sequence[Row],
+    rows: Rows,
     *,
     time_limit: float | None = None,
     gap: float = 0.0,
@@ -83,7 +83,7 @@ def solve_mip(
     priority: Sequence[int] = (),
     separate: bool = True,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
-    lazy: Callable[[np.ndarray], Sequence[Row]] | None = None,
+    lazy: Callable[[np.ndarray], Rows] | None = None,
     complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> MipResult:
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
@@ -157,7 +157,7 @@ def solve_mip(
         result = _result(highspy, model, mip=integral)
         status = INTERRUPTED if interrupted else result.status
         bound = max(bound, result.bound)
-        broken = [] if lazy is None or result.values is None else lazy(result.values)
+        broken = None if lazy is None or result.values is None else lazy(result.values)
         if whole and not broken:
             return MipResult(result.values, bound, status)
         if result.values is not None and complete is not None:
@@ -168,8 +168,10 @@ def solve_mip(
             return MipResult(best, bound, status)
         if best is not None and costs @ best - bound <= gap * max(1.0, abs(costs @ best)):
             return MipResult(best, bound, "optimal")
-        _add_rows(model, broken)
-        whole = whole or not broken
+        if broken:
+            _add_rows(model, broken)
+        else:
+            whole = True
 
 
 def _make_binary(highspy: Any, model: Any, binary: Sequence[int]) -> None:
@@ -226,18 +228,16 @@ def _model(highspy: Any, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray
     return model
 
 
-def _add_rows(model: Any, rows: Sequence[Row]) -> None:
+def _add_rows(model: Any, rows: Rows) -> None:
     if not rows:
         return
-    rows = [row.scaled() for row in rows]
-    starts = np.cumsum([0, *(len(row.indices) for row in rows[:-1])])
-    indices = np.concatenate([row.indices for row in rows])
+    scaled = rows.scaled()
     model.addRows(
         len(rows),
-        np.array([row.bound for row in rows], np.float64),
+        scaled.bounds,
         np.full(len(rows), np.inf),
-        len(indices),
-        starts.astype(np.int32),
-        indices.astype(np.int32),
-        np.concatenate([row.coefficients for row in rows]).astype(np.float64),
+        scaled.matrix.nnz,
+        scaled.matrix.indptr[:-1].astype(np.int32),
+        scaled.matrix.indices.astype(np.int32),
+        scaled.matrix.data,
     )

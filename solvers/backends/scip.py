@@ -11,7 +11,7 @@ import numpy as np
 
 from solvers.backends.scip_plugins import Plugins
 from solvers.programs.program import BROKEN, INTERRUPTED, MipResult
-from solvers.programs.rows import Row
+from solvers.programs.rows import Row, Rows, joined
 from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR, MIXED
 
@@ -51,21 +51,21 @@ class LinearProgram:
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
         self._columns = costs, lower.copy(), upper.copy()
-        self._rows: list[Row] = []
+        self._blocks: list[Rows] = []
         self._until = np.inf
         self._lp = self._made()
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Rows) -> None:
         """Adds rows."""
-        scaled = [row.scaled() for row in rows]
-        self._rows += rows
+        self._blocks.append(rows)
         if rows:
+            scaled = rows.scaled()
             self._lp.addRows(
                 [
                     list(zip(row.indices.tolist(), row.coefficients.tolist(), strict=True))
                     for row in scaled
                 ],
-                lhss=[row.bound for row in scaled],
+                lhss=scaled.bounds.tolist(),
                 rhss=[self._lp.infinity()] * len(rows),
             )
 
@@ -88,8 +88,8 @@ class LinearProgram:
         self._until = np.inf if time_limit is None else time.perf_counter() + time_limit
         if not self._solved():
             # many rows on an old basis can be too much for its numerics: without one, once more
-            rows, self._rows, self._lp = self._rows, [], self._made()
-            self.add(rows)
+            blocks, self._blocks, self._lp = self._blocks, [], self._made()
+            self.add(joined(blocks, len(self._columns[0])))
             if not self._solved():
                 return None
         return np.asarray(self._lp.getPrimal()), float(self._lp.getObjVal())
@@ -137,7 +137,7 @@ def solve_mip(
     lower: np.ndarray,
     upper: np.ndarray,
     binary: Sequence[int],
-    rows: Sequence[Row],
+    rows: Rows,
     *,
     time_limit: float | None = None,
     gap: float = 0.0,
@@ -147,7 +147,7 @@ def solve_mip(
     priority: Sequence[int] = (),
     separate: bool = True,
     on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
-    lazy: Callable[[np.ndarray], Sequence[Row]] | None = None,
+    lazy: Callable[[np.ndarray], Rows] | None = None,
     complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> MipResult:
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
@@ -184,9 +184,8 @@ def solve_mip(
         model.chgVarBranchPriority(columns[index], 1)
     if not separate:
         model.setSeparating(scip.SCIP_PARAMSETTING.OFF)
-    for row in rows:
-        scaled = row.scaled()
-        add_row(scip, model, columns, scaled, float(scaled.bound), None)
+    for row in rows.scaled():
+        add_row(scip, model, columns, row, row.bound, None)
     plugins = Plugins(on_incumbent, lazy, complete)
     return optimised(model, columns, until, gap, memory_mb, seed, start, plugins)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.programs.rows import Row
+from solvers.programs.rows import Rows
 
 
 class Plugins:
@@ -23,7 +23,7 @@ class Plugins:
     def __init__(
         self,
         on_incumbent: Callable[[float, float, np.ndarray], None] | None = None,
-        lazy: Callable[[np.ndarray], Sequence[Row]] | None = None,
+        lazy: Callable[[np.ndarray], Rows] | None = None,
         complete: Callable[[np.ndarray], np.ndarray | None] | None = None,
     ) -> None:
         self._on_incumbent, self._lazy, self._complete = on_incumbent, lazy, complete
@@ -93,7 +93,7 @@ def _include_lazy(
     scip: Any,
     model: Any,
     columns: Sequence[Any],
-    lazy: Callable[[np.ndarray], Sequence[Row]],
+    lazy: Callable[[np.ndarray], Rows],
     guarded: Callable[..., Any],
 ) -> None:
     result = scip.SCIP_RESULT
@@ -103,8 +103,8 @@ def _include_lazy(
 
         def conscheck(self, constraints: Any, solution: Any, *_: Any) -> dict[str, Any]:
             del constraints
-            found = guarded(self.model, lambda: lazy(_values(self.model, solution, columns)), [])
-            return {"result": result.INFEASIBLE if found else result.FEASIBLE}
+            rows = guarded(self.model, lambda: lazy(_values(self.model, solution, columns)), None)
+            return {"result": result.INFEASIBLE if rows else result.FEASIBLE}
 
         def consenfolp(self, *_: Any) -> dict[str, Any]:
             return {"result": result.SEPARATED if self._separated() else result.FEASIBLE}
@@ -127,21 +127,18 @@ def _include_lazy(
             return bool(guarded(self.model, self._separate, False))
 
         def _separate(self) -> bool:
-            found = lazy(_values(self.model, None, columns))
-            for row in found:
-                scaled = row.scaled()
-                cut = self.model.createEmptyRowUnspec(
-                    "lazy", lhs=float(scaled.bound), rhs=None, local=False
-                )
+            rows = lazy(_values(self.model, None, columns))
+            for row in rows.scaled():
+                cut = self.model.createEmptyRowUnspec("lazy", lhs=row.bound, rhs=None, local=False)
                 self.model.cacheRowExtensions(cut)
                 for index, value in zip(
-                    scaled.indices.tolist(), scaled.coefficients.tolist(), strict=True
+                    row.indices.tolist(), row.coefficients.tolist(), strict=True
                 ):
                     self.model.addVarToRow(cut, columns[index], value)
                 self.model.flushRowExtensions(cut)
                 self.model.addCut(cut, forcecut=True)
                 self.model.releaseRow(cut)
-            return bool(found)
+            return bool(rows)
 
     # after integrality: at fractional solutions rows are separated, not enforced
     model.includeConshdlr(
@@ -172,8 +169,8 @@ def _completing(
 
         def heurexec(self, heurtiming: Any, nodeinfeasible: bool) -> dict[str, Any]:
             del heurtiming, nodeinfeasible
-            found = guarded(self.model, self._try, False)
-            return {"result": scip.SCIP_RESULT.FOUNDSOL if found else scip.SCIP_RESULT.DIDNOTFIND}
+            better = guarded(self.model, self._try, False)
+            return {"result": scip.SCIP_RESULT.FOUNDSOL if better else scip.SCIP_RESULT.DIDNOTFIND}
 
         def _try(self) -> bool:
             values = complete(_values(self.model, None, columns))

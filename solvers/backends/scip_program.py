@@ -10,7 +10,7 @@ import numpy as np
 from solvers.backends import scip as scip_lib
 from solvers.backends.scip_plugins import Plugins
 from solvers.programs.program import Loss, MipResult, Program
-from solvers.programs.rows import Row
+from solvers.programs.rows import Rows
 
 
 def solve_program(
@@ -114,18 +114,14 @@ def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any
         program.binary.tolist(),
         program.columns,
     )
-    starts = program.matrix.indptr.tolist()
-    for index, (name, low, high) in enumerate(
-        zip(program.rows, program.row_lower.tolist(), program.row_upper.tolist(), strict=True)
-    ):
-        part = slice(starts[index], starts[index + 1])
-        row = Row(program.matrix.indices[part], program.matrix.data[part], low)
+    rows = Rows(program.matrix, program.row_lower)
+    for row, name, high in zip(rows, program.rows, program.row_upper.tolist(), strict=True):
         scip_lib.add_row(
             scip,
             made,
             columns,
             row,
-            None if low == -np.inf else low,
+            None if row.bound == -np.inf else row.bound,
             None if high == np.inf else high,
             name,
         )

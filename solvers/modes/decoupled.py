@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import scipy.sparse
 
 from solvers import checks
 from solvers.network.probes import Probe, fit_probe, linear_rest, representations
+from solvers.programs.affine import AffineProgram, Columns, Vector
+from solvers.programs.importance import Importance
 from solvers.programs.objective import Objective
 from solvers.programs.problem import PruningProblem
-from solvers.programs.reduced import Columns, Reduced, Vector
+from solvers.programs.rows import joined
 from solvers.search import cutting_planes, independent
 from solvers.settings import Settings
 from solvers.solution import Solution
@@ -126,32 +127,32 @@ def decouple(
     classes = len(probe.bias)
     kernel = np.asarray(probe.kernel, np.float64).reshape(positions, neurons, classes)
     matrices = np.einsum("bpn,pnk->bkn", activations, kernel, optimize=True)
-    program = Reduced(
+    program = AffineProgram(
         [Vector(np.asarray(probe.bias, np.float64), matrix) for matrix in matrices],
-        Columns([0.0] * neurons, [1.0] * neurons, [1.0] * neurons),
-        (scipy.sparse.csr_array((0, neurons)), np.zeros(0)),
+        Columns.of_scores(neurons),
+        joined([], neurons),
         0,
     )
-    importance = np.full((1, neurons), 1 / size), np.array([-2 * neurons / size])
-    objective = Objective(program, np.asarray(labels), loss_weight, importance, 1)
+    importance = Importance(
+        np.full((1, neurons), 1 / size), np.array([-2 * neurons / size]), largest=1
+    )
+    objective = Objective(program, np.asarray(labels), loss_weight, importance)
     built = time.perf_counter()
-    found = cutting_planes.minimise(
+    minimum = cutting_planes.minimise(
         program,
         objective,
         np.ones(neurons),
         settings.solver(),
-        cutting_planes.Limits(
-            settings.gap, settings.until(started), settings.memory_mb, settings.seed
-        ),
-        lambda progress, _: settings.tell(*progress),
+        settings.limits(started),
+        settings.tell,
     )
     return Decoupled(
-        found.columns,
-        found.objective,
-        min(found.bound, found.objective),
-        found.status,
-        float(objective.losses(found.columns)[0].mean()),
-        found.rows,
+        minimum.columns,
+        minimum.objective,
+        min(minimum.bound, minimum.objective),
+        minimum.status,
+        float(objective.losses(minimum.columns)[0].mean()),
+        minimum.rows,
         neurons + batch + 1,
         (built - started, time.perf_counter() - built),
     )

@@ -5,19 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from solvers.modes.whole import whole
 from solvers.network.bounds import interval
 from solvers.network.scaling import normalised
-from solvers.programs import masked, reduced
+from solvers.programs import masked
+from solvers.programs.master import master
 from solvers.programs.objective import Objective
 from solvers.programs.problem import PruningProblem
 from solvers.programs.program import LIMITS
-from solvers.programs.rows import Row
+from solvers.programs.rows import Rows, joined
 from solvers.search import local_search
-from solvers.search.certificates import certified
+from solvers.search.incumbent import Incumbent
+from solvers.search.lazy_rows import LazyRows
 from solvers.search.local_search import Mask
 from solvers.settings import Settings
-from solvers.solution import Solution
+from solvers.solution import Solution, whole
 from solvers.tolerances import GAP, WHOLE_NEURON
 
 ROUNDS = 60
@@ -73,68 +74,53 @@ class _Search:
     def __init__(self, problem: PruningProblem, settings: Settings) -> None:
         self._started = time.perf_counter()
         self._problem, self._settings = problem, settings
-        batch = len(problem.labels)
+        self._limits = settings.limits(self._started)
         most = most_pruned(problem, settings.max_prune)
         every_mask = interval(problem.chain, problem.flat, problem.epsilon, gated=True)
         chain = normalised(problem.chain, every_mask).chain
-        self._program = masked.build(chain, problem.flat, most, settings.until(self._started))
-        columns = self._program.columns
+        self._program = masked.build(chain, problem.flat, most, self._limits.until)
         self._objective = Objective(
-            self._program,
-            np.asarray(problem.labels),
-            problem.loss_weight,
-            reduced.penalty_rows(chain.gates),
-            problem.largest,
+            self._program, np.asarray(problem.labels), problem.loss_weight, problem.importance
         )
         self._evaluator = local_search.Evaluator(problem, most)
-        self._width = len(columns.lower)
-        weight = problem.loss_weight / batch
-        self._costs = np.concatenate([np.zeros(self._width), np.full(batch, weight), [1.0]])
-        self._lower = np.concatenate([columns.lower, np.zeros(batch), [-np.inf]])
-        self._upper = np.concatenate([columns.upper, np.full(batch + 1, np.inf)])
-        self._rows = [*columns.rows, *self._objective.penalty_rows(self._width + batch)]
-        self._lp = settings.solver().LinearProgram(self._costs, self._lower, self._upper)
-        self._lp.add(self._rows)
+        self._width = len(self._program.columns.lower)
+        self._master = master(self._program, self._objective)
+        self._blocks = [self._master.rows]
+        self._linear = settings.solver().LinearProgram(*self._master[:3])
+        self._linear.add(self._master.rows)
         self._seen: set[bytes] = set()
-        self._trajectory: list[tuple[float, ...]] = []
-        self._best = Mask(np.ones(chain.neurons), np.inf)
         # losses are not negative
-        self._floor = self._objective.penalty(np.zeros(chain.neurons))
-        self._bound = self._floor
+        floor = problem.penalty(np.zeros(chain.neurons))
+        self._incumbent = Incumbent(np.ones(chain.neurons), floor, self._started, settings.tell)
         self._built = time.perf_counter()
-        self.consider(self._best.kept)
+        self.consider(self._incumbent.solution)
 
     def run(self) -> str:
         """Narrows the gap until it is closed, or a limit is reached: the status."""
-        limit = self._settings.time_limit
-        until = np.inf if limit is None else self._started + limit
+        until, limit = self._limits.until, self._settings.time_limit
         searched = until if limit is None else self._started + SEARCHED * limit
         for mask in local_search.search(self._evaluator, self._settings.seed, RESTARTS, searched):
             self.consider(mask.kept)
+        best = self._incumbent
         for _ in range(ROUNDS):
             if self.closed or time.perf_counter() >= until:
                 break
-            before = self._bound
-            self.relax(until)
-            if self._bound - before < SLOW * (self._best.objective - self._bound):
+            before = best.bound
+            self.relax()
+            if best.bound - before < SLOW * (best.value - best.bound):
                 break
         if self.closed:
             return "optimal"
-        left = None if limit is None else until - time.perf_counter()
+        left = self._limits.left()
         if left is not None and left <= 0:
             return "time limit"
         status = self.branch(left)
         return "optimal" if self.closed else LIMITS.get(status, "precision limit")
 
     @property
-    def gap(self) -> float:
-        """Between the best mask and the bound, relative."""
-        return (self._best.objective - self._bound) / max(1.0, abs(self._best.objective))
-
-    @property
     def closed(self) -> bool:
         """Whether the gap is what was asked for."""
-        return self.gap <= max(self._settings.gap, GAP)
+        return self._incumbent.closed(max(self._settings.gap, GAP))
 
     def consider(self, kept: np.ndarray) -> None:
         """Adds the losses' tangents at a mask, and takes it if it is better."""
@@ -145,64 +131,59 @@ class _Search:
         columns = self._program.complete(kept)
         loss = self._tangents(columns)
         value = self._problem.loss_weight * loss + self._objective.penalty(columns)
-        if value < self._best.objective and self._evaluator.allowed(kept[None])[0]:
-            self._best = Mask(kept, value)
-        self._moved()
+        if value < self._incumbent.value and self._evaluator.allowed(kept[None])[0]:
+            self._incumbent.take(kept, value)
+        self._incumbent.record()
 
-    def relax(self, until: float) -> None:
+    def relax(self) -> None:
         """Solves the linear program, adds tangents at its solution, and looks around it."""
         try:
-            solved = self._lp.solve(None if until == np.inf else until - time.perf_counter())
+            solved = self._linear.solve(self._limits.left())
         except TimeoutError:
             return
         if solved is None:  # a mask is a solution: its numerics are too hard
             return
         columns = solved[0][: self._width]
-        self._bound = max(self._bound, solved[1])
+        self._incumbent.lift(solved[1])
         self._tangents(columns)
-        near = self._around(columns)
-        if near.objective < self._best.objective + NEAR * abs(self._best.objective):
-            self.consider(local_search.improve(self._evaluator, near.kept, until).kept)
-        self._moved()
+        near, best = self._around(columns), self._incumbent.value
+        if near.objective < best + NEAR * abs(best):
+            self.consider(local_search.improve(self._evaluator, near.kept, self._limits.until).kept)
+        self._incumbent.record()
 
     def branch(self, left: float | None) -> str:
         """Solves the mixed-integer program, with tangents as its solutions need them."""
-        neurons = len(self._best.kept)
         result: Any = self._settings.solver().solve_mip(
-            self._costs,
-            self._lower,
-            self._upper,
+            *self._master[:3],
             self._program.columns.binary,
-            self._rows,
+            joined(self._blocks, len(self._master.costs)),
             time_limit=left,
             gap=max(self._settings.gap, GAP) / 2,
             memory_mb=self._settings.memory_mb,
             seed=self._settings.seed,
             start=self._start(),
-            priority=range(neurons),
+            priority=range(self._problem.chain.neurons),
             separate=False,  # its own planes cost these programs several times what they bring
-            on_incumbent=lambda _, bound, values: self._incumbent(values, bound),
+            on_incumbent=lambda _, bound, values: self._improved(values, bound),
             lazy=self._broken,
             complete=self._completed,
         )
-        self._incumbent(result.values, result.bound)
+        self._improved(result.values, result.bound)
         return result.status
 
-    def _incumbent(self, values: np.ndarray | None, bound: float) -> None:
-        self._bound = max(self._bound, bound)
+    def _improved(self, values: np.ndarray | None, bound: float) -> None:
+        self._incumbent.lift(bound)
         if values is not None:
-            self.consider(np.round(values[: len(self._best.kept)]))
-        self._moved()
+            self.consider(np.round(values[: self._problem.chain.neurons]))
+        self._incumbent.record()
 
     def _start(self) -> np.ndarray:
         """The best mask with its losses and penalty."""
-        columns = self._program.complete(self._best.kept)
-        losses = self._objective.losses(columns)[0]
-        return np.concatenate([columns, losses, [self._objective.penalty(columns)]])
+        return self._objective.completed(self._program.complete(self._incumbent.solution))
 
     def _around(self, columns: np.ndarray) -> Mask:
         """The best mask that keeps the scores above some threshold; it is considered, too."""
-        scores = columns[: len(self._best.kept)]
+        scores = columns[: self._problem.chain.neurons]
         masks = np.unique((scores >= THRESHOLDS[:, None]).astype(np.float64), axis=0)
         values = self._evaluator.objectives(masks)
         near = Mask(masks[values.argmin()], float(values.min()))
@@ -212,57 +193,43 @@ class _Search:
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
         """A better mask near a solver's solution, or None."""
-        before = self._best.objective
+        before = self._incumbent.value
         self._around(values[: self._width])
-        return self._start() if self._best.objective < before else None
+        return self._start() if self._incumbent.value < before else None
 
-    def _broken(self, values: np.ndarray) -> list[Row]:
+    def _broken(self, values: np.ndarray) -> Rows:
         """The tangents that a solver's solution violates."""
         return self._objective.broken(values, self._width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
         """The answer."""
-        kept, program = self._best.kept, self._program
-        columns = program.complete(kept)
+        best, program, chain = self._incumbent, self._program, self._problem.chain
+        columns = program.complete(best.solution)
         solved = time.perf_counter()
         return Solution(
-            layers=tuple(gate.name for gate in self._problem.chain.gates),
-            scores=tuple(kept[part] for part in self._problem.chain.slices()),
+            layers=chain.names,
+            scores=chain.split(best.solution),
             status=status,
-            objective=self._best.objective,
-            bound=self._bound,
+            objective=best.value,
+            bound=best.bound,
             bound_scope="all-masks",
             loss=float(self._objective.losses(columns)[0].mean()),
             problem=self._problem,
-            violation=self._violation(columns),
+            violation=max(0.0, LazyRows(program).violation(columns)),
             seconds={"build": self._built - self._started, "solve": solved - self._built},
-            rows=len(self._rows),
-            columns=len(self._costs),
+            rows=sum(map(len, self._blocks)),
+            columns=len(self._master.costs),
             binaries=len(program.columns.binary),
             open=program.open,
-            trajectory=tuple(self._trajectory),
+            trajectory=tuple(best.trajectory),
         )
 
     def _tangents(self, columns: np.ndarray) -> float:
         """Adds the tangents at a point; the mean loss there."""
         values, rows = self._objective.tangents(columns, self._width)
-        self._rows += rows
-        self._lp.add(rows)
+        self._blocks.append(rows)
+        self._linear.add(rows)
         return float(values.mean())
-
-    def _violation(self, columns: np.ndarray) -> float:
-        """By how much the columns break a row or a bound, at most."""
-        known = self._program.columns
-        broken = [row.violation(columns) for row in known.rows]
-        outside = np.maximum(np.array(known.lower) - columns, columns - np.array(known.upper))
-        return max(0.0, float(outside.max()), *broken)
-
-    def _moved(self) -> None:
-        self._bound = certified(self._bound, self._best.objective, self._floor)
-        moved = (self._best.objective, self._bound)
-        if not self._trajectory or moved != self._trajectory[-1][1:]:
-            self._trajectory.append((time.perf_counter() - self._started, *moved))
-            self._settings.tell(*self._trajectory[-1])
 
 
 def most_pruned(problem: PruningProblem, share: float | None) -> list[int]:

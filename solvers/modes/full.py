@@ -13,16 +13,16 @@ import numpy as np
 
 from solvers import tolerances
 from solvers.backends import scip_program
-from solvers.modes.whole import whole
 from solvers.programs import explicit
 from solvers.programs.explicit import Formulation
+from solvers.programs.objective import lacking
 from solvers.programs.problem import PruningProblem
 from solvers.programs.program import LIMITS, MipResult, Program
-from solvers.programs.rows import Row
-from solvers.search.certificates import certified
+from solvers.programs.rows import Row, Rows, joined
+from solvers.search.incumbent import Incumbent
 from solvers.search.segments import furthest
 from solvers.settings import LOSSES, Settings
-from solvers.solution import Solution
+from solvers.solution import Solution, whole
 
 
 def solve(
@@ -72,31 +72,30 @@ def solve(
         status = search.run(loss)
     except KeyboardInterrupt:
         status = "interrupted"
-    if search.best is None:
+    best = search.incumbent
+    if best.solution is None:
         raise TimeoutError(f"{status} before any solution was found")
-    values = search.best
-    losses, _ = form.cross_entropy(values)
-    scores = values[: problem.chain.neurons]
+    losses, _ = form.cross_entropy(best.solution)
     return Solution(
-        layers=tuple(gate.name for gate in problem.chain.gates),
-        scores=tuple(scores[part] for part in problem.chain.slices()),
+        layers=problem.chain.names,
+        scores=problem.chain.split(best.solution[: problem.chain.neurons]),
         status=status,
-        objective=search.value,
-        bound=search.bound,
+        objective=best.value,
+        bound=best.bound,
         bound_scope="paper-restriction",
         loss=float(losses.mean()),
         problem=problem,
-        violation=program.violation(values),
+        violation=program.violation(best.solution),
         seconds={"build": built - started, "solve": time.perf_counter() - built},
         rows=len(program.rows) + (len(losses) if loss == "exp" else len(search.tangents)),
         columns=len(program.columns),
         binaries=len(program.binary),
         open=form.open,
-        trajectory=tuple(search.trajectory),
+        trajectory=tuple(best.trajectory),
     )
 
 
-def tangents(problem: PruningProblem, settings: Settings) -> list[Row]:
+def tangents(problem: PruningProblem, settings: Settings) -> Rows:
     """The tangents of the losses that solving a program needed, until its end or a limit.
 
     Args:
@@ -110,8 +109,8 @@ def tangents(problem: PruningProblem, settings: Settings) -> list[Row]:
     search = _Search(form, form.program.scaled(), settings, time.perf_counter())
     with contextlib.suppress(KeyboardInterrupt):
         search.run("cuts")
-    if search.best is not None:
-        search.tangents += form.tangents(search.best)
+    if search.incumbent.solution is not None:
+        search.blocks.append(form.tangents(search.incumbent.solution))
     return search.tangents
 
 
@@ -123,28 +122,47 @@ class _Search:
         program: the same with the caller's rows.
         settings: limits and the solver.
         started: when the time began, a reading of ``time.perf_counter``.
+
+    Attributes:
+        incumbent: values of all columns; None where rows of the caller's allow none so far.
+        blocks: tangents that were needed.
     """
 
     def __init__(
         self, form: Formulation, program: Program, settings: Settings, started: float
     ) -> None:
-        self._started = started
         self._form, self._program, self._settings = form, program, settings
-        self.best: np.ndarray | None = None
-        self._floor = form.problem.penalty(np.zeros(form.problem.chain.neurons))
-        self.value, self.bound = np.inf, self._floor
-        self.tangents: list[Row] = []
-        self.trajectory: list[tuple[float, ...]] = []
+        self._limits, self._neurons = settings.limits(started), form.chain.neurons
+        floor = form.problem.penalty(np.zeros(self._neurons))
+        self.incumbent: Incumbent[np.ndarray | None] = Incumbent(
+            None, floor, started, settings.tell
+        )
+        self.blocks: list[Rows] = []
         self._below = tolerances.tangent(settings.gap, form.problem.loss_weight)
-        self._whole = form.complete(np.ones(form.problem.chain.neurons))
+        self._whole = form.complete(np.ones(self._neurons))
         self._consider(self._whole)
+
+    @property
+    def tangents(self) -> Rows:
+        """All tangents that were needed."""
+        return joined(self.blocks, len(self._program.costs))
 
     def run(self, loss: str) -> str:
         """Solves the program; the status."""
-        left = self._left()
+        left = self._limits.left()
         if left is not None and left <= 0:
             return "time limit"
-        result = self._exponentials(left) if loss == "exp" else self._cuts(left)
+        given: dict[str, Any] = {
+            "time_limit": left,
+            "gap": self._settings.gap / 2,
+            "memory_mb": self._settings.memory_mb,
+            "seed": self._settings.seed,
+            "start": self.incumbent.solution,
+            "on_incumbent": lambda _, bound, values: self._consider(values, bound),
+            "complete": self._complete,
+        }
+        solve = self._exponentials if loss == "exp" else self._cuts
+        result = solve(given)
         if result.status in ("infeasible", "inforunbd") and (
             names := scip_program.infeasible_rows(self._program)
         ):
@@ -152,96 +170,57 @@ class _Search:
                 f"no scores fulfil all rows; these have no common solution: {', '.join(names)}"
             )
         self._consider(result.values, result.bound)
-        if self._closed():
+        if self.incumbent.closed(self._settings.gap):
             return "optimal"
         return LIMITS.get(result.status, "precision limit")
 
-    def _exponentials(self, left: float | None) -> MipResult:
-        return scip_program.solve_program(
-            self._program,
-            self._form.exact_losses,
-            time_limit=left,
-            gap=self._settings.gap / 2,
-            memory_mb=self._settings.memory_mb,
-            seed=self._settings.seed,
-            start=self.best,
-            on_incumbent=lambda _, bound, values: self._consider(values, bound),
-            complete=self._complete,
-        )
+    def _exponentials(self, given: dict[str, Any]) -> MipResult:
+        return scip_program.solve_program(self._program, self._form.exact_losses, **given)
 
-    def _cuts(self, left: float | None) -> MipResult:
-        program, backend = self._program, self._settings.solver()
-        self.tangents += self._form.tangents(self._whole)
-        rows = [*program.inequalities(), *self.tangents]
-        result: Any = backend.solve_mip(
+    def _cuts(self, given: dict[str, Any]) -> MipResult:
+        program = self._program
+        self.blocks.append(self._form.tangents(self._whole))
+        return self._settings.solver().solve_mip(
             program.costs,
             program.lower,
             program.upper,
             program.binary.tolist(),
-            rows,
-            time_limit=left,
-            gap=self._settings.gap / 2,
-            memory_mb=self._settings.memory_mb,
-            seed=self._settings.seed,
-            start=self.best,
-            on_incumbent=lambda _, bound, values: self._consider(values, bound),
+            joined([program.inequalities(), *self.blocks], len(program.costs)),
             lazy=self._broken,
-            complete=self._complete,
+            **given,
         )
-        return result
 
-    def _broken(self, values: np.ndarray) -> list[Row]:
+    def _broken(self, values: np.ndarray) -> Rows:
         """Tangents of the losses that lie above their columns."""
         losses, _ = self._form.cross_entropy(values)
         missing = losses - values[self._form.losses]
-        found = [
-            row
-            for row, each in zip(self._form.tangents(values), missing, strict=True)
-            if each > self._below and row.violation(values) > tolerances.LAZY_MIXED
-        ]
-        self.tangents += found
-        return found
+        rows = lacking(self._form.tangents(values), missing, values, self._below)
+        self.blocks.append(rows)
+        return rows
 
     def _complete(self, values: np.ndarray) -> np.ndarray | None:
         """A better point, or None: the values' scores, or as far towards them as the rows allow."""
-        neurons = self._form.problem.chain.neurons
-        scores, best = np.clip(values[:neurons], 0, 1), self.best
-        point = self._form.complete(scores)
+        scores, best = np.clip(values[: self._neurons], 0, 1), self.incumbent.solution
         if best is not None:
-            near = furthest(best[:neurons], scores, lambda each: self._feasible(each))
-            point = self._form.complete(near)
-        before = self.value
-        self._consider(point)
-        return self.best if self.value < before else None
+            scores = furthest(best[: self._neurons], scores, self._feasible)
+        before = self.incumbent.value
+        self._consider(self._form.complete(scores))
+        return self.incumbent.solution if self.incumbent.value < before else None
 
     def _feasible(self, scores: np.ndarray) -> bool:
         broken = self._program.violation(self._form.complete(scores))
         return broken <= tolerances.FEASIBLE
 
-    def _left(self) -> float | None:
-        limit = self._settings.time_limit
-        return None if limit is None else max(limit - (time.perf_counter() - self._started), 0.0)
-
-    def _closed(self) -> bool:
-        return bool(
-            np.isfinite(self.value)
-        ) and self.value - self.bound <= self._settings.gap * max(1.0, abs(self.value))
-
     def _consider(self, values: np.ndarray | None, bound: float = -np.inf) -> None:
         """Takes a bound, and a solution if it is feasible and better."""
         if values is not None:
-            scores = np.clip(values[: self._form.problem.chain.neurons], 0, 1)
+            scores = np.clip(values[: self._neurons], 0, 1)
             # what the scores imply is exact; the solver's own values count where rows of the
             # caller's choose among binaries
             box = np.clip(values, self._program.lower, self._program.upper)
             for point in (self._form.complete(scores), box):
-                value = self._form.objective(point)
-                broken = self._program.violation(point)
-                if value < self.value and broken <= tolerances.FEASIBLE_FULL:
-                    self.best, self.value = point, value
+                fulfilled = self._program.violation(point) <= tolerances.FEASIBLE_FULL
+                if fulfilled and self.incumbent.take(point, self._form.objective(point)):
                     break
-        self.bound = certified(max(self.bound, bound), self.value, self._floor)
-        moved = (time.perf_counter() - self._started, self.value, self.bound)
-        if not self.trajectory or moved[1:] != self.trajectory[-1][1:]:
-            self.trajectory.append(moved)
-            self._settings.tell(*moved)
+        self.incumbent.lift(bound)
+        self.incumbent.record()

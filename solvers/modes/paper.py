@@ -4,14 +4,13 @@ import time
 
 import numpy as np
 
-from solvers.modes.whole import whole
 from solvers.programs import reduced
 from solvers.programs.objective import Objective
 from solvers.programs.problem import PruningProblem
 from solvers.programs.verification import largest_violation
 from solvers.search import cutting_planes
 from solvers.settings import Settings
-from solvers.solution import Solution
+from solvers.solution import Solution, whole
 
 
 def solve(problem: PruningProblem, settings: Settings) -> Solution:
@@ -40,37 +39,34 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
         program,
         np.asarray(problem.labels),
         problem.loss_weight,
-        reduced.penalty_rows(problem.chain.gates),
-        problem.largest,
+        problem.importance,
     )
     built = time.perf_counter()
-    found = cutting_planes.minimise(
+    minimum = cutting_planes.minimise(
         program,
         objective,
         np.array(program.columns.start),
         settings.solver(),
-        cutting_planes.Limits(
-            settings.gap, settings.until(started), settings.memory_mb, settings.seed
-        ),
-        lambda progress, _: settings.tell(*progress),
+        settings.limits(started),
+        settings.tell,
     )
     solved = time.perf_counter()
-    scores = found.columns[: problem.chain.neurons]
-    losses, _ = objective.losses(found.columns)
+    scores = minimum.columns[: problem.chain.neurons]
+    losses, _ = objective.losses(minimum.columns)
     return Solution(
-        layers=tuple(gate.name for gate in problem.chain.gates),
-        scores=tuple(scores[part] for part in problem.chain.slices()),
-        status=found.status,
-        objective=found.objective,
-        bound=found.bound,
+        layers=problem.chain.names,
+        scores=problem.chain.split(scores),
+        status=minimum.status,
+        objective=minimum.objective,
+        bound=minimum.bound,
         bound_scope="paper-restriction",
         loss=float(losses.mean()),
         problem=problem,
         violation=largest_violation(chain, problem.flat, problem.epsilon, scores),
         seconds={"build": built - started, "solve": solved - built},
-        rows=found.rows,
+        rows=minimum.rows,
         columns=len(program.columns.lower) + len(problem.labels) + 1,
         binaries=len(program.columns.binary),
         open=program.open,
-        trajectory=tuple(tuple(progress) for progress in found.trajectory),
+        trajectory=minimum.trajectory,
     )

@@ -31,7 +31,6 @@ def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -
     inputs = np.asarray(inputs, np.float64)
     now = Interval(inputs - epsilon, inputs + epsilon)
     found = []
-    masked = {index for index, _ in chain.masked_behind().values()}
     for index, step in enumerate(chain.steps):
         match step:
             case Linear(matrix, offset):
@@ -45,7 +44,7 @@ def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -
             case Maximum(windows):
                 now = Interval(now.lower[:, windows].max(axis=2), now.upper[:, windows].max(axis=2))
         found.append(now)
-        if gated and index in masked:
+        if gated and index in chain.owners:
             now = Interval(np.minimum(now.lower, 0), now.upper)
     return found
 

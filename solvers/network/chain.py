@@ -1,7 +1,8 @@
 """A network as a chain of three kinds of step: linear, rectify, maximum; and its gates."""
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, NamedTuple, TypeAlias, get_args
@@ -64,6 +65,12 @@ def passed(step: Step, values: np.ndarray) -> np.ndarray:
             return values[:, windows].max(axis=2)
 
 
+def masked(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """What is left of values, [masks x batch, entries], under masks of them, [masks, entries]."""
+    by_mask = values.reshape(len(masks), -1, values.shape[1])
+    return (by_mask * masks[:, None]).reshape(values.shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Chain:
     """A network as steps on flat vectors.
@@ -90,6 +97,15 @@ class Chain:
         ends = np.cumsum([0, *(gate.neurons for gate in self.gates)]).tolist()
         return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the gated layers."""
+        return tuple(gate.name for gate in self.gates)
+
+    def split(self, neurons: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Numbers of all neurons, [neurons], gate by gate."""
+        return tuple(neurons[part] for part in self.slices())
+
     def logits(self, inputs: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
         """Evaluates the network with some neurons' outputs at 0.
 
@@ -102,14 +118,39 @@ class Chain:
         Returns:
             [batch, classes].
         """
-        values = np.asarray(inputs, np.float64)
-        behind = self.masked_behind()
-        for index, step in enumerate(self.steps):
-            values = passed(step, values)
-            for gate, after in behind.items():
-                if after[0] == index and kept is not None:
-                    values = values * kept[self.slices()[gate]][after[1]]
-        return values
+        masks = None if kept is None else kept[None]
+        *_, logits = self.forward(np.asarray(inputs, np.float64), masks)
+        return logits
+
+    def forward(
+        self, values: np.ndarray, masks: np.ndarray | None = None, first: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Evaluates the network step by step, with one mask after the other.
+
+        Args:
+            values: what the first of the steps takes, [masks x batch, entries]: the whole batch
+                with the first mask, then with the second, and so on.
+            masks: for each neuron 1 or 0, [masks, neurons]; by default one mask, all 1.
+            first: the number of the first step.
+
+        Yields:
+            What each step puts out before it is masked, [masks x batch, entries].
+        """
+        owners = self.owners
+        for index in range(first, len(self.steps)):
+            values = passed(self.steps[index], values)
+            yield values
+            if masks is not None and index in owners:
+                values = masked(values, masks[:, owners[index]])
+
+    @functools.cached_property
+    def owners(self) -> dict[int, np.ndarray]:
+        """The steps behind which neurons are masked: for each entry its number of all neurons."""
+        parts = self.slices()
+        return {
+            index: parts[gate].start + units
+            for gate, (index, units) in self.masked_behind().items()
+        }
 
     def masked_behind(self) -> dict[int, tuple[int, np.ndarray]]:
         """For each gate the step behind which its neurons are masked, and whose entry is whose.

@@ -8,7 +8,7 @@ import scipy.special
 import threadpoolctl
 
 from solvers import tolerances
-from solvers.network.chain import Chain, Linear, passed
+from solvers.network.chain import Chain, Linear
 
 DECAY = 1e-4
 """Of a fitted probe's kernel, where samples have norm 1 on average."""
@@ -78,14 +78,11 @@ def representations(chain: Chain, inputs: np.ndarray) -> list[np.ndarray]:
         For each such layer [batch, positions, neurons].
     """
     values = np.asarray(inputs, np.float64).reshape(len(inputs), -1)
-    behind = {index: (gate, units) for gate, (index, units) in chain.masked_behind().items()}
-    found: dict[int, np.ndarray] = {}
-    for index, step in enumerate(chain.steps):
-        values = passed(step, values)
-        if index in behind:
-            gate, units = behind[index]
-            found[gate] = values[:, _by_position(units)]
-    return [found[gate] for gate in range(len(chain.gates))]
+    outputs = list(chain.forward(values))
+    return [
+        outputs[index][:, _by_position(units)]
+        for _, (index, units) in sorted(chain.masked_behind().items())
+    ]
 
 
 def linear_rest(chain: Chain) -> Probe | None:

@@ -23,18 +23,17 @@ import numpy as np
 from solvers.network.bounds import Interval, interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
 from solvers.network.losses import cross_entropy
-from solvers.programs import reduced
 from solvers.programs.explicit_rows import (
     Placed,
     Writer,
-    penalty_rows,
+    of_batch,
     readable,
     spread,
-    stacked,
+    write_penalty,
 )
 from solvers.programs.problem import PruningProblem
 from solvers.programs.program import Builder, Loss, Program
-from solvers.programs.rows import Row
+from solvers.programs.rows import Row, Rows, stacked
 from solvers.settings import in_time
 
 
@@ -85,16 +84,17 @@ class Formulation:
         """Each sample's loss at its logits, [batch], and its slope, [batch, classes]."""
         return cross_entropy(values[self.logits], np.asarray(self.problem.labels))
 
-    def tangents(self, values: np.ndarray) -> list[Row]:
-        """Rows ``theta_b >= loss_b + slope (o_b - logits_b)`` at a point."""
+    def tangents(self, values: np.ndarray) -> Rows:
+        """Rows ``theta_b >= loss_b + slope (o_b - logits_b)`` at a point, one per sample."""
         losses, slopes = self.cross_entropy(values)
         at = values[self.logits]
-        return [
+        rows = [
             Row(np.append(columns, theta), np.append(-slope, 1.0), float(loss - slope @ point))
             for columns, theta, slope, loss, point in zip(
                 self.logits, self.losses, slopes, losses, at, strict=True
             )
         ]
+        return stacked(rows, len(self.program.costs))
 
     def in_units(self, rows: Mapping[str, Row]) -> dict[str, Row]:
         """Rows over columns in the network's own units, in the units of this program."""
@@ -106,12 +106,8 @@ class Formulation:
     def objective(self, values: np.ndarray) -> float:
         """The true objective at a point: the losses of its logits and the penalty of its scores."""
         losses, _ = self.cross_entropy(values)
-        return self.problem.loss_weight * float(losses.mean()) + self._penalty(values)
-
-    def _penalty(self, values: np.ndarray) -> float:
-        weights, constants = reduced.penalty_rows(self.problem.chain.gates)
-        each = weights @ values[: weights.shape[1]] + constants
-        return float(np.sort(each)[::-1][: self.problem.largest].sum())
+        penalty = self.problem.penalty(values[: self.chain.neurons])
+        return self.problem.loss_weight * float(losses.mean()) + penalty
 
     def complete(self, scores: np.ndarray) -> np.ndarray:
         """All columns' values for scores, [columns]: the rows leave no choice but of the binaries.
@@ -156,7 +152,7 @@ class Formulation:
                 if place.binaries is not None and binaries is not None:
                     values[place.binaries] = binaries
         values[self.losses], _ = self.cross_entropy(values)
-        values[self.penalty] = self._penalty(values)
+        values[self.penalty] = self.problem.penalty(scores)
         return values
 
 
@@ -196,9 +192,9 @@ def formulate(
     names = [f"loss_s{index}" for index in range(len(inputs))]
     losses = builder.columns(names, 0.0, cost=problem.loss_weight / len(inputs))
     penalty = int(builder.columns(["penalty"], cost=1.0)[0])
-    penalty_rows(builder, problem, penalty)
+    write_penalty(builder, problem, penalty)
     program = builder.build()
-    stacks = [stacked(list(of_step)) for of_step in zip(*placed, strict=True)]
+    stacks = [of_batch(list(of_step)) for of_step in zip(*placed, strict=True)]
     units = np.ones(len(program.costs))
     for place, scale in zip(stacks, scales, strict=True):
         if place is not None:

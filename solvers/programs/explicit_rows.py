@@ -1,6 +1,5 @@
 """The rows of the published program, one sample after the other."""
 
-import itertools
 import re
 from typing import NamedTuple
 
@@ -9,17 +8,9 @@ import scipy.sparse
 
 from solvers.network.bounds import Interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
-from solvers.network.matrices import Matrix
-from solvers.programs import reduced
+from solvers.programs.entries import Entries
 from solvers.programs.problem import PruningProblem
 from solvers.programs.program import Builder
-
-
-class Entries(NamedTuple):
-    """A sample's vector, ``constant + matrix x``; the matrix is sparse, [entries, columns]."""
-
-    constant: np.ndarray
-    matrix: Matrix
 
 
 class Placed(NamedTuple):
@@ -172,16 +163,14 @@ class Writer:
         return Placed(outputs, chosen)
 
 
-def penalty_rows(builder: Builder, problem: PruningProblem, column: int) -> None:
+def write_penalty(builder: Builder, problem: PruningProblem, column: int) -> None:
     """Writes that P is at least the sum of any so many layers' importances."""
-    weights, constants = reduced.penalty_rows(problem.chain.gates)
-    for layers in itertools.combinations(range(len(constants)), problem.largest):
-        summed = scipy.sparse.csr_array(weights[list(layers)].sum(axis=0)[None])
+    for layers, weights, offset in problem.importance.choices():
         builder.rows(
             ["penalty_" + "_".join(map(str, layers))],
             [(np.array([column]), 1.0)],
-            lower=constants[list(layers)].sum(),
-            minus=summed,
+            lower=offset,
+            minus=scipy.sparse.csr_array(weights[None]),
         )
 
 
@@ -200,7 +189,7 @@ def _of_columns(columns: np.ndarray) -> Entries:
     return Entries(np.zeros(count), matrix)
 
 
-def stacked(places: list[Placed | None]) -> Placed | None:
+def of_batch(places: list[Placed | None]) -> Placed | None:
     """A step's columns of all samples."""
     found = [place for place in places if place is not None]
     if not found:

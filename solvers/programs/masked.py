@@ -8,21 +8,23 @@ masked network.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from solvers.network.bounds import Interval
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
+from solvers.programs.activations import maximum_rows, relu_rows
+from solvers.programs.affine import AffineProgram, Columns, dense
 from solvers.programs.entries import Entries, Largest, Units, placed
-from solvers.programs.reduced import Columns, Reduced, Vector
-from solvers.programs.rows import Row, relu_rows
+from solvers.programs.rows import Row, joined, stacked
 from solvers.settings import in_time
 from solvers.tolerances import ZERO
 
 
-def build(chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = np.inf) -> Reduced:
+def build(
+    chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = np.inf
+) -> AffineProgram:
     """The program of a network and a batch.
 
     Args:
@@ -40,14 +42,14 @@ def build(chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = 
     """
     builder = _Builder(chain, most)
     logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
-    columns = builder.columns
-    width = len(columns.lower)
-    vectors = [
-        Vector(each.constant, each.matrix.toarray()).widened(width)  # narrower: columns came later
-        for each in logits
-    ]
-    nothing = scipy.sparse.csr_array((0, width)), np.zeros(0)
-    return Reduced(vectors, columns, nothing, builder.open, builder.steps)
+    width = len(builder.columns.lower)
+    return AffineProgram(
+        [dense(each, width) for each in logits],
+        builder.columns,
+        joined([], width),
+        builder.open,
+        builder.steps,
+    )
 
 
 @dataclass
@@ -62,19 +64,13 @@ class _Builder:
 
     def __post_init__(self) -> None:
         count = self.chain.neurons
-        scores = list(range(count))
-        self.columns = Columns([0.0] * count, [1.0] * count, [1.0] * count, scores)
+        self.columns = Columns.of_scores(count, binary=True)
         # of each column the neuron without which it is 0, and its smallest value with it
-        self._owner, self._floor = scores.copy(), [1.0] * count
-        self._behind = {
-            index: self.chain.slices()[gate].start + units
-            for gate, (index, units) in self.chain.masked_behind().items()
-        }
+        self._owner, self._floor = list(range(count)), [1.0] * count
         for gate, part, most in zip(self.chain.gates, self.chain.slices(), self.most, strict=True):
             if most < gate.neurons:
-                self._row(
-                    np.arange(part.start, part.stop), np.ones(gate.neurons), gate.neurons - most
-                )
+                kept = np.arange(part.start, part.stop), np.ones(gate.neurons)
+                self.columns.blocks.append(stacked([Row(*kept, gate.neurons - most)], count))
 
     def sample(self, values: np.ndarray) -> Entries:
         """The logits of one sample."""
@@ -86,7 +82,7 @@ class _Builder:
                     product = scipy.sparse.csr_array(matrix @ now.matrix)
                     now = Entries(matrix @ now.constant + offset, product)
                 case Rectify():
-                    now = self._rectified(now, self._behind.get(index))
+                    now = self._rectified(now, self.chain.owners.get(index))
                 case Maximum(windows):
                     now = self._maximum(now, windows)
         return now
@@ -133,35 +129,45 @@ class _Builder:
             constant = np.zeros(len(fixed))
             parts = [(rows, neurons[rows], positive[rows])]
             varying = np.flatnonzero(~fixed & (upper > ZERO))
-        units = [
-            self._unit(
-                now.row(entry), float(lower[entry]), float(upper[entry]), int(neurons[entry])
-            )
-            for entry in varying.tolist()
-        ]
-        outputs, on = np.array(units, np.int64).reshape(-1, 2).T
+        outputs, on = self._units(now.at(varying), lower[varying], upper[varying], neurons[varying])
         self._follow(Units(now.at(varying), outputs, on, neurons[varying]))
         parts.append((varying, outputs, np.ones(len(varying))))
         return self._entries(constant, parts)
 
-    def _unit(
-        self, inputs: tuple[np.ndarray, np.ndarray, float], lower: float, upper: float, neuron: int
-    ) -> tuple[int, int]:
+    def _units(
+        self, inputs: Entries, lower: np.ndarray, upper: np.ndarray, neurons: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """``0 <= h <= U v``, ``v <= s``, ``h >= z - U (1 - s)``, ``h <= z - L (1 - v)``.
 
         A unit that is active whenever its neuron is kept has ``v = s``; without a neuron s is 1.
+
+        Returns:
+            The columns of h, [units], and of v, [units], -1 where v is s.
         """
-        output = self._column(0.0, upper, neuron, max(lower, 0.0))
-        if lower >= -ZERO:
-            lower, on = max(lower, 0.0), neuron
-        else:
-            self.open += 1
-            on = self._column(0.0, 1.0, neuron, 0.0, binary=True)
-            if neuron >= 0:
-                self._row([neuron, on], [1.0, -1.0], 0.0)
-        gate = neuron if neuron >= 0 else None
-        self.columns.rows += relu_rows(inputs, output, on, lower, upper, gate)
-        return output, on if on != neuron else -1
+        active = lower >= -ZERO
+        widths = np.where(active, 1, 2)
+        outputs = len(self.columns.lower) + np.cumsum(widths) - widths
+        on = np.where(active, neurons, outputs + 1)
+        self.open += int(np.sum(~active))
+        for low, high, neuron, sure in zip(
+            lower.tolist(), upper.tolist(), neurons.tolist(), active.tolist(), strict=True
+        ):
+            self._column(0.0, high, neuron, max(low, 0.0))
+            if not sure:
+                self._column(0.0, 1.0, neuron, 0.0, binary=True)
+        if len(outputs):
+            least = np.where(active, np.maximum(lower, 0.0), lower)
+            rows = relu_rows(inputs, outputs, on, least, upper, neurons)
+            linked = np.flatnonzero(~active & (neurons >= 0))
+            pairs = [
+                Row(np.array(pair), np.array([1.0, -1.0]), 0.0)
+                for pair in zip(neurons[linked].tolist(), on[linked].tolist(), strict=True)
+            ]
+            width = len(self.columns.lower)
+            of_unit = np.concatenate([4 * linked, 4 * np.arange(len(outputs)).repeat(3) + 1])
+            block = joined([stacked(pairs, width), rows], width)
+            self.columns.blocks.append(block.at(np.argsort(of_unit, kind="stable")))
+        return outputs, np.where(active, -1, on)
 
     def _maximum(self, now: Entries, windows: np.ndarray) -> Entries:
         lower, upper = self.bounds(now)
@@ -196,15 +202,7 @@ class _Builder:
         least = float(lower.max())
         output = self._column(least, float(upper.max()), owner, least)
         chosen = [self._column(0.0, 1.0, owner, 0.0, binary=True) for _ in lower]
-        self._row(chosen, np.ones(len(chosen)), 1.0)
-        self._row(chosen, -np.ones(len(chosen)), -1.0)
-        for place, choice in enumerate(chosen):
-            indices, coefficients, constant = inputs.row(place)
-            spread = float(np.delete(upper, place).max() - lower[place])
-            self._row([*indices, output], [*-coefficients, 1.0], constant)
-            self._row(
-                [*indices, output, choice], [*coefficients, -1.0, -spread], -spread - constant
-            )
+        self.columns.blocks.append(maximum_rows(inputs, output, np.array(chosen), lower, upper))
         self._follow(Largest(inputs, output, np.array(chosen)))
         return output
 
@@ -220,11 +218,6 @@ class _Builder:
         self._owner.append(owner if owner >= 0 else self.chain.neurons)
         self._floor.append(floor)
         return self.columns.add(lower, upper, 0.0, binary=binary)
-
-    def _row(self, indices: Any, coefficients: Any, bound: float) -> None:
-        self.columns.rows.append(
-            Row(np.asarray(indices, np.int64), np.asarray(coefficients, np.float64), float(bound))
-        )
 
     def _entries(self, constant: np.ndarray, parts: Sequence[tuple[np.ndarray, ...]]) -> Entries:
         rows, columns, values = (np.concatenate(each) for each in zip(*parts, strict=True))

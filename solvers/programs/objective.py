@@ -1,39 +1,35 @@
 """The objective of a program whose logits are affine in its columns, and its tangents."""
 
-import itertools
-
 import numpy as np
 
 from solvers import tolerances
 from solvers.network.losses import cross_entropy
-from solvers.programs.reduced import Reduced
-from solvers.programs.rows import Row
+from solvers.programs.affine import AffineProgram
+from solvers.programs.importance import Importance
+from solvers.programs.rows import Row, Rows, stacked
 
 
 class Objective:
     """``loss_weight mean_b loss_b(x) + penalty(s)`` and its tangents.
 
     Args:
-        reduced: the program.
+        program: what gives the logits.
         labels: [batch].
         loss_weight: lambda.
-        importance: coefficients, [layers, neurons], and constants, [layers], of each layer's I.
-        largest: the penalty is the sum of this many importances, the largest of the layers'.
+        importance: what the scores cost.
     """
 
     def __init__(
         self,
-        reduced: Reduced,
+        program: AffineProgram,
         labels: np.ndarray,
         loss_weight: float,
-        importance: tuple[np.ndarray, np.ndarray],
-        largest: int,
+        importance: Importance,
     ) -> None:
-        self._constants = np.stack([vector.constant for vector in reduced.logits])
-        self._matrices = np.stack([vector.matrix for vector in reduced.logits])
+        self._constants = np.stack([vector.constant for vector in program.logits])
+        self._matrices = np.stack([vector.matrix for vector in program.logits])
         self.labels, self.loss_weight = labels, loss_weight
-        self._weights, self._offsets = importance
-        self._largest = largest
+        self.importance = importance
 
     @property
     def batch(self) -> int:
@@ -43,7 +39,7 @@ class Objective:
     @property
     def neurons(self) -> int:
         """How many scores there are."""
-        return self._weights.shape[1]
+        return self.importance.neurons
 
     def logits(self, columns: np.ndarray) -> np.ndarray:
         """Of each sample, [batch, classes]."""
@@ -56,7 +52,7 @@ class Objective:
     def promising(self, columns: np.ndarray) -> np.ndarray:
         """Scores, sorted: first those that lower the objective most as they fall, near a point."""
         slopes = self.losses(columns)[1][:, : self.neurons].mean(axis=0)
-        gains = self.loss_weight * slopes + self._weights.sum(axis=0)
+        gains = self.loss_weight * slopes + self.importance.weights.sum(axis=0)
         return np.argsort(-gains, kind="stable")
 
     def losses(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +65,7 @@ class Objective:
         values = cross_entropy(self.logits(columns), self.labels).values
         return self.loss_weight * float(values.mean()) + self.penalty(columns)
 
-    def tangents(self, columns: np.ndarray, first: int) -> tuple[np.ndarray, list[Row]]:
+    def tangents(self, columns: np.ndarray, first: int) -> tuple[np.ndarray, Rows]:
         """The losses at a point, [batch], and rows that bound each from below around it.
 
         Args:
@@ -77,7 +73,7 @@ class Objective:
             first: the column that stands for the first sample's loss; the others follow it.
 
         Returns:
-            The losses and the rows.
+            The losses and one row per sample.
         """
         values, slopes = self.losses(columns)
         rows = []
@@ -90,9 +86,9 @@ class Objective:
                     float(value - slope[indices] @ columns[indices]),
                 )
             )
-        return values, rows
+        return values, stacked(rows, first + len(values))
 
-    def broken(self, values: np.ndarray, first: int, gap: float) -> list[Row]:
+    def broken(self, values: np.ndarray, first: int, gap: float) -> Rows:
         """The tangents that a solver's solution violates.
 
         Args:
@@ -105,29 +101,28 @@ class Objective:
         """
         losses, rows = self.tangents(values[:first], first)
         missing = losses - values[first : first + len(losses)]
-        below = tolerances.tangent(gap, self.loss_weight)
-        return [
-            row
-            for row, each in zip(rows, missing, strict=True)
-            if each > below and row.violation(values) > tolerances.LAZY_MIXED
-        ]
+        return lacking(rows, missing, values, tolerances.tangent(gap, self.loss_weight))
 
     def penalty(self, columns: np.ndarray) -> float:
         """P: the sum of the largest importances."""
-        each = self._weights @ columns[: self._weights.shape[1]] + self._offsets
-        return float(np.sort(each)[::-1][: self._largest].sum())
+        return self.importance.penalty(columns[: self.neurons])
 
-    def penalty_rows(self, column: int) -> list[Row]:
-        """``P >= sum of importances``, for every choice of ``largest`` layers."""
-        rows = []
-        for layers in itertools.combinations(range(len(self._offsets)), self._largest):
-            summed = self._weights[list(layers)].sum(axis=0)
-            indices = np.flatnonzero(summed)
-            rows.append(
-                Row(
-                    np.append(indices, column),
-                    np.append(-summed[indices], 1.0),
-                    float(self._offsets[list(layers)].sum()),
-                )
-            )
-        return rows
+    def completed(self, columns: np.ndarray) -> np.ndarray:
+        """The columns, then each sample's loss, then the penalty: those of ``programs.master``."""
+        return np.concatenate([columns, self.losses(columns)[0], [self.penalty(columns)]])
+
+
+def lacking(rows: Rows, missing: np.ndarray, values: np.ndarray, below: float) -> Rows:
+    """The tangents that a solver's solution violates.
+
+    Args:
+        rows: tangents at the solution, one per sample.
+        missing: by how much the column of each sample's loss is below the loss, [batch], nats.
+        values: of the columns, [columns].
+        below: by how much it may be.
+
+    Returns:
+        The rows of samples whose loss is too low, and whose row is violated.
+    """
+    violated = rows.violations(values) > tolerances.LAZY_MIXED
+    return rows.at(np.flatnonzero((missing > below) & violated))

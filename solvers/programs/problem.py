@@ -13,6 +13,7 @@ from solvers.network.chain import Chain, build
 from solvers.network.layers import Layer
 from solvers.network.losses import cross_entropy
 from solvers.network.scaling import Normal, normalised
+from solvers.programs.importance import Importance, importance
 
 Aggregate = Literal["sum_largest", "sum"]
 
@@ -91,20 +92,21 @@ class PruningProblem:
         layers = len(self.chain.gates)
         return layers if self.aggregate == "sum" else max(layers - 1, 1)
 
+    @functools.cached_property
+    def importance(self) -> Importance:
+        """What the scores cost, layer by layer."""
+        return importance(self.chain.gates, self.largest)
+
     def penalty(self, scores: np.ndarray) -> float:
         """P, the sum of the largest importances.
 
         Args:
-            scores: one a neuron, [neurons].
+            scores: one per neuron, [neurons].
 
         Returns:
             P.
         """
-        each = [
-            float(np.sum(scores[part] - 2)) / gate.size
-            for part, gate in zip(self.chain.slices(), self.chain.gates, strict=True)
-        ]
-        return float(np.sum(np.sort(each)[::-1][: self.largest]))
+        return self.importance.penalty(scores)
 
     def loss(self, kept: np.ndarray | None = None) -> float:
         """The mean cross-entropy of the batch, in nats, with some neurons masked.

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from solvers.network.matrices import Matrix
-from solvers.programs.rows import Row, row_units, stacked
+from solvers.programs.rows import Row, Rows, row_units, scaled_rows, stacked
 
 
 class MipResult(NamedTuple):
@@ -103,37 +103,39 @@ class Program:
         Raises:
             ValueError: a name is taken.
         """
-        if taken := sorted(set(rows) & set(self.rows)):
+        return self.extended(tuple(rows), stacked(list(rows.values()), len(self.costs)))
+
+    def extended(self, names: tuple[str, ...], rows: Rows) -> "Program":
+        """The same program with further rows.
+
+        Args:
+            names: of the rows.
+            rows: over the program's columns.
+
+        Returns:
+            A new program.
+
+        Raises:
+            ValueError: a name is taken.
+        """
+        if taken := sorted(set(names) & set(self.rows)):
             raise ValueError(f"there is a row {taken[0]!r} already")
-        if not rows:
-            return self
-        added, bounds = stacked(list(rows.values()), len(self.costs))
-        return Program(
-            self.costs,
-            self.lower,
-            self.upper,
-            self.binary,
-            scipy.sparse.vstack([self.matrix, added], format="csr"),
-            np.append(self.row_lower, bounds),
-            np.append(self.row_upper, np.full(len(rows), np.inf)),
-            self.columns,
-            (*self.rows, *rows),
+        return dataclasses.replace(
+            self,
+            matrix=scipy.sparse.vstack([self.matrix, rows.matrix], format="csr"),
+            row_lower=np.append(self.row_lower, rows.bounds),
+            row_upper=np.append(self.row_upper, np.full(len(rows), np.inf)),
+            rows=(*self.rows, *names),
         )
 
-    def inequalities(self) -> list[Row]:
-        """All rows as ``coefficients x >= bound``; an equation is two of them."""
-        found = []
-        starts = self.matrix.indptr.tolist()
-        for row, (low, high) in enumerate(
-            zip(self.row_lower.tolist(), self.row_upper.tolist(), strict=True)
-        ):
-            part = slice(starts[row], starts[row + 1])
-            indices, values = self.matrix.indices[part], self.matrix.data[part]
-            if low > -np.inf:
-                found.append(Row(indices, values, low))
-            if high < np.inf:
-                found.append(Row(indices, -values, -high))
-        return found
+    def inequalities(self) -> Rows:
+        """All rows as ``matrix x >= bounds``; an equation is two of them, one after the other."""
+        below, above = np.isfinite(self.row_lower), np.isfinite(self.row_upper)
+        rows = np.repeat(np.arange(len(self.rows)), below.astype(int) + above)
+        first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
+        signs = np.where(first & below[rows], 1.0, -1.0)
+        bounds = np.where(signs > 0, self.row_lower[rows], -self.row_upper[rows])
+        return Rows(scaled_rows(self.matrix[rows], signs), bounds)
 
     def violation(self, values: np.ndarray) -> float:
         """By how much values violate a row, a bound or a binary, at most."""

@@ -7,93 +7,24 @@ and the rows that keep units active is all that is left. A unit or a maximum tha
 open keeps its variables: it is a column beside the scores, with its binaries.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse
 
 from solvers.network.bounds import Interval, interval, largest_other
-from solvers.network.chain import Chain, Gate, Linear, Maximum, Rectify
+from solvers.network.chain import Chain, Linear, Maximum, Rectify
+from solvers.programs.activations import maximum_rows, relu_rows
+from solvers.programs.affine import AffineProgram, Columns, dense
 from solvers.programs.entries import Entries, Largest, Units, placed
-from solvers.programs.rows import Row, relu_rows
+from solvers.programs.rows import Rows, joined
 from solvers.settings import in_time
 from solvers.tolerances import EQUAL
 
 
-@dataclass
-class Columns:
-    """The variables beside the scores: open units, and binaries.
-
-    Attributes:
-        lower: bounds of all columns, scores first.
-        upper: the same from above.
-        start: values that fulfil all rows: those of the whole network.
-        binary: the columns that are binary.
-        rows: what ties them, always part of the program.
-    """
-
-    lower: list[float]
-    upper: list[float]
-    start: list[float]
-    binary: list[int] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-
-    def add(self, lower: float, upper: float, start: float, *, binary: bool = False) -> int:
-        """A new column's number."""
-        self.lower.append(lower)
-        self.upper.append(upper)
-        self.start.append(start)
-        if binary:
-            self.binary.append(len(self.lower) - 1)
-        return len(self.lower) - 1
-
-
-class Vector(NamedTuple):
-    """Entries affine in the columns: ``constant + matrix x``, [entries] and [entries, columns]."""
-
-    constant: np.ndarray
-    matrix: np.ndarray
-
-    def widened(self, columns: int) -> "Vector":
-        """The same with zeros for columns that came later."""
-        missing = columns - self.matrix.shape[1]
-        return self._replace(matrix=np.pad(self.matrix, ((0, 0), (0, missing))))
-
-
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """The program without its loss.
-
-    Attributes:
-        logits: for each sample, affine in the columns.
-        columns: the scores, one a neuron, and what stands beside them.
-        lazy: rows ``matrix x >= bound``, most of which never bind: [rows, columns], sparse, and
-            [rows].
-        open: how many units and maxima the bounds leave open.
-        steps: how their columns follow from the scores.
-    """
-
-    logits: list[Vector]
-    columns: Columns
-    lazy: tuple[scipy.sparse.csr_array, np.ndarray]
-    open: int
-    steps: Sequence[Units | Largest] = ()
-
-    def complete(self, scores: np.ndarray) -> np.ndarray:
-        """All columns, [columns], where the network is evaluated with these scores.
-
-        They fulfil every row where the scores are 1, and need not elsewhere.
-        """
-        columns = np.zeros(len(self.columns.lower))
-        columns[: len(scores)] = scores
-        for step in self.steps:
-            step.complete(columns)
-        return columns
-
-
-def reduce(chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.inf) -> Reduced:
+def reduce(
+    chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.inf
+) -> AffineProgram:
     """Eliminates everything but the scores and what the bounds leave open.
 
     Args:
@@ -109,7 +40,7 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.i
         TimeoutError: it took too long.
     """
     intervals = interval(chain, inputs, epsilon, gated=False)
-    columns = Columns([0.0] * chain.neurons, [1.0] * chain.neurons, [1.0] * chain.neurons)
+    columns = Columns.of_scores(chain.neurons)
     elimination = _Elimination(chain, columns)
     logits = [
         elimination.sample(
@@ -119,15 +50,12 @@ def reduce(chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.i
         for index, values in enumerate(in_time(inputs, until))
     ]
     width = len(columns.lower)
-    rows = [scipy.sparse.csr_array((0, width))]
-    for entries in elimination.lazy:
-        entries.matrix.resize((len(entries.constant), width))
-        rows.append(entries.matrix)
-    bounds = np.concatenate([np.zeros(0), *(-entries.constant for entries in elimination.lazy)])
-    return Reduced(
-        [Vector(each.constant, each.matrix.toarray()).widened(width) for each in logits],
+    lazy = joined([Rows(each.matrix, -each.constant) for each in elimination.lazy], width)
+    lazy.matrix.sort_indices()
+    return AffineProgram(
+        [dense(each, width) for each in logits],
         columns,
-        (scipy.sparse.csr_array(scipy.sparse.vstack(rows)), bounds),
+        lazy,
         elimination.open,
         elimination.steps,
     )
@@ -178,12 +106,7 @@ class _Elimination:
         self._boxed(gated, np.zeros(len(active)), positive, active & ~inactive)
         self._boxed(gated, before.lower, np.zeros(len(active)), inactive)
         open_ = np.flatnonzero(~active & ~inactive)
-        start = gated.value(np.array(self._columns.start))
-        units = [
-            self._unit(gated.row(entry), start[entry], before.lower[entry], positive[entry])
-            for entry in open_.tolist()
-        ]
-        outputs, on = np.array(units, np.int64).reshape(-1, 2).T
+        outputs, on = self._units(gated.at(open_), before.lower[open_], positive[open_])
         self.steps.append(Units(gated.at(open_), outputs, on, np.full(len(open_), -1)))
         return self._joined(gated, np.flatnonzero(active & ~inactive), open_, outputs)
 
@@ -213,20 +136,20 @@ class _Elimination:
             else:
                 columns.upper[index] = min(columns.upper[index], max(end, start))
 
-    def _unit(
-        self,
-        gated: tuple[np.ndarray, np.ndarray, float],
-        value: float,
-        lower: float,
-        positive: float,
-    ) -> tuple[int, int]:
+    def _units(
+        self, gated: Entries, lower: np.ndarray, positive: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """``0 <= h <= v U``, ``h >= z - (1-s) U``, ``h <= z - (1-v) L - (1-s) U``: h and v."""
-        columns = self._columns
-        self.open += 1
-        output = columns.add(0.0, float(positive), max(float(value), 0.0))
-        on = columns.add(0.0, 1.0, float(value > 0), binary=True)
-        columns.rows += relu_rows(gated, output, on, float(lower), float(positive))
-        return output, on
+        columns, count = self._columns, len(lower)
+        self.open += count
+        values = gated.value(np.array(columns.start))
+        outputs = len(columns.lower) + 2 * np.arange(count)
+        for value, most in zip(values.tolist(), positive.tolist(), strict=True):
+            columns.add(0.0, most, max(value, 0.0))
+            columns.add(0.0, 1.0, float(value > 0), binary=True)
+        if count:
+            columns.blocks.append(relu_rows(gated, outputs, outputs + 1, lower, positive))
+        return outputs, outputs + 1
 
     def _maximum(self, now: Entries, windows: np.ndarray, before: Interval) -> Entries:
         lower, upper = before.lower[windows], before.upper[windows]
@@ -292,22 +215,7 @@ class _Elimination:
         chosen = [
             columns.add(0.0, 1.0, float(place == first), binary=True) for place in range(len(lower))
         ]
-        ones = np.ones(len(lower))
-        columns.rows += [
-            Row(np.array(chosen), ones, 1.0),
-            Row(np.array(chosen), -ones, -1.0),
-        ]
-        for place, choice in enumerate(chosen):
-            indices, coefficients, constant = inputs.row(place)
-            spread = float(np.delete(upper, place).max() - lower[place])
-            columns.rows += [
-                Row(np.append(indices, top), np.append(-coefficients, 1.0), constant),
-                Row(
-                    np.concatenate([indices, [top, choice]]),
-                    np.concatenate([coefficients, [-1.0, -spread]]),
-                    -spread - constant,
-                ),
-            ]
+        columns.blocks.append(maximum_rows(inputs, top, np.array(chosen), lower, upper))
         self.steps.append(Largest(inputs, top, np.array(chosen)))
         return top
 
@@ -336,21 +244,3 @@ def _constants(values: np.ndarray, columns: int) -> Entries:
 
 def _difference(one: Entries, other: Entries) -> Entries:
     return Entries(one.constant - other.constant, _csr(one.matrix - other.matrix))
-
-
-def penalty_rows(gates: tuple[Gate, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The importance of each gated layer, ``I_l = sum_i (s_i - 2) / N_l``, affine in the scores.
-
-    Args:
-        gates: the gated layers.
-
-    Returns:
-        Coefficients, [layers, neurons], and constants, [layers].
-    """
-    neurons = sum(gate.neurons for gate in gates)
-    weights = np.zeros((len(gates), neurons))
-    start = 0
-    for layer, gate in enumerate(gates):
-        weights[layer, start : start + gate.neurons] = 1 / gate.size
-        start += gate.neurons
-    return weights, np.array([-2 * gate.neurons / gate.size for gate in gates])

@@ -1,6 +1,7 @@
-"""Rows of linear programs."""
+"""Rows of linear programs: one, and many as a sparse matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,41 +32,56 @@ class Row(NamedTuple):
         return scaled.bound - float(scaled.coefficients @ values[self.indices])
 
 
-def relu_rows(
-    inputs: tuple[np.ndarray, np.ndarray, float],
-    output: int,
-    on: int,
-    lower: float,
-    upper: float,
-    gate: int | None = None,
-) -> list[Row]:
-    """``h <= U v``, ``h >= z - U (1 - s)``, ``h <= z - L (1 - v)``; the column of h is not below 0.
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """``matrix x >= bounds``.
+
+    Attributes:
+        matrix: sparse, [rows, columns].
+        bounds: [rows].
+    """
+
+    matrix: Matrix
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[Row]:
+        starts = self.matrix.indptr.tolist()
+        for place, bound in enumerate(self.bounds.tolist()):
+            part = slice(starts[place], starts[place + 1])
+            yield Row(self.matrix.indices[part], self.matrix.data[part], bound)
+
+    def at(self, rows: np.ndarray) -> "Rows":
+        """Some of the rows, by numbers or by a mask, in that order."""
+        return Rows(self.matrix[rows], self.bounds[rows])
+
+    def scaled(self) -> "Rows":
+        """The same rows, each in units of its largest coefficient; see ``Row.scaled``."""
+        factors = 1 / row_units(self.matrix)
+        return Rows(scaled_rows(self.matrix, factors), self.bounds * factors)
+
+    def violations(self, values: np.ndarray) -> np.ndarray:
+        """By how much values violate each row, [rows], in units of its largest coefficient.
+
+        Args:
+            values: of at least as many columns as the rows have, [columns].
+        """
+        missing = self.bounds - self.matrix @ values[: self.matrix.shape[1]]
+        return missing / row_units(self.matrix)
+
+
+def stacked(rows: Sequence[Row], columns: int) -> Rows:
+    """Single rows as a matrix.
 
     Args:
-        inputs: z, columns, coefficients and constant; a gate that is part of it already included.
-        output: the column of h.
-        on: the column of v, or of s where the unit is active whenever it is not pruned.
-        lower: L.
-        upper: U, not below 0.
-        gate: the column of s; without, s is 1.
+        rows: the rows.
+        columns: how many columns there are.
 
     Returns:
-        The rows.
+        The same rows in the same order.
     """
-    indices, coefficients, constant = inputs
-    least = np.append(indices, output), np.append(-coefficients, 1.0), constant
-    if gate is not None:
-        least = np.append(least[0], gate), np.append(least[1], -upper), constant - upper
-    most = np.append(indices, [output, on]), np.append(coefficients, [-1.0, lower])
-    return [
-        Row(np.array([on, output]), np.array([upper, -1.0]), 0.0),
-        Row(*least),
-        Row(*most, float(lower) - constant),
-    ]
-
-
-def stacked(rows: Sequence[Row], columns: int) -> tuple[Matrix, np.ndarray]:
-    """Rows as ``matrix x >= bounds``: sparse, [rows, columns], and [rows]."""
     matrix = scipy.sparse.csr_array(
         (
             np.concatenate([np.zeros(0), *(row.coefficients for row in rows)]),
@@ -74,9 +90,41 @@ def stacked(rows: Sequence[Row], columns: int) -> tuple[Matrix, np.ndarray]:
         ),
         shape=(len(rows), columns),
     )
-    return matrix, np.array([row.bound for row in rows])
+    return Rows(matrix, np.array([row.bound for row in rows], np.float64))
+
+
+def joined(blocks: Sequence[Rows], columns: int) -> Rows:
+    """Blocks of rows, one below the other.
+
+    Args:
+        blocks: each has at most so many columns.
+        columns: how many columns there are now.
+
+    Returns:
+        All rows, in order.
+    """
+    lengths = [np.diff(block.matrix.indptr) for block in blocks]
+    matrix = scipy.sparse.csr_array(
+        (
+            np.concatenate([np.zeros(0), *(block.matrix.data for block in blocks)]),
+            np.concatenate([np.zeros(0, np.int64), *(block.matrix.indices for block in blocks)]),
+            np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths])),
+        ),
+        shape=(sum(map(len, blocks)), columns),
+    )
+    return Rows(matrix, np.concatenate([np.zeros(0), *(block.bounds for block in blocks)]))
+
+
+def scaled_rows(matrix: Matrix, factors: np.ndarray) -> Matrix:
+    """A sparse matrix, each row times a factor, [rows]; its entries keep their order."""
+    data = matrix.data * np.repeat(factors, np.diff(matrix.indptr))
+    return scipy.sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def row_units(matrix: Matrix) -> np.ndarray:
     """The unit of each row of a sparse matrix, [rows]: that of its largest coefficient."""
-    return units(abs(matrix).max(axis=1).toarray())
+    sizes = np.zeros(matrix.shape[0])
+    filled = np.diff(matrix.indptr) > 0
+    # not `abs(matrix)`, which would sort the matrix's own entries
+    sizes[filled] = np.maximum.reduceat(np.abs(matrix.data), matrix.indptr[:-1][filled])
+    return units(sizes)

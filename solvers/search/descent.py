@@ -6,9 +6,9 @@ import numpy as np
 import scipy.sparse
 
 from solvers.network.losses import cross_entropy
+from solvers.programs.affine import AffineProgram
 from solvers.programs.objective import Objective
-from solvers.programs.reduced import Reduced
-from solvers.programs.rows import stacked
+from solvers.programs.rows import joined
 
 STEP = 1e-6
 """Shorter steps of a score, which goes from 0 to 1, are not tried."""
@@ -20,16 +20,16 @@ class Descent:
     The program's other columns, those of open units, keep their values.
 
     Args:
-        reduced: the program.
+        program: whose rows hold.
         objective: what is minimised.
     """
 
-    def __init__(self, reduced: Reduced, objective: Objective) -> None:
+    def __init__(self, program: AffineProgram, objective: Objective) -> None:
         self._objective = objective
-        matrix, bounds = stacked(reduced.columns.rows, len(reduced.columns.lower))
-        self._rows = scipy.sparse.csc_array(scipy.sparse.vstack([reduced.lazy[0], matrix]))
-        self._bounds = np.concatenate([reduced.lazy[1], bounds])
-        self._lower = np.array(reduced.columns.lower)
+        columns = program.columns
+        rows = joined([program.lazy, columns.rows], len(columns.lower))
+        self._rows, self._bounds = scipy.sparse.csc_array(rows.matrix), rows.bounds
+        self._lower = np.array(columns.lower)
 
     def lowered(self, columns: np.ndarray, until: float) -> np.ndarray:
         """Goes once through all scores, the most promising first.

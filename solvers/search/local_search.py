@@ -1,15 +1,16 @@
 """Good masks by greedy pruning and local search on the masked network itself."""
 
+import dataclasses
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers.network.chain import Linear, passed
+from solvers.network.chain import Linear
 from solvers.network.losses import cross_entropy
 from solvers.programs.problem import PruningProblem
-from solvers.programs.reduced import penalty_rows
 from solvers.tolerances import better
 
 CHUNK = 4_000_000
@@ -45,22 +46,15 @@ class Evaluator:
     def __init__(self, problem: PruningProblem, most: Sequence[int]) -> None:
         chain = problem.chain
         self.problem, self.most, self.slices = problem, np.array(most), chain.slices()
-        self._weights, self._offsets = penalty_rows(chain.gates)
-        self._behind = {
-            index: self.slices[gate].start + units
-            for gate, (index, units) in chain.masked_behind().items()
-        }
-        first = min(self._behind)
+        self._first = min(chain.owners)
         # what comes before the first gate is the same for every mask
-        values = problem.flat
-        for step in chain.steps[: first + 1]:
-            values = passed(step, values)
-        self._first, self._common = first, values
-        self._steps = [
+        *_, self._common = itertools.islice(chain.forward(problem.flat), self._first + 1)
+        steps = [
             step._replace(matrix=_fast(step.matrix)) if isinstance(step, Linear) else step
             for step in chain.steps
         ]
-        widest = max([len(s.offset) for s in self._steps if isinstance(s, Linear)])
+        self._chain = dataclasses.replace(chain, steps=tuple(steps))
+        widest = max(len(step.offset) for step in steps if isinstance(step, Linear))
         self._chunk = max(1, CHUNK // (len(problem.flat) * widest))
 
     def allowed(self, masks: np.ndarray) -> np.ndarray:
@@ -70,12 +64,11 @@ class Evaluator:
 
     def penalties(self, masks: np.ndarray) -> np.ndarray:
         """P of each mask."""
-        each = np.sort(masks @ self._weights.T + self._offsets, axis=1)[:, ::-1]
-        return each[:, : self.problem.largest].sum(axis=1)
+        return self.problem.importance.penalties(masks)
 
     def importances(self, masks: np.ndarray) -> np.ndarray:
         """The sum of all layers' importances, where P forgives some."""
-        return (masks @ self._weights.T + self._offsets).sum(axis=1)
+        return self.problem.importance.of_layers(masks).sum(axis=1)
 
     def losses(self, masks: np.ndarray) -> np.ndarray:
         """The mean cross-entropy with each mask.
@@ -102,15 +95,11 @@ class Evaluator:
 
     def _losses(self, masks: np.ndarray) -> np.ndarray:
         batch = len(self._common)
-        values = self._common * masks[:, None, self._behind[self._first]]
-        values = values.reshape(len(masks) * batch, -1)
-        for index in range(self._first + 1, len(self._steps)):
-            values = passed(self._steps[index], values)
-            if index in self._behind:
-                kept = masks[:, None, self._behind[index]]
-                values = (values.reshape(len(masks), batch, -1) * kept).reshape(len(values), -1)
+        common = self._common[None] * masks[:, None, self._chain.owners[self._first]]
+        values = common.reshape(len(masks) * batch, -1)
+        *_, logits = self._chain.forward(values, masks, self._first + 1)
         labels = np.tile(np.asarray(self.problem.labels), len(masks))
-        return cross_entropy(values, labels).values.reshape(len(masks), batch).mean(axis=1)
+        return cross_entropy(logits, labels).values.reshape(len(masks), batch).mean(axis=1)
 
 
 def _fast(matrix: Any) -> Any:

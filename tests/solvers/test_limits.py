@@ -17,6 +17,7 @@ from solvers.layers import Dense, Relu
 from solvers.modes import paper
 from solvers.programs import explicit, masked, reduced
 from solvers.programs.explicit import formulate
+from solvers.programs.rows import joined
 from solvers.search import interrupts
 from solvers.search.independent import Answers
 from solvers.settings import Settings, in_time
@@ -241,7 +242,8 @@ def linear_program(backend):
     form = formulate(slow(), normal=True)
     program = form.program
     linear = backend.LinearProgram(program.costs, program.lower, program.upper)
-    linear.add([*program.inequalities(), *form.tangents(form.complete(np.ones(120)))])
+    tangents = form.tangents(form.complete(np.ones(120)))
+    linear.add(joined([program.inequalities(), tangents], len(program.costs)))
     return linear
 
 

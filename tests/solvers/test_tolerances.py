@@ -15,7 +15,7 @@ from solvers.search import local_search
 from solvers.solution import above
 from solvers.tolerances import better
 
-FILES = sorted(Path(solvers.__file__).parent.glob("*.py"))
+FILES = sorted(Path(solvers.__file__).parent.rglob("*.py"))
 
 
 def nameless(code):
