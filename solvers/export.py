@@ -57,8 +57,7 @@ def with_tangents(form: Formulation, more: Rows | None = None) -> Program:
     if more is not None:
         blocks.append(more)
         names += [f"tangent_at_{place}" for place in range(len(more))]
-    rows = joined(blocks, len(form.program.costs))
-    return form.program.extended(tuple(names), rows).scaled()
+    return form.program.extended(tuple(names), joined(blocks)).scaled()
 
 
 def to_model(problem: PruningProblem) -> Any:

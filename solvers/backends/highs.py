@@ -236,8 +236,8 @@ def _add_rows(model: Any, rows: Rows) -> None:
         len(rows),
         scaled.bounds,
         np.full(len(rows), np.inf),
-        scaled.matrix.nnz,
-        scaled.matrix.indptr[:-1].astype(np.int32),
-        scaled.matrix.indices.astype(np.int32),
-        scaled.matrix.data,
+        len(scaled.indices),
+        scaled.starts[:-1].astype(np.int32),
+        scaled.indices.astype(np.int32),
+        scaled.coefficients,
     )

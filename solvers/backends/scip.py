@@ -89,7 +89,7 @@ class LinearProgram:
         if not self._solved():
             # many rows on an old basis can be too much for its numerics: without one, once more
             blocks, self._blocks, self._lp = self._blocks, [], self._made()
-            self.add(joined(blocks, len(self._columns[0])))
+            self.add(joined(blocks))
             if not self._solved():
                 return None
         return np.asarray(self._lp.getPrimal()), float(self._lp.getObjVal())

@@ -114,7 +114,7 @@ def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any
         program.binary.tolist(),
         program.columns,
     )
-    rows = Rows(program.matrix, program.row_lower)
+    rows = Rows.of_matrix(program.matrix, program.row_lower)
     for row, name, high in zip(rows, program.rows, program.row_upper.tolist(), strict=True):
         scip_lib.add_row(
             scip,

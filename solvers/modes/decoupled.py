@@ -130,7 +130,7 @@ def decouple(
     program = AffineProgram(
         [Vector(np.asarray(probe.bias, np.float64), matrix) for matrix in matrices],
         Columns.of_scores(neurons),
-        joined([], neurons),
+        joined([]),
         0,
     )
     importance = Importance(

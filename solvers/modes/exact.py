@@ -156,7 +156,7 @@ class _Search:
         result: Any = self._settings.solver().solve_mip(
             *self._master[:3],
             self._program.columns.binary,
-            joined(self._blocks, len(self._master.costs)),
+            joined(self._blocks),
             time_limit=left,
             gap=max(self._settings.gap, GAP) / 2,
             memory_mb=self._settings.memory_mb,

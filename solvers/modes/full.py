@@ -145,7 +145,7 @@ class _Search:
     @property
     def tangents(self) -> Rows:
         """All tangents that were needed."""
-        return joined(self.blocks, len(self._program.costs))
+        return joined(self.blocks)
 
     def run(self, loss: str) -> str:
         """Solves the program; the status."""
@@ -185,7 +185,7 @@ class _Search:
             program.lower,
             program.upper,
             program.binary.tolist(),
-            joined([program.inequalities(), *self.blocks], len(program.costs)),
+            joined([program.inequalities(), *self.blocks]),
             lazy=self._broken,
             **given,
         )

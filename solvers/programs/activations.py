@@ -1,9 +1,9 @@
 """The rows of a ReLU and of a maximum whose inputs are affine in the columns."""
 
-import numpy as np
-import scipy.sparse
+import dataclasses
 
-from solvers.network.matrices import Matrix
+import numpy as np
+
 from solvers.programs.entries import Entries
 from solvers.programs.rows import Row, Rows, joined, stacked
 
@@ -27,29 +27,27 @@ def relu_rows(
         on: the columns of v, or of s where a unit is active whenever it is not pruned, [units].
         lower: L, [units].
         upper: U, not below 0, [units].
-        gates: the columns of s, [units], -1 where there is none; None: nowhere.
+        gates: the columns of s, [units]; None where there are none.
 
     Returns:
         Three rows per unit, one unit after the other.
     """
     count = len(outputs)
-    ones = np.ones(count)
-    width = 1 + max(
-        [inputs.matrix.shape[1] - 1, *(int(each.max(initial=0)) for each in (outputs, on))]
+    ones, pairs = np.ones(count), 2 * np.arange(count + 1)
+    at_most = Rows(
+        pairs,
+        np.column_stack([on, outputs]).ravel(),
+        np.column_stack([upper, -ones]).ravel(),
+        np.zeros(count),
     )
-    nothing = scipy.sparse.csr_array((count, width))
-    gated = np.zeros(count, bool) if gates is None else gates >= 0
-    cut = np.where(gated, upper, 0.0)
-    least = _with_entry(-inputs.matrix, outputs, ones, width)
+    least = Rows.of_matrix(-inputs.matrix, inputs.constant).appended(outputs, ones)
     if gates is not None:
-        least = _with_entry(least, gates, -upper, width, gated)
-    most = _with_entry(_with_entry(inputs.matrix, outputs, -ones, width), on, lower, width)
-    blocks = [
-        Rows(_with_entry(_with_entry(nothing, on, upper, width), outputs, -ones, width), 0 * ones),
-        Rows(least, inputs.constant - cut),
-        Rows(most, lower - inputs.constant),
-    ]
-    return joined(blocks, width).at(np.arange(3 * count).reshape(3, count).T.ravel())
+        least = least.appended(gates, -upper)
+        least = dataclasses.replace(least, bounds=least.bounds - upper)
+    most = Rows.of_matrix(inputs.matrix, lower - inputs.constant)
+    most = most.appended(outputs, -ones).appended(on, lower)
+    by_unit = np.arange(3 * count).reshape(3, count).T.ravel()
+    return joined([at_most, least, most]).at(by_unit)
 
 
 def maximum_rows(
@@ -80,27 +78,4 @@ def maximum_rows(
                 -spread - constant,
             ),
         ]
-    width = max(inputs.matrix.shape[1], output + 1, int(chosen.max()) + 1)
-    return stacked(rows, width)
-
-
-def _with_entry(
-    matrix: Matrix,
-    columns: np.ndarray,
-    values: np.ndarray,
-    width: int,
-    where: np.ndarray | None = None,
-) -> Matrix:
-    """A sparse matrix with one more entry at the end of each row, or of the rows told."""
-    rows = np.arange(len(columns)) if where is None else np.flatnonzero(where)
-    ends = matrix.indptr[1:][rows]
-    longer = np.zeros(len(columns) + 1, np.int64)
-    longer[1 + rows] = 1
-    return scipy.sparse.csr_array(
-        (
-            np.insert(matrix.data, ends, values[rows]),
-            np.insert(matrix.indices, ends, columns[rows]),
-            matrix.indptr + np.cumsum(longer),
-        ),
-        shape=(len(columns), width),
-    )
+    return stacked(rows)

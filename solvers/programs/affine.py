@@ -44,8 +44,8 @@ class Columns:
 
     @property
     def rows(self) -> Rows:
-        """The blocks as one matrix over all columns."""
-        return joined(self.blocks, len(self.lower))
+        """The blocks, one below the other."""
+        return joined(self.blocks)
 
 
 class Vector(NamedTuple):

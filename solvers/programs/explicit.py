@@ -94,7 +94,7 @@ class Formulation:
                 self.logits, self.losses, slopes, losses, at, strict=True
             )
         ]
-        return stacked(rows, len(self.program.costs))
+        return stacked(rows)
 
     def in_units(self, rows: Mapping[str, Row]) -> dict[str, Row]:
         """Rows over columns in the network's own units, in the units of this program."""

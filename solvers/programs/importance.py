@@ -61,7 +61,7 @@ class Importance(NamedTuple):
         for _, weights, offset in self.choices():
             indices = np.flatnonzero(weights)
             rows.append(Row(np.append(indices, column), np.append(-weights[indices], 1.0), offset))
-        return stacked(rows, column + 1)
+        return stacked(rows)
 
 
 def importance(gates: Sequence[Gate], largest: int) -> Importance:

@@ -46,7 +46,7 @@ def build(
     return AffineProgram(
         [dense(each, width) for each in logits],
         builder.columns,
-        joined([], width),
+        joined([]),
         builder.open,
         builder.steps,
     )
@@ -70,7 +70,7 @@ class _Builder:
         for gate, part, most in zip(self.chain.gates, self.chain.slices(), self.most, strict=True):
             if most < gate.neurons:
                 kept = np.arange(part.start, part.stop), np.ones(gate.neurons)
-                self.columns.blocks.append(stacked([Row(*kept, gate.neurons - most)], count))
+                self.columns.blocks.append(stacked([Row(*kept, gate.neurons - most)]))
 
     def sample(self, values: np.ndarray) -> Entries:
         """The logits of one sample."""
@@ -157,15 +157,16 @@ class _Builder:
                 self._column(0.0, 1.0, neuron, 0.0, binary=True)
         if len(outputs):
             least = np.where(active, np.maximum(lower, 0.0), lower)
-            rows = relu_rows(inputs, outputs, on, least, upper, neurons)
+            # neurons are -1 in a layer whose neurons cannot be pruned, and never -1 elsewhere
+            gates = neurons if neurons[0] >= 0 else None
+            rows = relu_rows(inputs, outputs, on, least, upper, gates)
             linked = np.flatnonzero(~active & (neurons >= 0))
             pairs = [
                 Row(np.array(pair), np.array([1.0, -1.0]), 0.0)
                 for pair in zip(neurons[linked].tolist(), on[linked].tolist(), strict=True)
             ]
-            width = len(self.columns.lower)
             of_unit = np.concatenate([4 * linked, 4 * np.arange(len(outputs)).repeat(3) + 1])
-            block = joined([stacked(pairs, width), rows], width)
+            block = joined([stacked(pairs), rows])
             self.columns.blocks.append(block.at(np.argsort(of_unit, kind="stable")))
         return outputs, np.where(active, -1, on)
 

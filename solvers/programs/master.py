@@ -45,5 +45,5 @@ def master(program: AffineProgram, objective: Objective) -> Master:
         costs=np.concatenate([np.zeros(width), weights, [1.0]]),
         lower=np.concatenate([columns.lower, np.zeros(batch), [-np.inf]]),
         upper=np.concatenate([columns.upper, np.full(batch + 1, np.inf)]),
-        rows=joined(blocks, width + batch + 1),
+        rows=joined(blocks),
     )

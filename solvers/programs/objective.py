@@ -86,7 +86,7 @@ class Objective:
                     float(value - slope[indices] @ columns[indices]),
                 )
             )
-        return values, stacked(rows, first + len(values))
+        return values, stacked(rows)
 
     def broken(self, values: np.ndarray, first: int, gap: float) -> Rows:
         """The tangents that a solver's solution violates.

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from solvers.network.matrices import Matrix
-from solvers.programs.rows import Row, Rows, row_units, scaled_rows, stacked
+from solvers.programs.rows import Row, Rows, stacked
 
 
 class MipResult(NamedTuple):
@@ -83,7 +83,7 @@ class Program:
 
     def scaled(self) -> "Program":
         """The same program, each row in units of its largest coefficient; see ``Row.scaled``."""
-        factors = 1 / row_units(self.matrix)
+        factors = 1 / Rows.of_matrix(self.matrix, self.row_lower).units()
         return dataclasses.replace(
             self,
             matrix=scipy.sparse.csr_array(scipy.sparse.diags_array(factors) @ self.matrix),
@@ -103,7 +103,7 @@ class Program:
         Raises:
             ValueError: a name is taken.
         """
-        return self.extended(tuple(rows), stacked(list(rows.values()), len(self.costs)))
+        return self.extended(tuple(rows), stacked(list(rows.values())))
 
     def extended(self, names: tuple[str, ...], rows: Rows) -> "Program":
         """The same program with further rows.
@@ -122,7 +122,7 @@ class Program:
             raise ValueError(f"there is a row {taken[0]!r} already")
         return dataclasses.replace(
             self,
-            matrix=scipy.sparse.vstack([self.matrix, rows.matrix], format="csr"),
+            matrix=scipy.sparse.vstack([self.matrix, rows.matrix(len(self.costs))], format="csr"),
             row_lower=np.append(self.row_lower, rows.bounds),
             row_upper=np.append(self.row_upper, np.full(len(rows), np.inf)),
             rows=(*self.rows, *names),
@@ -135,7 +135,11 @@ class Program:
         first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
         signs = np.where(first & below[rows], 1.0, -1.0)
         bounds = np.where(signs > 0, self.row_lower[rows], -self.row_upper[rows])
-        return Rows(scaled_rows(self.matrix[rows], signs), bounds)
+        positive = Rows.of_matrix(self.matrix, self.row_lower).at(rows)
+        repeated = np.repeat(signs, np.diff(positive.starts))
+        return dataclasses.replace(
+            positive, coefficients=positive.coefficients * repeated, bounds=bounds
+        )
 
     def violation(self, values: np.ndarray) -> float:
         """By how much values violate a row, a bound or a binary, at most."""

@@ -50,12 +50,10 @@ def reduce(
         for index, values in enumerate(in_time(inputs, until))
     ]
     width = len(columns.lower)
-    lazy = joined([Rows(each.matrix, -each.constant) for each in elimination.lazy], width)
-    lazy.matrix.sort_indices()
     return AffineProgram(
         [dense(each, width) for each in logits],
         columns,
-        lazy,
+        joined(elimination.lazy),
         elimination.open,
         elimination.steps,
     )
@@ -71,7 +69,7 @@ class _Elimination:
 
     def __init__(self, chain: Chain, columns: Columns) -> None:
         self._chain, self._columns, self._slices = chain, columns, chain.slices()
-        self.lazy: list[Entries] = []  # what must not be negative
+        self.lazy: list[Rows] = []  # entries that must not be negative
         self.steps: list[Units | Largest] = []
         self.open = 0
 
@@ -124,7 +122,9 @@ class _Elimination:
         A row of one column becomes a bound of that column; later layers can use it.
         """
         lengths = np.diff(entries.matrix.indptr)
-        self.lazy.append(entries.at(np.flatnonzero(lengths > 1)))
+        rows = entries.at(np.flatnonzero(lengths > 1))
+        rows.matrix.sort_indices()
+        self.lazy.append(Rows.of_matrix(rows.matrix, -rows.constant))
         columns = self._columns
         for row in np.flatnonzero(lengths == 1).tolist():
             index, coefficient, constant = (

@@ -34,97 +34,95 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """``matrix x >= bounds``.
+    """Many rows ``coefficients x >= bounds``, as the arrays of a sparse matrix by rows.
 
     Attributes:
-        matrix: sparse, [rows, columns].
+        starts: where each row's entries start, and where the last one's end, [rows + 1].
+        indices: the entries' columns, [entries].
+        coefficients: [entries].
         bounds: [rows].
     """
 
-    matrix: Matrix
+    starts: np.ndarray
+    indices: np.ndarray
+    coefficients: np.ndarray
     bounds: np.ndarray
+
+    @classmethod
+    def of_matrix(cls, matrix: Matrix, bounds: np.ndarray) -> "Rows":
+        """``matrix x >= bounds``, for a matrix [rows, columns] sparse by rows."""
+        return cls(matrix.indptr, matrix.indices, matrix.data, bounds)
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def __iter__(self) -> Iterator[Row]:
-        starts = self.matrix.indptr.tolist()
+        starts = self.starts.tolist()
         for place, bound in enumerate(self.bounds.tolist()):
             part = slice(starts[place], starts[place + 1])
-            yield Row(self.matrix.indices[part], self.matrix.data[part], bound)
+            yield Row(self.indices[part], self.coefficients[part], bound)
+
+    def matrix(self, columns: int) -> Matrix:
+        """The coefficients as a sparse matrix, [rows, columns]."""
+        return scipy.sparse.csr_array(
+            (self.coefficients, self.indices, self.starts), shape=(len(self), columns)
+        )
 
     def at(self, rows: np.ndarray) -> "Rows":
-        """Some of the rows, by numbers or by a mask, in that order."""
-        return Rows(self.matrix[rows], self.bounds[rows])
+        """The rows of these numbers, in their order."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.append(0, np.cumsum(lengths))
+        entries = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], lengths)
+        return Rows(starts, self.indices[entries], self.coefficients[entries], self.bounds[rows])
+
+    def appended(self, columns: np.ndarray, coefficients: np.ndarray) -> "Rows":
+        """The same rows, each with one more entry at its end: columns and coefficients, [rows]."""
+        ends = self.starts[1:]
+        return Rows(
+            self.starts + np.arange(len(self.starts)),
+            np.insert(self.indices, ends, columns),
+            np.insert(self.coefficients, ends, coefficients),
+            self.bounds,
+        )
+
+    def units(self) -> np.ndarray:
+        """The unit of each row, [rows]: that of its largest coefficient."""
+        sizes = np.zeros(len(self))
+        filled = np.diff(self.starts) > 0
+        sizes[filled] = np.maximum.reduceat(np.abs(self.coefficients), self.starts[:-1][filled])
+        return units(sizes)
 
     def scaled(self) -> "Rows":
         """The same rows, each in units of its largest coefficient; see ``Row.scaled``."""
-        factors = 1 / row_units(self.matrix)
-        return Rows(scaled_rows(self.matrix, factors), self.bounds * factors)
+        factors = 1 / self.units()
+        repeated = np.repeat(factors, np.diff(self.starts))
+        coefficients = self.coefficients * repeated
+        return Rows(self.starts, self.indices, coefficients, self.bounds * factors)
 
     def violations(self, values: np.ndarray) -> np.ndarray:
-        """By how much values violate each row, [rows], in units of its largest coefficient.
-
-        Args:
-            values: of at least as many columns as the rows have, [columns].
-        """
-        missing = self.bounds - self.matrix @ values[: self.matrix.shape[1]]
-        return missing / row_units(self.matrix)
+        """By how much values, [columns], violate each row, [rows], in its unit."""
+        rows = np.repeat(np.arange(len(self)), np.diff(self.starts))
+        products = self.coefficients * values[self.indices]
+        sums = np.bincount(rows, products, minlength=len(self))
+        return (self.bounds - sums) / self.units()
 
 
-def stacked(rows: Sequence[Row], columns: int) -> Rows:
-    """Single rows as a matrix.
-
-    Args:
-        rows: the rows.
-        columns: how many columns there are.
-
-    Returns:
-        The same rows in the same order.
-    """
-    matrix = scipy.sparse.csr_array(
-        (
-            np.concatenate([np.zeros(0), *(row.coefficients for row in rows)]),
-            np.concatenate([np.zeros(0, np.int64), *(row.indices for row in rows)]),
-            np.cumsum([0, *(len(row.indices) for row in rows)]),
-        ),
-        shape=(len(rows), columns),
+def stacked(rows: Sequence[Row]) -> Rows:
+    """Single rows as one block, in the same order."""
+    return Rows(
+        np.cumsum([0, *(len(row.indices) for row in rows)]),
+        np.concatenate([np.zeros(0, np.int64), *(row.indices for row in rows)]),
+        np.concatenate([np.zeros(0), *(row.coefficients for row in rows)]),
+        np.array([row.bound for row in rows], np.float64),
     )
-    return Rows(matrix, np.array([row.bound for row in rows], np.float64))
 
 
-def joined(blocks: Sequence[Rows], columns: int) -> Rows:
-    """Blocks of rows, one below the other.
-
-    Args:
-        blocks: each has at most so many columns.
-        columns: how many columns there are now.
-
-    Returns:
-        All rows, in order.
-    """
-    lengths = [np.diff(block.matrix.indptr) for block in blocks]
-    matrix = scipy.sparse.csr_array(
-        (
-            np.concatenate([np.zeros(0), *(block.matrix.data for block in blocks)]),
-            np.concatenate([np.zeros(0, np.int64), *(block.matrix.indices for block in blocks)]),
-            np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths])),
-        ),
-        shape=(sum(map(len, blocks)), columns),
+def joined(blocks: Sequence[Rows]) -> Rows:
+    """Blocks of rows, one below the other."""
+    lengths = [np.diff(block.starts) for block in blocks]
+    return Rows(
+        np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths])),
+        np.concatenate([np.zeros(0, np.int64), *(block.indices for block in blocks)]),
+        np.concatenate([np.zeros(0), *(block.coefficients for block in blocks)]),
+        np.concatenate([np.zeros(0), *(block.bounds for block in blocks)]),
     )
-    return Rows(matrix, np.concatenate([np.zeros(0), *(block.bounds for block in blocks)]))
-
-
-def scaled_rows(matrix: Matrix, factors: np.ndarray) -> Matrix:
-    """A sparse matrix, each row times a factor, [rows]; its entries keep their order."""
-    data = matrix.data * np.repeat(factors, np.diff(matrix.indptr))
-    return scipy.sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-
-def row_units(matrix: Matrix) -> np.ndarray:
-    """The unit of each row of a sparse matrix, [rows]: that of its largest coefficient."""
-    sizes = np.zeros(matrix.shape[0])
-    filled = np.diff(matrix.indptr) > 0
-    # not `abs(matrix)`, which would sort the matrix's own entries
-    sizes[filled] = np.maximum.reduceat(np.abs(matrix.data), matrix.indptr[:-1][filled])
-    return units(sizes)

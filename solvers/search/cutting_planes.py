@@ -123,8 +123,8 @@ class _CuttingPlanes:
     def megabytes(self) -> float:
         """What the matrices and rows take, and as much again with the solver."""
         held = sum(vector.matrix.nbytes for vector in self._program.logits)
-        rows = sum(block.matrix.nnz for block in self._blocks)
-        entries = self._program.lazy.matrix.nnz + 2 * rows
+        rows = sum(len(block.indices) for block in self._blocks)
+        entries = len(self._program.lazy.indices) + 2 * rows
         return (held + ENTRY * entries) / 1e6
 
     def relax(self) -> str:
@@ -191,7 +191,7 @@ class _CuttingPlanes:
         result = self._backend.solve_mip(
             *self._master[:3],
             self._program.columns.binary,
-            joined(self._blocks, len(self._master.costs)),
+            joined(self._blocks),
             time_limit=self._limits.left(),
             memory_mb=self._limits.memory_mb,
             gap=self._limits.gap / 2,
@@ -246,7 +246,7 @@ class _CuttingPlanes:
         columns = values[: self._width]
         lazy = self._feasible.violated(columns, tolerances.LAZY_MIXED, again=True)
         tangents = self._objective.broken(values, self._width, self._limits.gap)
-        return joined([lazy, tangents], len(values))
+        return joined([lazy, tangents])
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
         """A better solution, found from the scores of a solver's solution, or None."""

@@ -27,8 +27,9 @@ class Descent:
     def __init__(self, program: AffineProgram, objective: Objective) -> None:
         self._objective = objective
         columns = program.columns
-        rows = joined([program.lazy, columns.rows], len(columns.lower))
-        self._rows, self._bounds = scipy.sparse.csc_array(rows.matrix), rows.bounds
+        rows = joined([program.lazy, columns.rows])
+        self._rows = scipy.sparse.csc_array(rows.matrix(len(columns.lower)))
+        self._bounds = rows.bounds
         self._lower = np.array(columns.lower)
 
     def lowered(self, columns: np.ndarray, until: float) -> np.ndarray:

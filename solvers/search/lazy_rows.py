@@ -4,7 +4,7 @@ import numpy as np
 
 from solvers import tolerances
 from solvers.programs.affine import AffineProgram
-from solvers.programs.rows import Rows, row_units
+from solvers.programs.rows import Rows
 
 BATCH = 300
 """How many lazy rows are added at once, the most violated first."""
@@ -18,8 +18,10 @@ class LazyRows:
     """
 
     def __init__(self, program: AffineProgram) -> None:
-        self._lazy, self._own = program.lazy, program.columns.rows.scaled()
-        self._units = row_units(self._lazy.matrix)
+        own, width = program.columns.rows.scaled(), len(program.columns.lower)
+        self._lazy, self._units = program.lazy, program.lazy.units()
+        self._lazy_matrix, self._own_matrix = program.lazy.matrix(width), own.matrix(width)
+        self._own_bounds = own.bounds
         self._given = np.zeros(len(self._lazy), bool)
         self.lower, self.upper = np.array(program.columns.lower), np.array(program.columns.upper)
 
@@ -47,7 +49,7 @@ class LazyRows:
 
     def violation(self, columns: np.ndarray) -> float:
         """By how much a point violates a row or a bound, at most; rows in their units."""
-        own = self._own.bounds - self._own.matrix @ columns
+        own = self._own_bounds - self._own_matrix @ columns
         return max(
             float(self._violations(columns).max(initial=0.0)),
             float((self.lower - columns).max()),
@@ -56,4 +58,4 @@ class LazyRows:
         )
 
     def _violations(self, columns: np.ndarray) -> np.ndarray:
-        return (self._lazy.bounds - self._lazy.matrix @ columns) / self._units
+        return (self._lazy.bounds - self._lazy_matrix @ columns) / self._units

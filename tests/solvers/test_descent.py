@@ -37,7 +37,8 @@ def test_scores_fulfil_the_published_rows(name, epsilon):
     if not program.open:  # else what stands beside the scores may leave them no room
         assert objective.value(found) < objective.value(start)
         assert largest_violation(chain, given.flat, epsilon, scores) <= 1e-9
-    assert (program.lazy.bounds - program.lazy.matrix @ found).max(initial=0.0) <= 1e-9
+    matrix, bound = program.lazy.matrix(len(found)), program.lazy.bounds
+    assert (bound - matrix @ found).max(initial=0.0) <= 1e-9
     for row in program.columns.rows:
         assert row.violation(found) <= 1e-9
     np.testing.assert_array_equal(Descent(program, objective).lowered(start, -np.inf), start)

@@ -120,7 +120,7 @@ def test_a_row_of_one_column_is_a_bound_of_it():
     program = reduce(chain, given.flat, given.epsilon)
     assert program.open == 0
     assert formulate(given).open >= 4
-    assert np.diff(program.lazy.matrix.indptr).min(initial=2) > 1
+    assert np.diff(program.lazy.starts).min(initial=2) > 1
     # the bounds are the rows: a score just below its own breaks the published program
     lower = np.array(program.columns.lower)
     assert lower.max() > 0
@@ -202,7 +202,8 @@ def test_columns_complete_to_the_whole_network(name):
     np.testing.assert_allclose(columns, program.columns.start, atol=1e-12)
     assert (columns >= np.array(program.columns.lower) - 1e-12).all()
     assert (columns <= np.array(program.columns.upper) + 1e-12).all()
-    assert (program.lazy.matrix @ columns - program.lazy.bounds).min(initial=0.0) >= -1e-12
+    matrix, bound = program.lazy.matrix(len(columns)), program.lazy.bounds
+    assert (matrix @ columns - bound).min(initial=0.0) >= -1e-12
     for row in program.columns.rows:
         assert row.coefficients @ columns[row.indices] >= row.bound - 1e-12
     logits = [each.constant + each.matrix @ columns for each in program.logits]

@@ -243,7 +243,7 @@ def linear_program(backend):
     program = form.program
     linear = backend.LinearProgram(program.costs, program.lower, program.upper)
     tangents = form.tangents(form.complete(np.ones(120)))
-    linear.add(joined([program.inequalities(), tangents], len(program.costs)))
+    linear.add(joined([program.inequalities(), tangents]))
     return linear
 
 
