@@ -13,26 +13,17 @@ from experiments.common.networks import Network
 from experiments.common.sources import digest
 from experiments.common.trained import keys
 from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
-from solvers import (
-    decoupled,
-    exact,
-    formulation,
-    full,
-    kelley,
-    local_search,
-    mask_program,
-    paper,
-    per_class,
-    reduced,
-)
-from solvers.probes import fit_probe
+from solvers.modes import decoupled, exact, full, paper, per_class
+from solvers.network.probes import fit_probe
+from solvers.programs import explicit, masked, reduced
+from solvers.search import cutting_planes, local_search
 
 SOURCES: dict[str, tuple[Callable[..., Any], ...]] = {
-    "paper": (paper.solve, reduced.reduce, kelley.minimise),
-    "full": (full.solve, formulation.formulate),
-    "per_class": (per_class.solve, paper.solve, reduced.reduce, kelley.minimise),
-    "exact": (exact.solve, mask_program.build, local_search.improve),
-    "decoupled": (decoupled.solve, fit_probe, kelley.minimise),
+    "paper": (paper.solve, reduced.reduce, cutting_planes.minimise),
+    "full": (full.solve, explicit.formulate),
+    "per_class": (per_class.solve, paper.solve, reduced.reduce, cutting_planes.minimise),
+    "exact": (exact.solve, masked.build, local_search.improve),
+    "decoupled": (decoupled.solve, fit_probe, cutting_planes.minimise),
 }
 """Mode -> the functions whose files say what is solved, and how far."""
 
