@@ -38,7 +38,7 @@ from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import Protocol, check_protocol, recorded
 from experiments.workbench import Workbench, workbench
 from prunejax import data, models
-from prunejax.criteria.critical_neurons import describe
+from prunejax.channels import describe
 from solvers import checks
 from solvers.critical_neurons import MODES
 from solvers.settings import Settings
@@ -313,7 +313,7 @@ class Runner:
             **{name: getattr(self._config, name) for name in OF_SOLVER},
             on_incumbent=told,
         )
-        if found.solution.status == "interrupted":
+        if found.evidence.status == "interrupted":
             raise KeyboardInterrupt
         draw = keys(seed).method
         rivals, diverged = {}, False

@@ -25,8 +25,8 @@ from experiments.filter_runs import OURS, Job
 from experiments.outputs import DEFAULT, Format, Outputs
 from experiments.protocol import Protocol, check_protocol, recorded
 from experiments.workbench import Workbench, workbench
-from prunejax import data, filter_pruning, models, network
-from prunejax.filter_pruning import GroupSource
+from prunejax import channels, data, models, network
+from prunejax.channels import GroupSource
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -397,7 +397,7 @@ def _experiment(config: EntropyKCore, console: Console) -> int:
         dtype=config.dtype,
         **config.model_options(),
     )
-    groups = filter_pruning.sources(bench.traced, group_source=config.group_source)
+    groups = channels.deciding_layers(bench.traced, group_source=config.group_source)
     if config.layer is not None and config.layer not in groups:
         raise ValueError(
             f"the redundancy graph can be drawn of {', '.join(groups)}, not of {config.layer!r}"

@@ -140,7 +140,7 @@ def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
         if old.kind not in KERNELS:
             continue
         group = groups.get(old.name)
-        measured = None if group is None else selection.found.groups.get(group.name)
+        measured = None if group is None else selection.found.evidence.groups.get(group.name)
         orphans = None
         if group is not None and measured is not None:
             kept = jnp.asarray(plan.keep[group.name])
@@ -249,9 +249,9 @@ def write(
     outputs.numbers("layers", layers)
     outputs.latex("layers", header, body, caption)
     thresholds = selection.thresholds(tau)
-    group = layer or filter_figures.busiest(selection.found, thresholds)
-    if group in selection.found.groups:
-        measured, kept = selection.found.groups[group], plan.keep[group]
+    group = layer or filter_figures.busiest(selection.found.evidence, thresholds)
+    if group in selection.found.evidence.groups:
+        measured, kept = selection.found.evidence.groups[group], plan.keep[group]
         for name, draw in filter_figures.LAYER.items():
             draw(measured, kept, thresholds[group], outputs.figure(name), f"{title}, {group}")
     else:

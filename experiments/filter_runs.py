@@ -15,7 +15,7 @@ from experiments.methods import REDUNDANCY
 from experiments.protocol import Protocol
 from experiments.sources import digest
 from experiments.workbench import Workbench
-from prunejax import filter_pruning, models, network, training
+from prunejax import channels, models, network, training
 from prunejax.filters import FILTER_CRITERIA
 from prunejax.filters.entropy_kcore import Representative
 
@@ -82,7 +82,7 @@ def protocols(
 
 def source(method: str) -> str:
     """A digest of the files that say what a method of ``METHODS`` does."""
-    return digest(*REDUNDANCY, FILTER_CRITERIA[method], filter_pruning.measure)
+    return digest(*REDUNDANCY, FILTER_CRITERIA[method], channels.measure)
 
 
 class Job(NamedTuple):
@@ -159,20 +159,20 @@ class Selection:
         seed: int,
         *,
         images: int,
-        group_source: filter_pruning.GroupSource,
+        group_source: channels.GroupSource,
         delta: float,
         round_to: int | None,
     ) -> None:
         self._bench, self._variables = bench, dense.variables
         self._images = mapped_images(bench, seed, images)
         self._key = keys(seed).method
-        self._group_source: filter_pruning.GroupSource = group_source
+        self._group_source: channels.GroupSource = group_source
         self._delta, self._round_to = delta, round_to
 
     @functools.cached_property
-    def found(self) -> filter_pruning.Redundancies:
+    def found(self) -> channels.ChannelScores[channels.Redundancies]:
         """Similarities and entropies of all layers."""
-        return filter_pruning.measure(
+        return channels.measure(
             self._bench.traced, self._variables, self._images, group_source=self._group_source
         )
 
@@ -184,7 +184,7 @@ class Selection:
 
     def thresholds(self, tau: float) -> dict[str, float]:
         """The threshold of each group."""
-        return self.found.thresholds(tau, delta=self._delta)
+        return self.found.evidence.thresholds(tau, delta=self._delta)
 
     def plan(self, method: str, tau: float) -> network.Plan:
         """The plan of a method of ``METHODS`` at a threshold.
@@ -195,11 +195,15 @@ class Selection:
         if method == OURS:
             return self.found.plan(tau, delta=self._delta, round_to=self._round_to)
         if method in KCORE:
-            ranking = self.found.rank(
-                tau, representative=KCORE[method], key=self._key, delta=self._delta
+            ranking = channels.rank_redundant(
+                self.found,
+                tau,
+                representative=KCORE[method],
+                key=self._key,
+                delta=self._delta,
             )
         else:
-            ranking = filter_pruning.rank(
+            ranking = channels.rank(
                 self._bench.traced,
                 self._variables,
                 self._images,
@@ -269,8 +273,8 @@ def fine_tune(
             "accuracy_dense": dense.accuracy,
             "accuracy_pruned": before,
             "accuracy": accuracy(tools, tuned, bench),
-            "flops_reduction": filter_pruning.flops_reduction(plan),
-            "parameter_reduction": filter_pruning.parameter_reduction(plan),
+            "flops_reduction": channels.flops_reduction(plan),
+            "parameter_reduction": channels.parameter_reduction(plan),
             "multiply_adds": cost.multiply_adds,
             "parameters": cost.parameters,
             "multiply_adds_dense": whole.multiply_adds,

@@ -15,7 +15,7 @@ from experiments.neuron_runs import RIVALS
 from experiments.neuron_studies import STARTS, SUBNETWORKS, Study
 from experiments.outputs import Outputs
 from experiments.tables import markdown_table, print_table
-from prunejax.criteria.critical_neurons import keep_above
+from prunejax.channels import keep_above
 
 NEEDS = ("reference", "rivals", "certificate")
 """The metrics that the record of a solved program must have."""

@@ -1,7 +1,7 @@
 """Runs of critical neurons: solve the program on a batch, prune by its scores and by rivals."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,8 +14,13 @@ from experiments.protocol import Protocol, protocol_for
 from experiments.sources import digest
 from experiments.workbench import Tools, Workbench
 from prunejax import data, masks, training
-from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
-from prunejax.criteria.decoupling import representations
+from prunejax.channels import (
+    ChannelScores,
+    at_random,
+    best_of_each,
+    critical_neurons,
+    representations,
+)
 from prunejax.network import Plan
 from solvers import (
     decoupled,
@@ -30,6 +35,7 @@ from solvers import (
     reduced,
 )
 from solvers.probes import fit_probe
+from solvers.solution import Solution
 
 SOURCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "paper": (paper.solve, reduced.reduce, kelley.minimise),
@@ -150,8 +156,8 @@ def score(
     setting: Setting,
     seed: int,
     **settings: Any,
-) -> CriticalNeurons:
-    """Solves the program; see ``prunejax.criteria.critical_neurons``.
+) -> ChannelScores[Solution]:
+    """Solves the program; see ``prunejax.channels.critical_neurons``.
 
     In mode "decoupled" probes are fitted to ``EXAMPLES`` training images.
     """
@@ -168,28 +174,8 @@ def score(
     )
 
 
-def best_of_each(
-    kept: Mapping[str, np.ndarray], worth: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """As many neurons of each group as another selection keeps, those of the highest worth."""
-    chosen = {}
-    for group, stays in kept.items():
-        order = np.argsort(-np.asarray(worth[group]), kind="stable")
-        chosen[group] = np.zeros(len(stays), bool)
-        chosen[group][order[: int(stays.sum())]] = True
-    return chosen
-
-
-def at_random(kept: Mapping[str, np.ndarray], key: Any) -> dict[str, np.ndarray]:
-    """A random number for each neuron."""
-    return {
-        group: np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (len(stays),)))
-        for index, (group, stays) in enumerate(kept.items())
-    }
-
-
 def rival(
-    name: str, found: CriticalNeurons, setting: Setting, batch: Any, dense: Dense, key: Any
+    name: str, found: ChannelScores[Solution], setting: Setting, batch: Any, dense: Dense, key: Any
 ) -> dict[str, np.ndarray]:
     """Which neurons stay, by group."""
     kept = found.keep(setting.threshold)
@@ -202,7 +188,7 @@ def rival(
     return best_of_each(kept, {group: -scores for group, scores in found.scores.items()})
 
 
-def _active(found: CriticalNeurons, batch: Any, dense: Dense) -> dict[str, np.ndarray]:
+def _active(found: ChannelScores[Solution], batch: Any, dense: Dense) -> dict[str, np.ndarray]:
     """The neurons that are not 0 on every image; one at least stays in every layer."""
     # no mean of what a ReLU puts out is 0 unless all of it is
     outputs = representations(found.network, dense.variables, batch, positions=1)
@@ -249,7 +235,7 @@ def measure(
 
 
 def curve(
-    bench: Workbench, found: CriticalNeurons, dense: Dense, key: Any
+    bench: Workbench, found: ChannelScores[Solution], dense: Dense, key: Any
 ) -> dict[str, list[float]]:
     """Accuracy, not fine-tuned, as a share of each layer goes in one of three orders.
 
@@ -278,9 +264,9 @@ def curve(
     return result
 
 
-def certificate(found: CriticalNeurons, threshold: float | str) -> dict[str, Any]:
+def certificate(found: ChannelScores[Solution], threshold: float | str) -> dict[str, Any]:
     """What the solver says of its answer, as plain data."""
-    solution = found.solution
+    solution = found.evidence
     return {
         "status": solution.status,
         "objective": solution.objective,
@@ -301,7 +287,7 @@ def certificate(found: CriticalNeurons, threshold: float | str) -> dict[str, Any
     }
 
 
-def timed_score(*arguments: Any, **settings: Any) -> tuple[CriticalNeurons, float]:
+def timed_score(*arguments: Any, **settings: Any) -> tuple[ChannelScores[Solution], float]:
     """``score``, and the seconds it took."""
     started = time.perf_counter()
     found = score(*arguments, **settings)

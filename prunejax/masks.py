@@ -119,6 +119,27 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
     return combined
 
 
+def restrict(masks: PyTree, prunable: PyTree) -> PyTree:
+    """Leaves out the masks of leaves that other masks do not prune.
+
+    A ``Plan``'s masks cover biases and normalisation too; so restricted, they can stand beside the
+    masks of a criterion, which prunes kernels alone.
+
+    Args:
+      masks: the masks.
+      prunable: a parallel tree with ``None`` for each leaf to leave out.
+
+    Returns:
+      The masks, ``None`` where ``prunable`` has ``None``.
+    """
+    return jax.tree.map(
+        lambda wanted, mask: None if wanted is None else mask,
+        prunable,
+        masks,
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
 def sparsity(masks: PyTree) -> Float[Array, ""]:
     """The fraction of all prunable weights that is pruned, in [0, 1], as a float32 scalar.
 

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from experiments import critical_neurons, neuron_runs, neuron_studies
 from experiments.critical_neurons import CriticalNeurons
-from experiments.neuron_retraining import neuron_worth, retrain
+from experiments.neuron_retraining import retrain
 from experiments.neuron_studies import Retraining, Solving
 from experiments.workbench import workbench
+from prunejax.channels import sum_weights
 
 STUDIES = get_args(neuron_studies.Study)
 SMALL = CriticalNeurons(quick=True, gap=1e-2, epochs=2, study=STUDIES)
@@ -210,7 +211,7 @@ def test_snip_of_neurons_is_the_sum_over_their_weights():
     bench = workbench("digits", "mlp", SMALL.protocols()[0])
     kernel = np.random.default_rng(0).uniform(size=(64, 256)).astype(np.float32)
     scores = {"hidden1": {"kernel": jnp.asarray(kernel), "bias": None}}
-    worth = neuron_worth(bench, {"hidden1": np.ones(256, bool)}, scores)
+    worth = sum_weights(bench.traced, scores, ["hidden1"]).scores
     np.testing.assert_allclose(
         worth["hidden1"], [kernel[:, i].sum() for i in range(256)], rtol=1e-5
     )

@@ -7,7 +7,7 @@ from prunejax.network import KERNELS, Layer, Network
 GroupSource = Literal["shortcut", "main"]
 
 
-def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
+def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
     """The layer of a group on which its channels are selected; the others follow it.
 
     Where a sum first joins a layer of the group to another layer, as in a residual block, these are

@@ -11,7 +11,7 @@ from flax import linen as nn
 from scipy.spatial.distance import cdist
 
 from prunejax import filters, masks
-from prunejax.filter_pruning import Ranking, measure, rank, source
+from prunejax.channels import ChannelScores, deciding_layer, measure, rank
 from prunejax.filters import FILTER_CRITERIA, NEEDS
 from prunejax.network import trace
 from tests.support import pruning_reference as reference
@@ -49,7 +49,7 @@ def test_every_criterion_scores_every_group(criterion):
 def test_criteria_of_kernels_read_the_source(prefer):
     _, variables, _, network = case("resnet")
     for group in network.groups:
-        layer = source(network, group, prefer).name
+        layer = deciding_layer(network, group, prefer).name
         weights = reference.kernel(variables, layer)
         rows = weights.reshape(-1, weights.shape[-1]).T
         expected = {
@@ -176,7 +176,9 @@ def test_the_best_stay(fraction):
 
 def test_ties_go_to_the_first_and_counts_are_by_group():
     network = case("chain").network
-    tied = Ranking(network, {"one": jnp.asarray([1.0, 2, 2, 0, 2, 1, 1, 0]), "two": jnp.ones(10)})
+    tied = ChannelScores(
+        network, {"one": jnp.asarray([1.0, 2, 2, 0, 2, 1, 1, 0]), "two": jnp.ones(10)}
+    )
     kept = tied.keep({"one": 2, "two": 3})
     assert np.flatnonzero(kept["one"]).tolist() == [1, 2]
     assert np.flatnonzero(kept["two"]).tolist() == [0, 1, 2]
@@ -346,7 +348,7 @@ def test_scores_that_rank_nothing_are_refused(changed, message):
     _, variables, _, network = case("chain")
     scored = rank(network, variables, None, criterion="l1").scores
     with pytest.raises(ValueError, match=message):
-        Ranking(network, scored | changed)
+        ChannelScores(network, scored | changed)
 
 
 def test_none_at_least_is_refused():
