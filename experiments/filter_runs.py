@@ -82,7 +82,7 @@ def protocols(
 
 def source(method: str) -> str:
     """A digest of the files that say what a method of ``METHODS`` does."""
-    return digest(*REDUNDANCY, FILTER_CRITERIA[method], channels.measure)
+    return digest(*REDUNDANCY, FILTER_CRITERIA[method].score, channels.measure)
 
 
 class Job(NamedTuple):

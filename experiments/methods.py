@@ -167,7 +167,8 @@ def settings(name: str) -> dict[str, Any]:
     chosen = dict(method.keywords)
     scored_by = _criterion(method.func, chosen)
     if chosen.get("rounds") is None and "criterion" in chosen:
-        chosen["rounds"] = pruning.ROUNDS.get(chosen["criterion"], 1)
+        criterion = CRITERIA.get(chosen["criterion"])
+        chosen["rounds"] = 1 if criterion is None else criterion.rounds
     return {"function": method.func.__name__, "source": digest(*scored_by), **chosen}
 
 
@@ -175,9 +176,9 @@ def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., A
     """The functions whose files say what a method does."""
     if function is unstructured:
         shared = [allocation.allocate] if chosen.get("distribution") else []
-        return [CRITERIA[chosen["criterion"]], *shared]
+        return [CRITERIA[chosen["criterion"]].score, *shared]
     if function is channels:
-        return [FILTER_CRITERIA[chosen["criterion"]], channels_lib.rank]
+        return [FILTER_CRITERIA[chosen["criterion"]].score, channels_lib.rank]
     if function is redundant_channels:
         return [*REDUNDANCY, channels_lib.measure]
     return [function]

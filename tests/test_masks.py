@@ -51,7 +51,7 @@ def test_make_selects_by_pattern(params, select, expected):
     [
         ("kernels$", "matches no leaf.*The leaves are: Conv_0/bias"),
         (["kernel$", "typo"], "'typo' matches no leaf"),
-        ("Conv_0/kernal", "Did you mean 'Conv_0/kernel'"),
+        ("Conv_0/kernal", "did you mean 'Conv_0/kernel'"),
         ("(", "no regular expression"),
         ([], "holds no pattern"),
         (lambda path, leaf: False, "picked none"),

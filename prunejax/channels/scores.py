@@ -7,6 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from prunejax import names
 from prunejax.channels import targets
 from prunejax.channels.selection import keep_above, keep_best
 from prunejax.network import Network, Plan
@@ -80,10 +81,7 @@ class ChannelScores(Generic[Evidence]):
             or infinity (a sum that overflowed says nothing of the order).
         """
         for group, scores in self.scores.items():
-            if group not in self.network.groups:
-                raise ValueError(
-                    f"the network has no group {group!r}; it has {', '.join(self.network.groups)}"
-                )
+            names.choose("group of channels", group, self.network.groups)
             width = self.network.groups[group].width
             values = np.asarray(scores)
             if values.shape != (width,):

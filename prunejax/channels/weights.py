@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from prunejax import names
 from prunejax.channels.scores import ChannelScores
 from prunejax.masks import name
 from prunejax.network import Network
@@ -34,10 +35,7 @@ def sum_weights(
     by_path = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(scores)}
     summed_scores = {}
     for group in network.groups if groups is None else groups:
-        if group not in network.groups:
-            raise ValueError(
-                f"the network has no group {group!r}; it has {', '.join(network.groups)}"
-            )
+        names.choose("group of channels", group, network.groups)
         making = network.layers[network.groups[group].layers[0]]
         for member in network.groups[group].members:
             kernel = by_path.get(member.path, by_path.get(member.path.removeprefix("params/")))

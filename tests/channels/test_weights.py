@@ -33,7 +33,9 @@ def test_some_groups_and_none_without_scores():
     assert list(sum_weights(network, scores).scores) == ["two"]
     scores = magnitude(params, masks.make(params), None, loss_fn=None, key=None)
     assert list(sum_weights(network, scores, ["three"]).scores) == ["three"]
-    with pytest.raises(ValueError, match="the network has no group 'four'; it has one, two, three"):
+    with pytest.raises(
+        ValueError, match="unknown group of channels 'four'; allowed are one, two, three"
+    ):
         sum_weights(network, scores, ["four"])
 
 
