@@ -15,7 +15,7 @@ def test_a_name_that_is_allowed_is_given_back():
         ("blu", "unknown colour 'blu'; allowed are red, blue; did you mean 'blue'?"),
         ("xyz", "unknown colour 'xyz'; allowed are red, blue"),
         (None, "unknown colour None; allowed are red, blue"),
-        (["red"], "unknown colour ['red']; allowed are red, blue"),
+        (["red"], "unknown colour ['red']; allowed are red, blue; did you mean 'red'?"),
     ],
 )
 def test_a_name_that_is_not_gets_one_message(given, message):
