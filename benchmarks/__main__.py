@@ -4,7 +4,6 @@ python -m benchmarks                 all, some minutes on two cores
 python -m benchmarks steps imports   these
 """
 
-import difflib
 import os
 import platform
 import sys
@@ -25,6 +24,7 @@ from benchmarks import (
     steps,
     tracing,
 )
+from prunejax.names import suggestion
 
 BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "steps": steps.run,
@@ -53,9 +53,8 @@ def main(names: list[str]) -> int:
     """Runs and prints; returns the process's exit status."""
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], BENCHMARKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        print(f"no benchmark {unknown[0]!r}.{hint} There are: {', '.join(BENCHMARKS)}")
+        near = suggestion(unknown[0], BENCHMARKS)
+        print(f"no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}{near}")
         return 2
     device = jax.local_devices()[0].device_kind
     print(

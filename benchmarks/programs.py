@@ -191,7 +191,7 @@ def trained(network: Network, place: int = 0) -> tuple[Sequence[Layer], Images]:
 
     from prunejax import data, models, training
     from prunejax import network as networks
-    from prunejax.criteria.critical_neurons import describe
+    from prunejax.channels import describe
 
     info = data.DATASETS[network.dataset]
     raw = data.load(network.dataset, normalize=False, limit=network.limit)

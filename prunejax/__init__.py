@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prunejax import (
         allocation,
+        channels,
         checkpoint,
         criteria,
         data,
-        filter_pruning,
         filters,
         masks,
         models,
@@ -27,10 +27,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "allocation",
+    "channels",
     "checkpoint",
     "criteria",
     "data",
-    "filter_pruning",
     "filters",
     "masks",
     "models",

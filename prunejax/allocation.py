@@ -17,6 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from prunejax import masks as masks_lib
+from prunejax import names
 
 Counts = Sequence[int] | Int[np.ndarray, " leaves"] | Int[Array, " leaves"]
 
@@ -172,10 +173,7 @@ def leaf_counts(
       ValueError: an unknown distribution, or fewer weights to keep than layers.
     """
     sparsity = check_sparsity(sparsity)
-    if distribution not in DENSITIES:
-        raise ValueError(
-            f"unknown distribution {distribution!r}; allowed are {', '.join(DISTRIBUTIONS)}"
-        )
+    names.choose("distribution", distribution, DENSITIES)
     sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
     total = kept_weights(int(sizes.sum()), sparsity)
     _refuse_too_few(total, int((sizes > 0).sum()), sparsity, allow_empty)

@@ -5,7 +5,6 @@ is ordinary traced data: changing it never recompiles anything. Any pytree of pa
 Flax linen's nested dicts, ``nnx.to_pure_dict(state)``, an Equinox module, a bare dict.
 """
 
-import difflib
 import io
 import math
 import os
@@ -21,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from prunejax.files import read_arrays, write_atomically
+from prunejax.names import listed, suggestion
 
 Select = str | Sequence[str] | Callable[[str, Any], bool]
 """Regular expression(s) searched for in a leaf's path, or ``(path, leaf) -> bool``."""
@@ -117,6 +117,27 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
         validate(combined, other)
         combined = jax.tree.map(operations[using], combined, other)
     return combined
+
+
+def restrict(masks: PyTree, prunable: PyTree) -> PyTree:
+    """Leaves out the masks of leaves that other masks do not prune.
+
+    A ``Plan``'s masks cover biases and normalisation too; so restricted, they can stand beside the
+    masks of a criterion, which prunes kernels alone.
+
+    Args:
+      masks: the masks.
+      prunable: a parallel tree with ``None`` for each leaf to leave out.
+
+    Returns:
+      The masks, ``None`` where ``prunable`` has ``None``.
+    """
+    return jax.tree.map(
+        lambda wanted, mask: None if wanted is None else mask,
+        prunable,
+        masks,
+        is_leaf=lambda leaf: leaf is None,
+    )
 
 
 def sparsity(masks: PyTree) -> Float[Array, ""]:
@@ -291,66 +312,65 @@ def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:
     return names, [leaf for _, leaf in leaves]
 
 
-def _select(names: list[str], leaves: list[Any], select: Select | None) -> list[bool]:
+def _select(paths: list[str], leaves: list[Any], select: Select | None) -> list[bool]:
     """Which leaves a selection picks; raises where it, or one of its patterns, picks none."""
     if select is None:
         chosen = [
             bool(re.search(KERNELS, key)) and len(np.shape(leaf)) >= 2 and _is_floating(leaf)
-            for key, leaf in zip(names, leaves, strict=True)
+            for key, leaf in zip(paths, leaves, strict=True)
         ]
         if not any(chosen):
             raise ValueError(
                 "no leaf is a kernel (called kernel, weight or w, of two or more axes); say which "
-                f"leaves to prune with select=. {_known(names)}"
+                f"leaves to prune with select=. {_known(paths)}"
             )
         return chosen
     if callable(select):
-        chosen = [bool(select(key, leaf)) for key, leaf in zip(names, leaves, strict=True)]
+        chosen = [bool(select(key, leaf)) for key, leaf in zip(paths, leaves, strict=True)]
         if not any(chosen):
-            raise ValueError(f"select picked none of the leaves. {_known(names)}")
+            raise ValueError(f"select picked none of the leaves. {_known(paths)}")
         return chosen
     patterns = [select] if isinstance(select, str) else list(select)
     if not patterns:
         raise ValueError("select holds no pattern")
-    chosen = [False] * len(names)
+    chosen = [False] * len(paths)
     for pattern in patterns:
         try:
-            matches = [bool(re.search(pattern, key)) for key in names]
+            matches = [bool(re.search(pattern, key)) for key in paths]
         except re.error as error:
             raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
         if not any(matches):
-            near = difflib.get_close_matches(pattern, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"the pattern {pattern!r} matches no leaf.{hint} {_known(names)}")
+            raise ValueError(
+                f"the pattern {pattern!r} matches no leaf{suggestion(pattern, paths)}. "
+                f"{_known(paths)}"
+            )
         chosen = [before or now for before, now in zip(chosen, matches, strict=True)]
     return chosen
 
 
-def _warn_of_others(names: list[str], leaves: list[Any], chosen: list[bool]) -> None:
+def _warn_of_others(paths: list[str], leaves: list[Any], chosen: list[bool]) -> None:
     """Names weights of two or more axes that the default leaves out."""
     others = [
         key
-        for key, leaf, picked in zip(names, leaves, chosen, strict=True)
+        for key, leaf, picked in zip(paths, leaves, chosen, strict=True)
         if not picked
         and not re.search(NO_KERNELS, key)
         and sum(length > 1 for length in np.shape(leaf)) >= 2
         and jnp.issubdtype(getattr(leaf, "dtype", np.int32), jnp.inexact)
     ]
     if others:
-        shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
         warnings.warn(
             f"{len(others)} arrays of two or more axes get no mask, because they are not called "
-            f"kernel, weight or w, or are complex: {shown}. Name what is to be pruned with select= "
-            "(complex arrays cannot be)",
+            f"kernel, weight or w, or are complex: {listed(others, 8)}. Name what is to be pruned "
+            "with select= (complex arrays cannot be)",
             stacklevel=3,
         )
 
 
-def _known(names: list[str]) -> str:
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    nnx = any(key.endswith(("/value", ".value")) for key in names)
+def _known(paths: list[str]) -> str:
+    nnx = any(key.endswith(("/value", ".value")) for key in paths)
     hint = " (for a Flax nnx state, pass nnx.to_pure_dict(state))" if nnx else ""
-    return f"The leaves are: {shown or 'none at all'}{hint}."
+    return f"The leaves are: {listed(paths, 12)}{hint}."
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -1,6 +1,5 @@
 """Pruning: a criterion and an allocation, in one round or in many."""
 
-import difflib
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -8,22 +7,11 @@ from typing import Any, SupportsFloat
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
-from prunejax import allocation
+from prunejax import allocation, names
 from prunejax import masks as masks_lib
-from prunejax.criteria import CRITERIA, Criterion, LossFn, magnitude, random, synflow
-
-ROUNDS: dict[str, int] = {"synflow": 100}
-"""The rounds that a criterion's authors prescribe, where it is more than one."""
-
-
-DATA_FREE: frozenset[Criterion] = frozenset({magnitude, random})
-"""Criteria that call no loss function."""
-
-DOUBLE_PRECISION: frozenset[Criterion] = frozenset({synflow})
-"""Criteria that are computed in float64, as their authors do: synaptic flow leaves float32's range
-in networks of thirty layers."""
+from prunejax.criteria import Criterion, LossFn, Score, as_criterion
 
 
 def _exponential(sparsity: float, fraction: float) -> float:
@@ -52,10 +40,10 @@ def prune(
     masks: PyTree,
     batch: Any,
     *,
-    criterion: str | Criterion,
+    criterion: str | Criterion | Score,
     sparsity: SupportsFloat,
     loss_fn: LossFn | None = None,
-    key: Any = None,
+    key: PRNGKeyArray | None = None,
     rounds: int | None = None,
     schedule: str = "exponential",
     distribution: str = "global",
@@ -66,19 +54,21 @@ def prune(
 
     A round scores the network that the rounds before left, and removes the lowest scores up to
     the schedule's sparsity; what is pruned stays pruned. One compiled program serves all rounds,
-    and all calls with the same ``criterion`` and ``loss_fn``. SynFlow is computed in float64.
+    and all calls with the same ``criterion`` and ``loss_fn``. SynFlow is computed in float64:
+    its flow leaves the range of float32 in networks of thirty layers.
 
     Args:
       params: the network's parameters.
       masks: from ``masks.make``; weights that they prune already stay pruned.
       batch: what ``loss_fn`` takes, and the criterion with it.
-      criterion: a name in ``CRITERIA`` or a function like those.
+      criterion: a name in ``criteria.CRITERIA``, one of these functions, a ``functools.partial``
+        of one, or a function of your own (a ``criteria.Criterion`` says what it needs).
       sparsity: the fraction of all prunable weights removed at the end, in [0, 1).
       loss_fn: ``(params, batch) -> loss`` or ``(loss, outputs)``; not needed by "random" and
         "magnitude".
       key: a key from ``jax.random.key``; each round gets one of its own.
-      rounds: how many rounds; by default what the criterion's authors prescribe (``ROUNDS``), 1
-        for the others.
+      rounds: how many rounds; by default what the criterion's authors prescribe (100 for SynFlow),
+        1 for a function of your own.
       schedule: how the sparsity grows over the rounds, a name in ``SCHEDULES``.
       distribution: how kept weights are shared among layers (``allocation.DISTRIBUTIONS``).
       allow_empty: whether a layer may lose all of its weights.
@@ -91,24 +81,25 @@ def prune(
       ValueError: an unknown name, rounds < 1, a sparsity outside [0, 1) or below what ``masks``
         have already, or scores that are NaN.
     """
-    score, rounds = _resolve(criterion, rounds)
+    chosen = as_criterion(criterion)
+    rounds = chosen.rounds if rounds is None else rounds
     sparsity = allocation.check_sparsity(sparsity)
-    if schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {schedule!r}; allowed are {', '.join(SCHEDULES)}")
+    names.choose("schedule", schedule, SCHEDULES)
     if not isinstance(rounds, int) or rounds < 1:
         raise ValueError(f"rounds must be a whole number of at least 1, got {rounds}")
-    if loss_fn is None and score in CRITERIA.values() and score not in DATA_FREE:
+    if loss_fn is None and chosen.needs_loss:
         raise ValueError(
             "this criterion needs loss_fn=: (params, batch) -> loss or (loss, outputs)"
         )
     _refuse_denser(masks, sparsity)
-    double = score in DOUBLE_PRECISION
-    with jax.enable_x64(True) if double else nullcontext():
-        if double:
+    with jax.enable_x64(True) if chosen.float64 else nullcontext():
+        if chosen.float64:
             params, batch = _as_float64(params), _as_float64(batch)
         for done in range(1, rounds + 1):
             round_key = None if key is None else jax.random.fold_in(key, done)
-            scores = _score(params, masks, batch, round_key, criterion=score, loss_fn=loss_fn)
+            scores = _score(
+                params, masks, batch, round_key, criterion=chosen.score, loss_fn=loss_fn
+            )
             masks = allocation.allocate(
                 scores,
                 # The last round is exact whatever the schedule's rounding does.
@@ -127,9 +118,9 @@ def _score(
     params: PyTree,
     masks: PyTree,
     batch: Any,
-    key: Any,
+    key: PRNGKeyArray | None,
     *,
-    criterion: Criterion,
+    criterion: Score,
     loss_fn: LossFn | None,
 ) -> PyTree:
     return criterion(params, masks, batch, loss_fn=loss_fn, key=key)
@@ -144,18 +135,6 @@ def _as_float64(tree: PyTree) -> PyTree:
         ),
         tree,
     )
-
-
-def _resolve(criterion: str | Criterion, rounds: int | None) -> tuple[Criterion, int]:
-    if not isinstance(criterion, str):
-        return criterion, 1 if rounds is None else rounds
-    if criterion not in CRITERIA:
-        near = difflib.get_close_matches(criterion, CRITERIA, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"unknown criterion {criterion!r}.{hint} Allowed are {', '.join(CRITERIA)}"
-        )
-    return CRITERIA[criterion], ROUNDS.get(criterion, 1) if rounds is None else rounds
 
 
 def _refuse_denser(masks: PyTree, sparsity: float) -> None:

@@ -51,7 +51,7 @@ def test_make_selects_by_pattern(params, select, expected):
     [
         ("kernels$", "matches no leaf.*The leaves are: Conv_0/bias"),
         (["kernel$", "typo"], "'typo' matches no leaf"),
-        ("Conv_0/kernal", "Did you mean 'Conv_0/kernel'"),
+        ("Conv_0/kernal", "did you mean 'Conv_0/kernel'"),
         ("(", "no regular expression"),
         ([], "holds no pattern"),
         (lambda path, leaf: False, "picked none"),
@@ -325,3 +325,10 @@ def test_only_masks_are_saved_as_masks(tmp_path):
     with pytest.raises(ValueError, match=r"the mask of 'w' must be a bool array, got float32\[3\]"):
         masks.save(tmp_path / "m.npz", {"w": jnp.ones(3)})
     assert not any(tmp_path.iterdir())
+
+
+def test_restricted_masks_leave_out_what_others_do_not_prune():
+    made = {"kernel": jnp.zeros((2, 3), bool), "bias": jnp.zeros(3, bool)}
+    restricted = masks.restrict(made, {"kernel": jnp.ones((2, 3), bool), "bias": None})
+    assert restricted["bias"] is None
+    np.testing.assert_array_equal(restricted["kernel"], made["kernel"])

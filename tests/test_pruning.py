@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import jax
@@ -126,7 +127,7 @@ def test_layers_survive_unless_asked_otherwise(params):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"criterion": "snipp"}, "unknown criterion 'snipp'. Did you mean 'snip'"),
+        ({"criterion": "snipp"}, "unknown criterion 'snipp'; allowed are .*; did you mean 'snip'"),
         ({"sparsity": 1.0}, "in \\[0, 1\\)"),
         ({"rounds": 0}, "at least 1, got 0"),
         ({"criterion": "snip"}, "needs loss_fn="),
@@ -191,3 +192,74 @@ def test_synflow_does_not_overflow_in_deep_networks():
     scores = criteria.synflow(params, made, data, loss_fn=loss, key=None)
     with pytest.raises(ValueError, match=r"NaN.*float64"):
         allocation.allocate(scores, 0.5)
+
+
+def _chain(layers, size=13):
+    """The weights and the loss of a linear network, with its flow as its outputs."""
+    keys = jax.random.split(jax.random.key(0), layers)
+    params = {
+        f"l{i:02}": {"kernel": 0.1 + jax.random.uniform(key, (size, size))}
+        for i, key in enumerate(keys)
+    }
+
+    def loss(params, batch):
+        hidden = batch[0]
+        for name in sorted(params):
+            hidden = hidden @ params[name]["kernel"]
+        return jnp.zeros((), hidden.dtype), hidden
+
+    return params, loss, (jnp.ones((2, size)), jnp.zeros(2, jnp.int32))
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        criteria.synflow,
+        criteria.CRITERIA["synflow"],
+        functools.partial(criteria.synflow, key=None),
+        functools.partial(criteria.CRITERIA["synflow"], key=None),
+        functools.partial(functools.partial(criteria.synflow), key=None),
+    ],
+    ids=["function", "entry", "partial", "partial of the entry", "partial of a partial"],
+)
+def test_a_criterion_given_as_a_function_is_the_named_one(criterion):
+    params, loss, batch = _chain(3)
+    rounds = []
+    settings = {"sparsity": 0.9, "loss_fn": loss}
+    made = masks.make(params)
+    named = prune(params, made, batch, criterion="synflow", **settings)
+    given = prune(
+        params, made, batch, criterion=criterion, **settings,
+        on_round=lambda r, of: rounds.append(of),
+    )  # fmt: skip
+    assert rounds == [100] * 100
+    jax.tree.map(np.testing.assert_array_equal, named, given)
+
+
+def test_a_partial_of_synflow_is_computed_in_float64():
+    params, loss, batch = _chain(60)
+    made = masks.make(params)
+    settings = {"sparsity": 0.5, "rounds": 1, "loss_fn": loss}
+    named = prune(params, made, batch, criterion="synflow", **settings)
+    partial = functools.partial(criteria.synflow)
+    given = prune(params, made, batch, criterion=partial, **settings)
+    jax.tree.map(np.testing.assert_array_equal, named, given)
+
+
+def test_a_criterion_says_what_it_needs(params):
+    seen = []
+
+    def score(params, made, batch, *, loss_fn, key):
+        seen.append(params["a"]["kernel"].dtype)
+        return jax.tree.map(lambda mask: jax.random.uniform(key, mask.shape), made)
+
+    own = criteria.Criterion(score, rounds=3, float64=True, needs_loss=False)
+    told = []
+    prune(
+        params, masks.make(params), None, criterion=own, sparsity=0.5, key=jax.random.key(0),
+        on_round=lambda r, of: told.append((r, of)),
+    )  # fmt: skip
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [jnp.float64]
+    with pytest.raises(ValueError, match="needs loss_fn="):
+        prune(params, masks.make(params), None, criterion=criteria.snip, sparsity=0.5)

@@ -9,9 +9,11 @@ import jax
 from jaxtyping import PyTree
 
 from experiments.common.sources import digest
-from prunejax import allocation, filter_pruning, filters, pruning, training
+from prunejax import allocation, filters, pruning, training
+from prunejax import channels as channels_lib
+from prunejax import masks as masks_lib
+from prunejax.channels import CONVOLUTIONS
 from prunejax.criteria import CRITERIA, LossFn
-from prunejax.filter_pruning import CONVOLUTIONS
 from prunejax.filters import FILTER_CRITERIA
 from prunejax.network import Network, Plan
 
@@ -83,7 +85,7 @@ def channels(subject: Subject, sparsity: float, *, criterion: str) -> PyTree:
     nearest to the sparsity go, both those that make the channels and those that read them.
     """
     kinds = [layer.kind for layer in subject.network.layers.values()]
-    ranking = filter_pruning.rank(
+    ranking = channels_lib.rank(
         subject.network,
         _variables(subject),
         subject.batch[0][:MAPPED],
@@ -92,17 +94,17 @@ def channels(subject: Subject, sparsity: float, *, criterion: str) -> PyTree:
         kinds=CONVOLUTIONS if set(CONVOLUTIONS).intersection(kinds) else ("dense",),
     )
     plan = ranking.plan_for(sparsity, reduction=partial(_weight_reduction, subject))
-    return _masks(subject, plan)
+    return masks_lib.restrict(plan.masks(subject.params), subject.masks)
 
 
 def redundant_channels(
     subject: Subject, sparsity: float, *, representative: Literal["entropy", "random", "l1"]
 ) -> PyTree:
     """Prunes redundant channels by the k-core method, at the threshold nearest to the sparsity."""
-    found = filter_pruning.measure(subject.network, _variables(subject), subject.batch[0][:MAPPED])
+    measured = channels_lib.measure(subject.network, _variables(subject), subject.batch[0][:MAPPED])
     options = {"representative": representative, "key": subject.key}
-    tau = found.tau_for(sparsity, reduction=partial(_weight_reduction, subject), **options)
-    return _masks(subject, found.plan(tau, **options))
+    plan = measured.plan_for(sparsity, reduction=partial(_weight_reduction, subject), **options)
+    return masks_lib.restrict(plan.masks(subject.params), subject.masks)
 
 
 def _variables(subject: Subject) -> PyTree:
@@ -116,16 +118,6 @@ def _weight_reduction(subject: Subject, plan: Plan) -> float:
     )
     left = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(plan.slice(prunable)))
     return 1 - left / sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(prunable))
-
-
-def _masks(subject: Subject, plan: Plan) -> PyTree:
-    """The plan's masks of the weights that the comparison prunes."""
-    return jax.tree.map(
-        lambda prunable, mask: None if prunable is None else mask,
-        subject.masks,
-        plan.masks(subject.params),
-        is_leaf=lambda leaf: leaf is None,
-    )
 
 
 REDUNDANCY = (filters.perceptual_hash, filters.similarity, filters.entropy, filters.select)
@@ -175,7 +167,8 @@ def settings(name: str) -> dict[str, Any]:
     chosen = dict(method.keywords)
     scored_by = _criterion(method.func, chosen)
     if chosen.get("rounds") is None and "criterion" in chosen:
-        chosen["rounds"] = pruning.ROUNDS.get(chosen["criterion"], 1)
+        criterion = CRITERIA.get(chosen["criterion"])
+        chosen["rounds"] = 1 if criterion is None else criterion.rounds
     return {"function": method.func.__name__, "source": digest(*scored_by), **chosen}
 
 
@@ -183,9 +176,9 @@ def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., A
     """The functions whose files say what a method does."""
     if function is unstructured:
         shared = [allocation.allocate] if chosen.get("distribution") else []
-        return [CRITERIA[chosen["criterion"]], *shared]
+        return [CRITERIA[chosen["criterion"]].score, *shared]
     if function is channels:
-        return [FILTER_CRITERIA[chosen["criterion"]], filter_pruning.rank]
+        return [FILTER_CRITERIA[chosen["criterion"]].score, channels_lib.rank]
     if function is redundant_channels:
-        return [*REDUNDANCY, filter_pruning.measure]
+        return [*REDUNDANCY, channels_lib.measure]
     return [function]

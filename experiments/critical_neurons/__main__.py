@@ -35,7 +35,7 @@ from experiments.critical_neurons.program import THRESHOLDS, Setting
 from experiments.critical_neurons.retraining import Retrained
 from experiments.critical_neurons.rivals import protocols
 from experiments.critical_neurons.run import Solved, Solver
-from prunejax.criteria.critical_neurons import describe
+from prunejax.channels import describe
 from solvers import checks
 from solvers.critical_neurons import MODES
 from solvers.settings import Settings

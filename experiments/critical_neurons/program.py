@@ -12,11 +12,12 @@ from experiments.common.bench import Workbench
 from experiments.common.networks import Network
 from experiments.common.sources import digest
 from experiments.common.trained import keys
-from prunejax.criteria.critical_neurons import CriticalNeurons, critical_neurons
+from prunejax.channels import ChannelScores, critical_neurons
 from solvers.modes import decoupled, exact, full, paper, per_class
 from solvers.network.probes import fit_probe
 from solvers.programs import explicit, masked, reduced
 from solvers.search import cutting_planes, local_search
+from solvers.solution import Solution
 
 SOURCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "paper": (paper.solve, reduced.reduce, cutting_planes.minimise),
@@ -98,8 +99,8 @@ def score(
     setting: Setting,
     seed: int,
     **settings: Any,
-) -> CriticalNeurons:
-    """Solves the program; see ``prunejax.criteria.critical_neurons``.
+) -> ChannelScores[Solution]:
+    """Solves the program; see ``prunejax.channels.critical_neurons``.
 
     In mode "decoupled" probes are fitted to ``EXAMPLES`` training images.
     """
@@ -116,16 +117,16 @@ def score(
     )
 
 
-def timed_score(*arguments: Any, **settings: Any) -> tuple[CriticalNeurons, float]:
+def timed_score(*arguments: Any, **settings: Any) -> tuple[ChannelScores[Solution], float]:
     """``score``, and the seconds it took."""
     started = time.perf_counter()
-    found = score(*arguments, **settings)
-    return found, time.perf_counter() - started
+    scored = score(*arguments, **settings)
+    return scored, time.perf_counter() - started
 
 
-def certificate(found: CriticalNeurons, threshold: float | str) -> dict[str, Any]:
+def certificate(scored: ChannelScores[Solution], threshold: float | str) -> dict[str, Any]:
     """What the solver says of its answer, as plain data."""
-    solution = found.solution
+    solution = scored.evidence
     return {
         "status": solution.status,
         "objective": solution.objective,
@@ -142,5 +143,5 @@ def certificate(found: CriticalNeurons, threshold: float | str) -> dict[str, Any
         "open": solution.open,
         "seconds": solution.seconds,
         "trajectory": [list(moved) for moved in solution.trajectory],
-        "scores": {group: scores.tolist() for group, scores in found.scores.items()},
+        "scores": {group: scores.tolist() for group, scores in scored.scores.items()},
     }

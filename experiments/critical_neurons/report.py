@@ -19,7 +19,7 @@ from experiments.critical_neurons.retraining import STARTS, SUBNETWORKS, Subnetw
 from experiments.critical_neurons.rivals import RIVALS
 from experiments.critical_neurons.run import NEEDS
 from experiments.critical_neurons.studies import Study
-from prunejax.criteria.critical_neurons import keep_above
+from prunejax.channels import keep_above
 from solvers.critical_neurons import MODES
 
 PUBLISHED: dict[tuple[str, str], dict[str, str]] = {

@@ -16,12 +16,11 @@ from experiments.common.protocol import decisive
 from experiments.common.run import Outcome, Run, need
 from experiments.common.trained import initial, keys
 from experiments.critical_neurons.program import sample
-from experiments.critical_neurons.rivals import at_random, best_of_each
 from experiments.critical_neurons.run import Solved
 from prunejax import masks as masks_lib
 from prunejax import pruning, training
+from prunejax.channels import at_random, best_of_each, keep_above, sum_weights
 from prunejax.criteria import snip
-from prunejax.criteria.critical_neurons import keep_above
 
 OTHER = 1000
 """Seeds of other initial weights are so much higher."""
@@ -175,14 +174,10 @@ def _masks(
     batch = images, jnp.asarray(labels)
     loss, prunable = bench.losses["training_loss"], masks_lib.make(params)
     if run.subnetwork == "snip_neurons":
-        worth = neuron_worth(bench, kept, snip(params, prunable, batch, loss_fn=loss, key=None))
+        sensitivity = snip(params, prunable, batch, loss_fn=loss, key=None)
+        worth = sum_weights(bench.traced, sensitivity, kept).scores
         return bench.traced.plan(best_of_each(kept, worth)).masks(params)
-    of_weights = jax.tree.map(
-        lambda weights, mask: None if weights is None else mask,
-        prunable,
-        by_method,
-        is_leaf=lambda leaf: leaf is None,
-    )
+    of_weights = masks_lib.restrict(by_method, prunable)
     return pruning.prune(
         params,
         prunable,
@@ -192,25 +187,6 @@ def _masks(
         loss_fn=loss,
         key=keys(run.solved.seed).method,
     )
-
-
-def neuron_worth(
-    bench: Workbench, kept: Mapping[str, np.ndarray], scores: PyTree
-) -> dict[str, np.ndarray]:
-    """The summed scores of the weights that make each neuron."""
-    by_path = {
-        masks_lib.name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(scores)
-    }
-    worth = {}
-    for group in kept:
-        making = bench.traced.groups[group].layers[0]
-        for member in bench.traced.groups[group].members:
-            kernel = by_path.get(member.path.removeprefix("params/"))
-            if kernel is not None and member.path in bench.traced.layers[making].parameters:
-                summed = np.asarray(jnp.moveaxis(kernel, member.axis, 0))
-                summed = summed.reshape(len(summed), -1).sum(axis=1)
-                worth[group] = summed[member.indices[:, 0]]
-    return worth
 
 
 def _shown(widths: Mapping[str, int]) -> str:

@@ -1,10 +1,8 @@
 """What is pruned beside the method, and how the pruned networks do."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from experiments.common.bench import Tools, Workbench
@@ -13,9 +11,9 @@ from experiments.common.protocol import Protocol, protocol_for
 from experiments.common.trained import keys
 from experiments.critical_neurons.program import Setting
 from prunejax import data, masks, training
-from prunejax.criteria.critical_neurons import CriticalNeurons
-from prunejax.criteria.decoupling import representations
+from prunejax.channels import ChannelScores, at_random, best_of_each, representations
 from prunejax.network import Plan
+from solvers.solution import Solution
 
 RIVALS = ("method", "random", "critical", "inactive")
 """What is pruned: the neurons of low score; as many of each layer at random; as many of the highest
@@ -54,46 +52,31 @@ class Rival(NamedTuple):
     parameters: float
 
 
-def best_of_each(
-    kept: Mapping[str, np.ndarray], worth: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """As many neurons of each group as another selection keeps, those of the highest worth."""
-    chosen = {}
-    for group, stays in kept.items():
-        order = np.argsort(-np.asarray(worth[group]), kind="stable")
-        chosen[group] = np.zeros(len(stays), bool)
-        chosen[group][order[: int(stays.sum())]] = True
-    return chosen
-
-
-def at_random(kept: Mapping[str, np.ndarray], key: Any) -> dict[str, np.ndarray]:
-    """A random number for each neuron."""
-    return {
-        group: np.asarray(jax.random.uniform(jax.random.fold_in(key, index), (len(stays),)))
-        for index, (group, stays) in enumerate(kept.items())
-    }
-
-
 def rival(
-    name: str, found: CriticalNeurons, setting: Setting, batch: Any, dense: Network, key: Any
+    name: str,
+    scored: ChannelScores[Solution],
+    setting: Setting,
+    batch: Any,
+    dense: Network,
+    key: Any,
 ) -> dict[str, np.ndarray]:
     """Which neurons stay, by group."""
-    kept = found.keep(setting.threshold)
+    kept = scored.keep(setting.threshold)
     if name == "method":
         return kept
     if name == "inactive":
-        return _active(found, batch, dense)
+        return _active(scored, batch, dense)
     if name == "random":
         return best_of_each(kept, at_random(kept, key))
-    return best_of_each(kept, {group: -scores for group, scores in found.scores.items()})
+    return best_of_each(kept, {group: -scores for group, scores in scored.scores.items()})
 
 
-def _active(found: CriticalNeurons, batch: Any, dense: Network) -> dict[str, np.ndarray]:
+def _active(scored: ChannelScores[Solution], batch: Any, dense: Network) -> dict[str, np.ndarray]:
     """The neurons that are not 0 on every image; one at least stays in every layer."""
     # no mean of what a ReLU puts out is 0 unless all of it is
-    outputs = representations(found.network, dense.variables, batch, positions=1)
+    outputs = representations(scored.network, dense.variables, batch, positions=1)
     kept = {}
-    for group in found.scores:
+    for group in scored.scores:
         kept[group] = (outputs[group] != 0).any(axis=(0, 1))
         if not kept[group].any():
             kept[group][0] = True
@@ -135,7 +118,7 @@ def measure(
 
 
 def curve(
-    bench: Workbench, found: CriticalNeurons, dense: Network, key: Any
+    bench: Workbench, scored: ChannelScores[Solution], dense: Network, key: Any
 ) -> dict[str, list[float]]:
     """Accuracy, not fine-tuned, as a share of each layer goes in one of three orders.
 
@@ -144,9 +127,9 @@ def curve(
     stats = dense.variables.get("batch_stats", {})
     images = data.Split(*(part[:CURVE_IMAGES] for part in bench.test))
     orders = {
-        "method": found.scores,
-        "random": at_random(found.scores, key),
-        "critical": {group: -scores for group, scores in found.scores.items()},
+        "method": scored.scores,
+        "random": at_random(scored.scores, key),
+        "critical": {group: -scores for group, scores in scored.scores.items()},
     }
     result: dict[str, list[float]] = {"share": list(SHARES)}
     for name, worth in orders.items():
@@ -157,7 +140,7 @@ def curve(
                 for group, values in worth.items()
             }
             keep = best_of_each(counts, worth)
-            made = found.network.plan(keep).masks(dense.variables["params"])
+            made = scored.network.plan(keep).masks(dense.variables["params"])
             params = masks.apply(dense.variables["params"], made)
             tested = training.evaluate(bench.tools.eval_step, params, stats, images)
             result[name].append(tested["accuracy"])

@@ -118,7 +118,7 @@ class Solved(Run):
             workers=self.workers,
             on_incumbent=told,
         )
-        if solved.solution.status == "interrupted":
+        if solved.evidence.status == "interrupted":
             raise KeyboardInterrupt
         key, tools = keys(self.seed).method, bench.tools_for(bench.model, self.tuning)
         rivals, diverged = {}, False

@@ -30,8 +30,8 @@ from experiments.entropy_kcore import report
 from experiments.entropy_kcore.run import Job, Latency, PrunedNetwork
 from experiments.entropy_kcore.selection import METHODS, OURS, check_images
 from experiments.entropy_kcore.tuning import protocols
-from prunejax import filter_pruning
-from prunejax.filter_pruning import GroupSource
+from prunejax import channels
+from prunejax.channels import GroupSource
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -187,7 +187,7 @@ def runs(config: EntropyKCore) -> list[PrunedNetwork]:
 def prepare(config: EntropyKCore, desk: Desk) -> None:
     """Refuses what the data or the network cannot do."""
     bench = config.network.setup(config.protocols()[0]).bench(desk)
-    groups = filter_pruning.sources(bench.traced, group_source=config.group_source)
+    groups = channels.deciding_layers(bench.traced, group_source=config.group_source)
     if config.layer is not None and config.layer not in groups:
         raise ValueError(
             f"the redundancy graph can be drawn of {', '.join(groups)}, not of {config.layer!r}"

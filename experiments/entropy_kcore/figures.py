@@ -12,7 +12,7 @@ from experiments.common.figures import canvas, save_figure, style
 from experiments.common.outputs import Place
 from experiments.common.records import Record
 from prunejax import filters
-from prunejax.filter_pruning import Measured, Redundancies
+from prunejax.channels import Measured, Redundancies
 
 AS_METHOD = {name: name for name in ("entropy_kcore", "kcore_l1", "kcore_random")}
 """Names that the comparison has too; its others begin with "channels_"."""

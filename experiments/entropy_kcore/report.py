@@ -141,7 +141,7 @@ def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
         if old.kind not in KERNELS:
             continue
         group = groups.get(old.name)
-        measured = None if group is None else selection.redundancies.groups.get(group.name)
+        measured = None if group is None else selection.redundancies.evidence.groups.get(group.name)
         orphans = None
         if group is not None and measured is not None:
             kept = jnp.asarray(plan.keep[group.name])
@@ -265,8 +265,8 @@ def _layers(
     print_table(console, caption, header, body)
     outputs.numbers("layers", layers)
     outputs.latex("layers", header, body, caption)
-    thresholds, groups = selection.thresholds(tau), selection.redundancies.groups
-    group = layer or figures.busiest(selection.redundancies, thresholds)
+    thresholds, groups = selection.thresholds(tau), selection.redundancies.evidence.groups
+    group = layer or figures.busiest(selection.redundancies.evidence, thresholds)
     if group in groups:
         measured, kept = groups[group], plan.keep[group]
         for name, draw in figures.LAYER.items():

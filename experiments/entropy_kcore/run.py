@@ -15,7 +15,7 @@ from experiments.common.protocol import Protocol, decisive
 from experiments.common.run import Outcome, Run
 from experiments.entropy_kcore.selection import Selection, source
 from experiments.entropy_kcore.tuning import FineTuned, fine_tune, latency
-from prunejax import filter_pruning, models, network
+from prunejax import channels, models, network
 
 NEEDS = ("accuracy", "accuracy_pruned", "accuracy_dense", "flops_reduction", "parameter_reduction")
 """The metrics that the record of a pruned network must have."""
@@ -61,7 +61,7 @@ class PrunedNetwork(Run):
     tuning: Protocol
     job: Job
     seed: int
-    group_source: filter_pruning.GroupSource
+    group_source: channels.GroupSource
     delta: float
     round_to: int | None
     save_model: bool = dataclasses.field(default=False, compare=False)

@@ -13,7 +13,7 @@ from experiments.common.bench import Workbench
 from experiments.common.methods import REDUNDANCY
 from experiments.common.sources import digest
 from experiments.common.trained import keys
-from prunejax import filter_pruning, network
+from prunejax import channels, network
 from prunejax.filters import FILTER_CRITERIA
 from prunejax.filters.entropy_kcore import Representative
 
@@ -29,7 +29,7 @@ alone."""
 
 def source(method: str) -> str:
     """A digest of the files that say what a method of ``METHODS`` does."""
-    return digest(*REDUNDANCY, FILTER_CRITERIA[method], filter_pruning.measure)
+    return digest(*REDUNDANCY, FILTER_CRITERIA[method].score, channels.measure)
 
 
 def check_images(bench: Workbench, images: int) -> None:
@@ -70,20 +70,20 @@ class Selection:
         seed: int,
         *,
         images: int,
-        group_source: filter_pruning.GroupSource,
+        group_source: channels.GroupSource,
         delta: float,
         round_to: int | None,
     ) -> None:
         self._bench, self._variables = bench, dense.variables
         self._images = mapped_images(bench, seed, images)
         self._key = keys(seed).method
-        self._group_source: filter_pruning.GroupSource = group_source
+        self._group_source: channels.GroupSource = group_source
         self._delta, self._round_to = delta, round_to
 
     @functools.cached_property
-    def redundancies(self) -> filter_pruning.Redundancies:
+    def redundancies(self) -> channels.ChannelScores[channels.Redundancies]:
         """Similarities and entropies of all layers."""
-        return filter_pruning.measure(
+        return channels.measure(
             self._bench.traced, self._variables, self._images, group_source=self._group_source
         )
 
@@ -95,7 +95,7 @@ class Selection:
 
     def thresholds(self, tau: float) -> dict[str, float]:
         """The threshold of each group."""
-        return self.redundancies.thresholds(tau, delta=self._delta)
+        return self.redundancies.evidence.thresholds(tau, delta=self._delta)
 
     def plan(self, method: str, tau: float) -> network.Plan:
         """The plan of a method of ``METHODS`` at a threshold.
@@ -106,11 +106,15 @@ class Selection:
         if method == OURS:
             return self.redundancies.plan(tau, delta=self._delta, round_to=self._round_to)
         if method in KCORE:
-            ranking = self.redundancies.rank(
-                tau, representative=KCORE[method], key=self._key, delta=self._delta
+            ranking = channels.rank_redundant(
+                self.redundancies,
+                tau,
+                representative=KCORE[method],
+                key=self._key,
+                delta=self._delta,
             )
         else:
-            ranking = filter_pruning.rank(
+            ranking = channels.rank(
                 self._bench.traced,
                 self._variables,
                 self._images,

@@ -13,7 +13,7 @@ from experiments.common import networks
 from experiments.common.bench import Workbench
 from experiments.common.protocol import Protocol, protocol_for
 from experiments.common.trained import accuracy, keys
-from prunejax import filter_pruning, models, network, training
+from prunejax import channels, models, network, training
 
 BATCHES = (1, 256)
 """The batch sizes that latency is measured at."""
@@ -123,8 +123,8 @@ def fine_tune(
             "accuracy_dense": dense.accuracy,
             "accuracy_pruned": before,
             "accuracy": accuracy(tools, tuned, bench),
-            "flops_reduction": filter_pruning.flops_reduction(plan),
-            "parameter_reduction": filter_pruning.parameter_reduction(plan),
+            "flops_reduction": channels.flops_reduction(plan),
+            "parameter_reduction": channels.parameter_reduction(plan),
             "multiply_adds": cost.multiply_adds,
             "parameters": cost.parameters,
             "multiply_adds_dense": whole.multiply_adds,

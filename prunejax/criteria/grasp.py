@@ -4,13 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax.criteria import prunable
 from prunejax.criteria.prunable import LossFn
 
 
-def grasp(params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: Any) -> PyTree:
+def grasp(
+    params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: PRNGKeyArray | None = None
+) -> PyTree:
     """Scores a weight by ``w (H g)``, gradient signal preservation (Wang et al. 2020, eq. 8).
 
     g is the loss's gradient and H its Hessian, both over the unpruned prunable weights. The

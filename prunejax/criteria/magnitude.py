@@ -4,14 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax.criteria import prunable
 from prunejax.criteria.prunable import LossFn
 
 
 def magnitude(
-    params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn | None, key: Any
+    params: PyTree,
+    masks: PyTree,
+    batch: Any,
+    *,
+    loss_fn: LossFn | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> PyTree:
     """Scores a weight by its absolute value, ``|w|`` (Han et al. 2015).
 

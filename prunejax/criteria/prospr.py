@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax.criteria import prunable
 from prunejax.criteria.prunable import LossFn
@@ -16,7 +16,7 @@ def prospr(
     batch: Any,
     *,
     loss_fn: LossFn,
-    key: Any,
+    key: PRNGKeyArray | None = None,
     steps: int = 3,
     learning_rate: float = 0.1,
 ) -> PyTree:

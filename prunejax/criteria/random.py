@@ -4,14 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax.criteria import prunable
 from prunejax.criteria.prunable import LossFn
 
 
 def random(
-    params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn | None, key: Any
+    params: PyTree,
+    masks: PyTree,
+    batch: Any,
+    *,
+    loss_fn: LossFn | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> PyTree:
     """Scores a weight by a number drawn uniformly from [0, 1), independent of everything.
 

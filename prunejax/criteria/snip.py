@@ -4,13 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax.criteria import prunable
 from prunejax.criteria.prunable import LossFn
 
 
-def snip(params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: Any) -> PyTree:
+def snip(
+    params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: PRNGKeyArray | None = None
+) -> PyTree:
     """Scores a weight by its connection sensitivity, ``|w dL/dw|`` (Lee et al. 2019, eq. 5).
 
     Iterative SNIP (de Jorge et al. 2021) is ``pruning.prune`` with this criterion and several

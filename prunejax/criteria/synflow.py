@@ -4,18 +4,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from prunejax.criteria import prunable
 from prunejax.criteria.prunable import LossFn
 
 
-def synflow(params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: Any) -> PyTree:
+def synflow(
+    params: PyTree, masks: PyTree, batch: Any, *, loss_fn: LossFn, key: PRNGKeyArray | None = None
+) -> PyTree:
     """Scores a weight by its synaptic flow, ``w dR/dw`` at ``|params|`` (Tanaka et al. 2020).
 
     ``R = 1^T (prod_l |W_l|) 1`` (Algorithm 1, line 5) is the sum of the outputs for an input of
     ones with every parameter replaced by its absolute value. Use it with ``pruning.prune`` and 100
-    rounds (``pruning.ROUNDS``): one round removes whole layers of deep networks.
+    rounds (the default): one round removes whole layers of deep networks.
 
     R grows with every layer and leaves float32's range in networks of about thirty: then every
     score is NaN, which allocation refuses. ``pruning.prune`` therefore computes it in float64; the

@@ -1,8 +1,8 @@
 """Which data sets there are, and what each one holds."""
 
-import difflib
-from collections.abc import Iterable
 from typing import NamedTuple
+
+from prunejax import names
 
 
 class Info(NamedTuple):
@@ -57,16 +57,6 @@ def find_info(name: str, split: str = "train") -> Info:
       ValueError: there is no such data set or no such split; the message gives the closest name
         and all that are allowed.
     """
-    _check_name("data set", name, DATASETS)
-    info = DATASETS[name]
-    _check_name(f"split of {name}", split, info.splits)
+    info = DATASETS[names.choose("data set", name, DATASETS)]
+    names.choose(f"split of {name}", split, info.splits)
     return info
-
-
-def _check_name(kind: str, name: str, allowed: Iterable[str]) -> None:
-    allowed = list(allowed)
-    if name not in allowed:
-        closest = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"unknown {kind} {name!r}; closest: {closest!r}; allowed: {', '.join(allowed)}"
-        )

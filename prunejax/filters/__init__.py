@@ -12,13 +12,12 @@ maps of one layer, ``maps`` of shape [images, height, width, channels]:
 ``(features, *, key) -> scores`` with one score for each channel, higher meaning keep.
 """
 
-from collections.abc import Callable
-
-from jaxtyping import Array
+from typing import cast
 
 from prunejax.filters.apoz import apoz
 from prunejax.filters.bn_scale import bn_scale
 from prunejax.filters.chip import chip
+from prunejax.filters.criterion import ChannelScore, FilterCriterion
 from prunejax.filters.entropy import entropy
 from prunejax.filters.entropy_kcore import (
     entropy_alone,
@@ -36,49 +35,56 @@ from prunejax.filters.random import random
 from prunejax.filters.redundancy import Redundancy, coreness, redundancy
 from prunejax.filters.selection import select
 from prunejax.filters.similarity import Agreement, agreement, similarity
-
-FilterCriterion = Callable[..., Array]
+from prunejax.registry import find_entry
 
 FILTER_CRITERIA: dict[str, FilterCriterion] = {
-    "entropy_kcore": entropy_kcore,
-    "entropy": entropy_alone,
-    "kcore_random": kcore_random,
-    "kcore_l1": kcore_l1,
-    "l1": l1,
-    "l2": l2,
-    "fpgm": fpgm,
-    "apoz": apoz,
-    "hrank": hrank,
-    "bn_scale": bn_scale,
-    "chip": chip,
-    "random": random,
+    "entropy_kcore": FilterCriterion(entropy_kcore, needs=("maps",)),
+    "entropy": FilterCriterion(entropy_alone, needs=("maps",)),
+    "kcore_random": FilterCriterion(kcore_random, needs=("maps",)),
+    "kcore_l1": FilterCriterion(kcore_l1, needs=("maps", "kernel")),
+    "l1": FilterCriterion(l1, needs=("kernel",)),
+    "l2": FilterCriterion(l2, needs=("kernel",)),
+    "fpgm": FilterCriterion(fpgm, needs=("kernel",)),
+    "apoz": FilterCriterion(apoz, needs=("activations",)),
+    "hrank": FilterCriterion(hrank, needs=("maps",)),
+    "bn_scale": FilterCriterion(bn_scale, needs=("scale",)),
+    "chip": FilterCriterion(chip, needs=("maps",)),
+    "random": FilterCriterion(random, needs=("kernel",)),
 }
 
-NEEDS: dict[str, tuple[str, ...]] = {
-    "entropy_kcore": ("maps",),
-    "entropy": ("maps",),
-    "kcore_random": ("maps",),
-    "kcore_l1": ("maps", "kernel"),
-    "l1": ("kernel",),
-    "l2": ("kernel",),
-    "fpgm": ("kernel",),
-    "apoz": ("activations",),
-    "hrank": ("maps",),
-    "bn_scale": ("scale",),
-    "chip": ("maps",),
-    "random": ("kernel",),
-}
-"""Criterion -> the members of ``ChannelFeatures`` that it reads."""
+
+def as_filter_criterion(given: str | FilterCriterion | ChannelScore) -> FilterCriterion:
+    """The criterion that a name or a function stands for, with what it needs.
+
+    Args:
+      given: a name in ``FILTER_CRITERIA``, a ``FilterCriterion``, a function of this package, a
+        ``functools.partial`` of one, or another function of that form.
+
+    Returns:
+      The criterion; a function that is not registered reads the kernel and the feature maps.
+
+    Raises:
+      ValueError: there is no criterion of that name.
+
+    >>> as_filter_criterion(apoz).needs
+    ('activations',)
+    """
+    entry = find_entry("criterion for channels", given, FILTER_CRITERIA)
+    return (
+        FilterCriterion(cast(ChannelScore, given), ("kernel", "maps")) if entry is None else entry
+    )
+
 
 __all__ = [
     "FILTER_CRITERIA",
-    "NEEDS",
     "Agreement",
     "ChannelFeatures",
+    "ChannelScore",
     "FilterCriterion",
     "Redundancy",
     "agreement",
     "apoz",
+    "as_filter_criterion",
     "bn_scale",
     "chip",
     "constant_channels",

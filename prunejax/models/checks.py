@@ -1,26 +1,12 @@
 """What a model may be given: fields and widths when it is built, an image when it is applied."""
 
-import difflib
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
 from jaxtyping import Array
 
-
-def suggest(given: str, allowed: Iterable[str]) -> str:
-    """The end of an error about an unknown name.
-
-    Args:
-        given: the name that was given.
-        allowed: the names that exist, one at least.
-
-    Returns:
-        The closest of the names that exist, and all of them.
-    """
-    allowed = list(allowed)
-    closest = difflib.get_close_matches(given, allowed, n=1, cutoff=0.0)[0]
-    return f"the closest is {closest!r}, allowed are {', '.join(allowed)}"
+from prunejax import names
 
 
 def check_fields(model: str, given: Iterable[str], allowed: Iterable[str]) -> None:
@@ -36,8 +22,7 @@ def check_fields(model: str, given: Iterable[str], allowed: Iterable[str]) -> No
     """
     allowed = list(allowed)
     for field in given:
-        if field not in allowed:
-            raise ValueError(f"{model} has no field {field!r}; {suggest(field, allowed)}")
+        names.choose(f"field of {model}", field, allowed)
 
 
 def check_width(field: str, width: Any) -> None:

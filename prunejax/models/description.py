@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from prunejax.models.checks import check_fields, suggest
+from prunejax import names
+from prunejax.models.checks import check_fields
 from prunejax.models.registry import CLASSES, LINEN_FIELDS
 
 
@@ -55,9 +56,7 @@ def from_description(description: Mapping[str, Any]) -> nn.Module:
         raise ValueError(
             f"a description has the keys class and fields, got {', '.join(map(str, description))}"
         )
-    model = description["class"]
-    if model not in CLASSES:
-        raise ValueError(f"no class is named {model!r}; {suggest(str(model), CLASSES)}")
+    model = names.choose("class of model", description["class"], CLASSES)
     if not isinstance(description["fields"], Mapping):
         raise ValueError(f"the fields must be a mapping, got {description['fields']!r}")
     check_fields(model, description["fields"], _fields(CLASSES[model]))
@@ -68,8 +67,8 @@ def from_description(description: Mapping[str, Any]) -> nn.Module:
 
 
 def _fields(model: type[nn.Module]) -> list[str]:
-    names = (field.name for field in dataclasses.fields(model))
-    return [name for name in names if name not in LINEN_FIELDS]
+    fields = (field.name for field in dataclasses.fields(model))
+    return [name for name in fields if name not in LINEN_FIELDS]
 
 
 def _plain(value: Any) -> Any:

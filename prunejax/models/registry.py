@@ -7,7 +7,8 @@ from typing import Any
 
 from flax import linen as nn
 
-from prunejax.models.checks import check_fields, suggest
+from prunejax import names
+from prunejax.models.checks import check_fields
 from prunejax.models.conv6 import Conv6
 from prunejax.models.densenet import DenseNet
 from prunejax.models.lenet import LeNet5
@@ -59,9 +60,7 @@ def build(name: str, *, num_classes: int, **overrides: Any) -> nn.Module:
         ValueError: if there is no such model, if the model has no such field, or if the model
             refuses a field's value.
     """
-    if name not in MODELS:
-        raise ValueError(f"no model is named {name!r}; {suggest(name, MODELS)}")
-    constructor = MODELS[name]
+    constructor = MODELS[names.choose("model", name, MODELS)]
     fields = [
         field for field in inspect.signature(constructor).parameters if field not in LINEN_FIELDS
     ]

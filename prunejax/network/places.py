@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from prunejax import names
+
 if TYPE_CHECKING:
     from prunejax.network.network import Network
 
@@ -34,8 +36,7 @@ def find(network: "Network", group: str, layer: str) -> Place:
     Raises:
         ValueError: as `Network.place` says.
     """
-    if group not in network.groups:
-        raise ValueError(f"there is no group {group!r}")
+    names.choose("group of channels", group, network.groups)
     labels, coupling = network.coupling.labels, network.coupling
     numbers = {path: number for number, path in network.traced.paths.items()}
     member = network.groups[group].members[0]

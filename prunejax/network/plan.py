@@ -1,7 +1,6 @@
 """A plan of which channels stay: smaller variables, masks, and the smaller forward function."""
 
 import dataclasses
-import difflib
 import functools
 import json
 import os
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from prunejax import names
 from prunejax.files import write_atomically
 from prunejax.masks import name
 from prunejax.network import belonging, reading
@@ -274,12 +274,7 @@ def complete(
     if not isinstance(keep, Mapping):
         raise ValueError(f"keep must be a dict from group names, got a {type(keep).__name__}")
     for group_name in keep:
-        if group_name not in network.groups:
-            near = difflib.get_close_matches(group_name, network.groups, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise ValueError(
-                f"there is no group {group_name!r}{hint} The groups are {_few(network.groups)}"
-            )
+        names.choose("group of channels", group_name, network.groups)
     made = {}
     for group_name, group in network.groups.items():
         stays = np.array(keep.get(group_name, np.ones(group.width, bool)))

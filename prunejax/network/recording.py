@@ -1,6 +1,5 @@
 """What the layers of a network put out on some input."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from prunejax import names
 from prunejax.masks import name
 from prunejax.network import traced
 from prunejax.network.program import Program
@@ -84,10 +84,7 @@ def evaluate(
 
 def _check(network: "Network", variables: PyTree, layers: Sequence[str]) -> None:
     for layer in layers:
-        if layer not in network.layers:
-            near = difflib.get_close_matches(layer, network.layers, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"the network has no layer {layer!r}{hint}")
+        names.choose("layer", layer, network.layers)
     given = {
         name(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
     }

@@ -9,6 +9,8 @@ import optax
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from prunejax import names
+
 
 def _constant(rate: float, steps: int) -> optax.Schedule:
     del steps
@@ -66,8 +68,7 @@ def learning_rate(name: str, rate: float, steps: int, *, warmup_steps: int = 0) 
         ``0 <= warmup_steps < steps``.
     """
     _finite_rate(rate)
-    if name not in SCHEDULES:
-        raise ValueError(f"unknown schedule {name!r}; allowed are {', '.join(SCHEDULES)}")
+    names.choose("schedule", name, SCHEDULES)
     if not 0 <= warmup_steps < steps:
         raise ValueError(f"need 0 <= warmup_steps < steps, got {warmup_steps} and {steps}")
     if warmup_steps == 0:
@@ -140,8 +141,7 @@ def optimizer(
     Raises:
       ValueError: an unknown name, or a number that is NaN or infinite.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}; allowed are {', '.join(OPTIMIZERS)}")
+    names.choose("optimizer", name, OPTIMIZERS)
     for setting, value in (("momentum", momentum), ("weight_decay", weight_decay)):
         if not math.isfinite(value):
             raise ValueError(f"{setting} must be a finite number, got {value}")

@@ -242,7 +242,7 @@ def test_checkpoints_change_nothing_and_are_cleared(config, tmp_path):
         ({"weight_decay": -1.0}, "weight_decay must not be negative"),
         ({"checkpoint_epochs": -1}, "checkpoint_epochs must not be negative"),
         ({"model": "lenet5"}, "12"),
-        ({"shortcut": "pad"}, "mlp has no field 'shortcut'"),
+        ({"shortcut": "pad"}, "unknown field of mlp 'shortcut'"),
         ({"dataset": "kmnist"}, "TFDS_DATA_DIR"),
     ],
 )
@@ -318,7 +318,7 @@ def test_runs_are_done_again_when_asked(config, monkeypatch):
 def test_a_method_whose_code_changed_is_run_again(config, monkeypatch):
     small = changed(config, seeds=1, methods=("random", "snip"), sparsities=(0.9,))
     go(small)
-    criterion = CRITERIA["snip"]
+    criterion = CRITERIA["snip"].score
     monkeypatch.setattr(sources, "_file_of", lambda f: "edited" if f is criterion else "as it was")
     status, text = go(small)
     assert status == 0

@@ -15,7 +15,8 @@ from experiments.common.options import changed
 from experiments.critical_neurons import __main__ as critical_neurons
 from experiments.critical_neurons import program, retraining, rivals, studies
 from experiments.critical_neurons.__main__ import CriticalNeurons
-from experiments.critical_neurons.retraining import Retrained, neuron_worth, retrain
+from experiments.critical_neurons.retraining import Retrained, retrain
+from prunejax.channels import sum_weights
 
 STUDIES = get_args(studies.Study)
 SMALL = changed(CriticalNeurons(), quick=True, gap=1e-2, epochs=2, study=STUDIES)
@@ -212,7 +213,7 @@ def test_snip_of_neurons_is_the_sum_over_their_weights():
     bench = workbench(critical_neurons.first(SMALL).setup)
     kernel = np.random.default_rng(0).uniform(size=(64, 256)).astype(np.float32)
     scores = {"hidden1": {"kernel": jnp.asarray(kernel), "bias": None}}
-    worth = neuron_worth(bench, {"hidden1": np.ones(256, bool)}, scores)
+    worth = sum_weights(bench.traced, scores, ["hidden1"]).scores
     np.testing.assert_allclose(
         worth["hidden1"], [kernel[:, i].sum() for i in range(256)], rtol=1e-5
     )

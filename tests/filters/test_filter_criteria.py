@@ -11,7 +11,7 @@ import scipy.stats
 from scipy.spatial.distance import cdist
 
 from prunejax import filters
-from prunejax.filters import FILTER_CRITERIA, NEEDS, ChannelFeatures
+from prunejax.filters import FILTER_CRITERIA, ChannelFeatures
 from tests.support import filter_reference as reference
 
 CHANNELS = 6
@@ -278,7 +278,7 @@ class TestEveryCriterion:
 
 def test_the_registry_is_the_table_above():
     assert set(FILTER_CRITERIA) == set(READS)
-    assert {name: list(members) for name, members in NEEDS.items()} == READS
+    assert {name: list(entry.needs) for name, entry in FILTER_CRITERIA.items()} == READS
 
 
 def test_random_is_uniform_and_comes_from_the_key():

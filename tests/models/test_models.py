@@ -432,11 +432,13 @@ def test_refuses_fields_that_do_not_fit(name, overrides, message):
 
 
 def test_build_names_the_closest_and_the_allowed():
-    with pytest.raises(ValueError, match="'resnet65'; the closest is 'resnet56', allowed") as error:
+    with pytest.raises(
+        ValueError, match=r"unknown model 'resnet65'; allowed are .*; did you mean 'resnet56'"
+    ) as error:
         build("resnet65", num_classes=10)
     assert all(name in str(error.value) for name in MODELS)
-    with pytest.raises(ValueError, match="vgg16 has no field 'width'") as error:
+    with pytest.raises(ValueError, match="unknown field of vgg16 'width'") as error:
         build("vgg16", num_classes=10, width=(1,) * 13)
     assert str(error.value).endswith(
-        "the closest is 'widths', allowed are num_classes, widths, head_width, dtype"
+        "allowed are num_classes, widths, head_width, dtype; did you mean 'widths'?"
     )

@@ -23,7 +23,9 @@ def subject():
 
 def test_bad_plans_name_the_group(subject):
     _, network, _, _ = subject
-    with pytest.raises(ValueError, match=r"no group 'conv9'; did you mean 'conv"):
+    with pytest.raises(
+        ValueError, match=r"unknown group of channels 'conv9'; allowed are .*; did you mean 'conv"
+    ):
         network.plan({"conv9": np.ones(4, bool)})
     with pytest.raises(ValueError, match=r"keep\['conv2'\] must be a bool array of shape \(4,\)"):
         network.plan({"conv2": np.ones(5, bool)})

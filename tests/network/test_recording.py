@@ -82,7 +82,9 @@ def test_a_layer_norm_puts_out_its_scaled_and_shifted_values():
 
 def test_bad_requests_are_named():
     _, variables, x, network = made("vgg")
-    with pytest.raises(ValueError, match=r"no layer 'conv99'; did you mean 'conv"):
+    with pytest.raises(
+        ValueError, match=r"unknown layer 'conv99'; allowed are .*; did you mean 'conv"
+    ):
         network.record(variables, x, ["conv99"])
     pool = next(layer.name for layer in network.layers.values() if layer.kind == "avg_pool")
     with pytest.raises(ValueError, match=f"{pool!r} puts out cannot be told .* a avg_pool"):

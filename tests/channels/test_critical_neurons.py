@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from prunejax import masks, models, training
-from prunejax.criteria.critical_neurons import critical_neurons, describe
+from prunejax.channels import critical_neurons, describe
 from prunejax.network import trace
 from solvers.network.chain import build
 
@@ -63,7 +63,7 @@ def test_masked_sliced_and_the_programs_masks_are_one_network(name):
     sliced = plan.apply_fn()(plan.slice(variables), x)
     np.testing.assert_allclose(sliced, masked, rtol=1e-4, atol=1e-5)
     kept = np.concatenate([keep[group] for group in found.scores]).astype(float)
-    logits = found.solution.problem.chain.logits(found.solution.problem.flat, kept)
+    logits = found.evidence.problem.chain.logits(found.evidence.problem.flat, kept)
     np.testing.assert_allclose(logits, masked, rtol=2e-4, atol=5e-5)
     assert not all(stays.all() for stays in keep.values())
 
@@ -82,7 +82,7 @@ def test_a_neurons_bias_goes_with_it(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_answer_is_certified(name):
-    solution = solved(name).solution
+    solution = solved(name).evidence
     assert solution.status == "optimal"
     assert 0 <= solution.gap <= 1e-3
     assert solution.bound <= solution.objective
@@ -103,7 +103,7 @@ def test_thresholds_keep_at_least_so_many():
     none = found.keep(2.0)
     assert all(stays.sum() == 1 for stays in none.values())
     assert all(stays.all() for stays in found.keep(0.0).values())
-    for group, stays in found.keep(2.0, min_neurons=3).items():
+    for group, stays in found.keep(2.0, min_channels=3).items():
         assert set(np.flatnonzero(stays)) == set(
             np.argsort(-found.scores[group], kind="stable")[:3].tolist()
         )
@@ -191,5 +191,5 @@ def test_bad_batches_are_refused():
     with pytest.raises(ValueError, match="the kernel of hidden1 has values that are NaN"):
         critical_neurons(network, broken, x, np.arange(8) % 4)
     stopped = critical_neurons(network, variables, x, np.arange(8) % 4, time_limit=0.0)
-    assert stopped.solution.status == "time limit"
+    assert stopped.evidence.status == "time limit"
     assert all((scores == 1).all() for scores in stopped.scores.values())

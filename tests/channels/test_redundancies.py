@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from prunejax import masks
-from prunejax.filter_pruning import Measured, Redundancies, collecting, measure, source
+from prunejax.channels import (
+    Measured,
+    Redundancies,
+    collecting,
+    deciding_layer,
+    measure,
+    rank_redundant,
+)
+from prunejax.channels.redundancies import keep_representatives
 from prunejax.network import trace
 from tests.support import pruning_reference as reference
 from tests.support.small_networks import case
@@ -31,7 +39,7 @@ def expected(name, group_source="shortcut"):
     outputs = reference.intermediates(model, variables, x)
     made = {}
     for group in network.groups:
-        layer = source(network, group, group_source).name
+        layer = deciding_layer(network, group, group_source).name
         maps = outputs[layer]
         made[group] = (
             reference.similarity(maps),
@@ -54,12 +62,12 @@ def count(kept):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_measured(name):
     for group, (matrix, worths) in expected(name).items():
-        measured = found(name).groups[group]
+        measured = found(name).evidence.groups[group]
         np.testing.assert_array_equal(measured.similarity, matrix, err_msg=group)
         np.testing.assert_allclose(measured.entropy, worths["entropy"], rtol=2e-3)
         np.testing.assert_allclose(measured.l1, worths["l1"], rtol=1e-5)
-        assert measured.layer == source(case(name).network, group).name
-    assert found(name).skipped == ()
+        assert measured.layer == deciding_layer(case(name).network, group).name
+    assert found(name).evidence.skipped == ()
 
 
 @pytest.mark.parametrize("group_source", ["shortcut", "main"])
@@ -97,10 +105,14 @@ def test_random_representatives_come_from_the_key():
     assert draws[0] == draws[1]
     assert len({tuple(draw) for draw in draws}) > 1
     # layers of one width draw apart: the same similarities, other representatives
-    groups = found("chain").groups
+    groups = found("chain").evidence.groups
     twin = groups["one"]
-    alike = Redundancies(found("chain").network, {"one": twin, "two": twin}, ())
-    kept = [alike.keep(0.7, representative="random", key=jax.random.key(seed)) for seed in range(6)]
+    alike = Redundancies({"one": twin, "two": twin})
+    scores = dict.fromkeys(alike.groups, twin.entropy)
+    kept = [
+        keep_representatives(alike, scores, 0.7, representative="random", key=jax.random.key(seed))
+        for seed in range(6)
+    ]
     assert any(one["one"].tolist() != one["two"].tolist() for one in kept)
 
 
@@ -140,7 +152,7 @@ def test_the_last_layer_gets_the_whole_rise():
     worth = jnp.arange(len(matrix), dtype=jnp.float32)
     ladder = Measured("one", jnp.asarray(matrix), worth, worth)
     groups = dict.fromkeys(("one", "two", "three", "four"), ladder)
-    kept = Redundancies(case("chain").network, groups, ()).keep(0.6, delta=0.3)
+    kept = keep_representatives(Redundancies(groups), dict.fromkeys(groups, worth), 0.6, delta=0.3)
     for group, threshold in zip(groups, (0.6, 0.7, 0.8, 0.9), strict=True):
         assert np.sum(~kept[group]) == np.sum(levels > threshold), group
 
@@ -179,7 +191,7 @@ def test_groups_that_are_not_selected_stay_whole():
     _, variables, x, network = case("resnet")
     told = []
     part = measure(network, variables, x, select="stage[23]", on_group=lambda *at: told.append(at))
-    assert list(part.groups) == [
+    assert list(part.evidence.groups) == [
         name for name in network.groups if "stage1" not in name and name != "stem"
     ]
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -194,7 +206,7 @@ def test_another_hash_measures_another_similarity():
     _, variables, x, network = case("chain")
     other = measure(network, variables, x, hash="imagehash", select="one")
     assert not np.array_equal(
-        other.groups["one"].similarity, found("chain").groups["one"].similarity
+        other.evidence.groups["one"].similarity, found("chain").evidence.groups["one"].similarity
     )
 
 
@@ -210,22 +222,22 @@ def test_in_pieces_as_at_once(name, monkeypatch):
 
     monkeypatch.setattr(type(network), "record", counting)
     sizes = {
-        group: 4 * len(x) * int(np.prod(source(network, group).output_shape[1:]))
+        group: 4 * len(x) * int(np.prod(deciding_layer(network, group).output_shape[1:]))
         for group in network.groups
     }
     monkeypatch.setattr(collecting, "CHUNK", max(sizes.values()))
     pieces = measure(network, variables, x)
     assert 1 < len(recorded) < len(sizes)
-    by_layer = {source(network, group).name: size for group, size in sizes.items()}
+    by_layer = {deciding_layer(network, group).name: size for group, size in sizes.items()}
     assert [layer for part in recorded for layer in part] == list(by_layer)
     assert all(sum(by_layer[layer] for layer in part) <= max(sizes.values()) for part in recorded)
     recorded.clear()
     monkeypatch.setattr(collecting, "CHUNK", 1)
     one_by_one = measure(network, variables, x)
     assert [len(part) for part in recorded] == [1] * len(sizes)
-    for group, measured in found(name).groups.items():
+    for group, measured in found(name).evidence.groups.items():
         for other in (pieces, one_by_one):
-            jax.tree.map(np.testing.assert_array_equal, measured, other.groups[group])
+            jax.tree.map(np.testing.assert_array_equal, measured, other.evidence.groups[group])
 
 
 def test_recorded_once_for_all_thresholds(monkeypatch):
@@ -237,7 +249,7 @@ def test_recorded_once_for_all_thresholds(monkeypatch):
     assert calls == [1]
     for tau in np.linspace(0, 1, 11):
         measured.plan(float(tau), representative="l1")
-    measured.tau_for(0.3)
+    measured.level_for(0.3)
     assert calls == [1]
 
 
@@ -269,13 +281,13 @@ def test_an_equinox_network_sliced_equals_masked():
     for group_source, layer in (("shortcut", "first"), ("main", "second")):
         measured = measure(network, variables, x, group_source=group_source)
         weights = np.abs(np.asarray(layers[layer].weight, np.float64)).sum(axis=(1, 2, 3))
-        np.testing.assert_allclose(measured.groups[shared].l1, weights, rtol=1e-5)
+        np.testing.assert_allclose(measured.evidence.groups[shared].l1, weights, rtol=1e-5)
         maps = jax.vmap(layers["first"])(x)
         if layer == "second":
             maps = jax.vmap(layers["second"])(jax.nn.relu(maps))
         last = np.moveaxis(np.asarray(maps), 1, -1)
         np.testing.assert_array_equal(
-            measured.groups[shared].similarity, reference.similarity(last)
+            measured.evidence.groups[shared].similarity, reference.similarity(last)
         )
         tau = 0.6
         plan = measured.plan(tau)
@@ -305,7 +317,7 @@ def test_lines_and_volumes_are_hashed_as_pictures():
         variables = {"w": kernel, "out": jnp.ones((4, 2))}
         x = jax.random.normal(jax.random.key(0), (4, *(5, 4, 6)[:rank], 1))
         network = trace(forward, variables, x)
-        (measured,) = measure(network, variables, x).groups.values()
+        (measured,) = measure(network, variables, x).evidence.groups.values()
         (group,) = network.groups
         output = np.asarray(network.record(variables, x, [group])[group])
         pictures = output.reshape(4, 5, -1, 4)
@@ -317,14 +329,14 @@ def test_lines_and_volumes_are_hashed_as_pictures():
 def test_a_ranking_begins_with_the_channels_that_are_kept(representative):
     measured = found("chain")
     options = {"representative": representative, "key": jax.random.key(3), "delta": 0.1}
-    kept, ranking = measured.keep(0.6, **options), measured.rank(0.6, **options)
+    kept, ranking = measured.keep(0.6, **options), rank_redundant(measured, 0.6, **options)
     assert list(ranking.scores) == list(kept)
     for group, stays in kept.items():
         scores = np.asarray(ranking.scores[group])
         np.testing.assert_array_equal(scores >= 1, stays)
         assert len(set(scores.tolist())) == len(scores)
         if representative != "random":
-            worth = np.asarray(getattr(measured.groups[group], representative))
+            worth = np.asarray(getattr(measured.evidence.groups[group], representative))
             for part in (stays, ~stays):
                 by_score = worth[part][np.argsort(-scores[part])]
                 assert (np.diff(by_score) <= 0).all()
@@ -334,10 +346,10 @@ def test_a_ranking_begins_with_the_channels_that_are_kept(representative):
 
 
 def test_thresholds_rise_from_tau_by_delta():
-    rising = found("chain").thresholds(0.6, delta=0.2)
-    assert list(rising) == list(found("chain").groups)
+    rising = found("chain").evidence.thresholds(0.6, delta=0.2)
+    assert list(rising) == list(found("chain").evidence.groups)
     np.testing.assert_allclose(list(rising.values()), np.linspace(0.6, 0.8, len(rising)))
-    assert set(found("chain").thresholds(0.9, delta=1.0).values()) <= {0.9, 1.0}
+    assert set(found("chain").evidence.thresholds(0.9, delta=1.0).values()) <= {0.9, 1.0}
 
 
 def test_a_network_traced_in_training_mode_is_warned_of():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from prunejax.filter_pruning import source
+from prunejax.channels import deciding_layer
 from prunejax.network import trace
 from tests.support.small_networks import case
 
@@ -15,7 +15,7 @@ STAGES = (1, 2, 3)
 
 def chosen(name, prefer):
     network = case(name).network
-    return {group: source(network, group, prefer).name for group in network.groups}
+    return {group: deciding_layer(network, group, prefer).name for group in network.groups}
 
 
 def check_residual(name, stages, prefer, blocks):
@@ -119,7 +119,7 @@ def test_rules_come_from_the_structure_and_not_from_names(turned):
     def read(prefer):
         """The parameters of the sources of groups that several layers make."""
         return [
-            source(network, name, prefer).parameters
+            deciding_layer(network, name, prefer).parameters
             for name, group in network.groups.items()
             if len(group.layers) > 1
         ]
@@ -140,13 +140,13 @@ def test_a_sum_with_the_same_layer_pooled_is_no_block():
     variables = {key: jax.ShapeDtypeStruct(shape, jnp.float32) for key, shape in shapes.items()}
     network = trace(forward, variables, jax.ShapeDtypeStruct((2, 3, 2), jnp.float32))
     (group,) = network.groups
-    assert source(network, group).parameters == ("first",)
-    assert source(network, group, "main").parameters == ("second",)
+    assert deciding_layer(network, group).parameters == ("first",)
+    assert deciding_layer(network, group, "main").parameters == ("second",)
 
 
 def test_another_word_or_an_unknown_group_is_refused():
     network = case("resnet").network
     with pytest.raises(ValueError, match="group_source must be 'shortcut' or 'main', got 'best'"):
-        inspect.unwrap(source)(network, "stem", "best")
+        inspect.unwrap(deciding_layer)(network, "stem", "best")
     with pytest.raises(ValueError, match="no group 'stam'; there are: stem, stage1_block1/conv1"):
-        source(network, "stam")
+        deciding_layer(network, "stam")

@@ -11,8 +11,8 @@ from flax import linen as nn
 from scipy.spatial.distance import cdist
 
 from prunejax import filters, masks
-from prunejax.filter_pruning import Ranking, measure, rank, source
-from prunejax.filters import FILTER_CRITERIA, NEEDS
+from prunejax.channels import ChannelScores, deciding_layer, measure, rank
+from prunejax.filters import FILTER_CRITERIA
 from prunejax.network import trace
 from tests.support import pruning_reference as reference
 from tests.support.small_networks import case, of
@@ -24,7 +24,7 @@ KEY = jax.random.key(5)
 @functools.cache
 def scores(criterion, name="resnet", **options):
     _, variables, x, network = case(name)
-    reads = {"maps", "activations"}.intersection(NEEDS[criterion])
+    reads = {"maps", "activations"}.intersection(FILTER_CRITERIA[criterion].needs)
     images = x if reads else None
     return rank(network, variables, images, criterion=criterion, key=KEY, **options).scores
 
@@ -49,7 +49,7 @@ def test_every_criterion_scores_every_group(criterion):
 def test_criteria_of_kernels_read_the_source(prefer):
     _, variables, _, network = case("resnet")
     for group in network.groups:
-        layer = source(network, group, prefer).name
+        layer = deciding_layer(network, group, prefer).name
         weights = reference.kernel(variables, layer)
         rows = weights.reshape(-1, weights.shape[-1]).T
         expected = {
@@ -176,7 +176,9 @@ def test_the_best_stay(fraction):
 
 def test_ties_go_to_the_first_and_counts_are_by_group():
     network = case("chain").network
-    tied = Ranking(network, {"one": jnp.asarray([1.0, 2, 2, 0, 2, 1, 1, 0]), "two": jnp.ones(10)})
+    tied = ChannelScores(
+        network, {"one": jnp.asarray([1.0, 2, 2, 0, 2, 1, 1, 0]), "two": jnp.ones(10)}
+    )
     kept = tied.keep({"one": 2, "two": 3})
     assert np.flatnonzero(kept["one"]).tolist() == [1, 2]
     assert np.flatnonzero(kept["two"]).tolist() == [0, 1, 2]
@@ -282,7 +284,7 @@ def test_a_norm_without_a_scale_is_named():
 @pytest.mark.parametrize("criterion", FILTER_CRITERIA)
 def test_images_are_needed_where_maps_are_read(criterion):
     _, variables, _, network = case("resnet")
-    if {"maps", "activations"}.intersection(NEEDS[criterion]):
+    if {"maps", "activations"}.intersection(FILTER_CRITERIA[criterion].needs):
         with pytest.raises(ValueError, match=f"'{criterion}' needs images"):
             rank(network, variables, None, criterion=criterion, key=KEY)
     else:
@@ -292,7 +294,9 @@ def test_images_are_needed_where_maps_are_read(criterion):
 def test_an_unknown_criterion_is_refused():
     _, variables, x, network = case("resnet")
     there = ", ".join(FILTER_CRITERIA)
-    with pytest.raises(ValueError, match=f"no criterion 'best' for channels; there are {there}"):
+    with pytest.raises(
+        ValueError, match=f"unknown criterion for channels 'best'; allowed are {there}"
+    ):
         rank(network, variables, x, criterion="best")
 
 
@@ -338,7 +342,7 @@ def test_a_wrong_fraction_is_refused(fraction, message):
         ),
         ({"one": np.array([1, 2, -np.inf, 4, 5, 6, 7, 8])}, "1 of 8 scores .* are NaN or infinite"),
         ({"one": np.ones(7)}, r"'one' needs one score per channel, 8 of them, got shape \[7\]"),
-        ({"four": np.ones(8)}, "no group 'four'; it has one, two, three"),
+        ({"four": np.ones(8)}, "unknown group of channels 'four'; allowed are one, two, three"),
     ],
 )
 def test_scores_that_rank_nothing_are_refused(changed, message):
@@ -346,7 +350,7 @@ def test_scores_that_rank_nothing_are_refused(changed, message):
     _, variables, _, network = case("chain")
     scored = rank(network, variables, None, criterion="l1").scores
     with pytest.raises(ValueError, match=message):
-        Ranking(network, scored | changed)
+        ChannelScores(network, scored | changed)
 
 
 def test_none_at_least_is_refused():
@@ -364,3 +368,35 @@ def test_scores_are_those_of_the_criterion_on_the_features():
     maps = captured()[IN_BLOCK]
     wanted = filters.chip(filters.ChannelFeatures(maps=jnp.asarray(maps)))
     np.testing.assert_allclose(scores("chip")[IN_BLOCK], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_criterion_may_be_a_function():
+    _, variables, x, network = case("chain")
+    named = rank(network, variables, x, criterion="l1").scores
+    for given in (filters.l1, filters.FILTER_CRITERIA["l1"], functools.partial(filters.l1)):
+        scores = rank(network, variables, None, criterion=given).scores
+        for group in named:
+            np.testing.assert_array_equal(scores[group], named[group])
+    lower = functools.partial(filters.entropy_kcore, tau=0.6)
+    scores = rank(network, variables, x, criterion=lower).scores
+    expected = measure(network, variables, x).keep(0.6)
+    for group, stays in expected.items():
+        np.testing.assert_array_equal(scores[group] >= 1, stays)
+
+
+def test_a_criterion_of_ones_own_reads_kernels_and_maps():
+    _, variables, x, network = case("chain")
+
+    def strength(features, *, key):
+        return jnp.abs(features.kernel).sum(axis=(0, 1, 2)) * features.maps.std(axis=(0, 1, 2))
+
+    scores = rank(network, variables, x, criterion=strength)
+    assert list(scores.scores) == list(network.groups)
+    with pytest.raises(ValueError, match="the criterion 'strength' needs images"):
+        rank(network, variables, None, criterion=strength)
+
+    def scale(features, *, key):
+        raise ValueError("it does not like them")
+
+    with pytest.raises(ValueError, match="scale cannot score the channels of 'one': it does not"):
+        rank(network, variables, x, criterion=functools.partial(scale))

@@ -48,19 +48,29 @@ class Sign(NamedTuple):
     above: bool
 
 
-def read(network: Network, variables: PyTree) -> list[tuple[str, solvers_layers.Layer]]:
-    """The layers of a network, proved.
+def describe(network: Network, variables: PyTree) -> list[tuple[str, solvers_layers.Layer]]:
+    """The layers of a network as the solvers hold them, proved from its equations.
 
     Args:
-        network: the network.
+        network: a chain of layers.
         variables: its variables.
 
     Returns:
-        Pairs of a layer's name and the layer, in order.
+        Pairs of the layer's name and its arrays, in order.
 
     Raises:
-        ValueError: it is no such chain; the layer or the operation is named.
+        ValueError: a layer of a kind that the program cannot hold, or not in a chain.
     """
+    before = "input"
+    for layer in network.layers.values():
+        if layer.kind == "parameters":  # the input takes no part in it
+            continue
+        if layer.inputs != (before,):
+            raise ValueError(
+                f"the program holds chains of layers only: {layer.name!r} reads "
+                f"{', '.join(layer.inputs)}, not {before} alone"
+            )
+        before = layer.name
     return _Reader(network).layers(variables)
 
 

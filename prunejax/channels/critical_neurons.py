@@ -1,87 +1,19 @@
 """Critical neurons: a mixed-integer program scores every neuron of a traced network."""
 
-import dataclasses
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from prunejax.criteria import chain_reading, decoupling
-from prunejax.network import Network, Plan
+from prunejax.channels import chain_reading, decoupling
+from prunejax.channels.scores import ABOVE, ChannelScores
+from prunejax.network import Network
 from solvers import critical_neurons as solver
-from solvers import layers as solvers_layers
-from solvers.solution import above
 
 TOLERANCE = 1e-4
 """How far the program's logits may be from the network's, relative to the largest."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class CriticalNeurons:
-    """Scores of the neurons of a network.
-
-    Attributes:
-        network: the network.
-        scores: for each group of channels one score a neuron, higher meaning more critical.
-        solution: what the solver gave: certificate, trajectory, `explain()`.
-    """
-
-    network: Network
-    scores: dict[str, np.ndarray] = dataclasses.field(repr=False)
-    solution: solver.Solution
-
-    def keep(self, threshold: float | str, *, min_neurons: int = 1) -> dict[str, np.ndarray]:
-        """Which neurons stay: those whose score is not below the threshold.
-
-        Args:
-            threshold: the paper takes 0.1 for dense networks, 0.2 for LeNet-5, 0.3 on CIFAR;
-                "mean" is each layer's own mean.
-            min_neurons: how many of a layer stay at least, the best ones.
-
-        Returns:
-            For each group a bool array, [width].
-
-        Raises:
-            ValueError: another word, or `min_neurons` is negative.
-        """
-        return keep_above(self.scores, threshold, min_neurons=min_neurons)
-
-    def plan(self, threshold: float | str, *, min_neurons: int = 1) -> Plan:
-        """The plan that cuts the other neurons out, bias and all; see `keep`."""
-        return self.network.plan(self.keep(threshold, min_neurons=min_neurons))
-
-    def masks(self, params: PyTree, threshold: float | str, *, min_neurons: int = 1) -> PyTree:
-        """Masks of parameters, a neuron's bias among them; see `keep`."""
-        return self.plan(threshold, min_neurons=min_neurons).masks(params)
-
-
-def keep_above(
-    scores: Mapping[str, np.ndarray], threshold: float | str, *, min_neurons: int = 1
-) -> dict[str, np.ndarray]:
-    """Which neurons stay, by their scores alone; the arguments are those of `CriticalNeurons.keep`.
-
-    Args:
-        scores: for each group one score a neuron.
-        threshold: a number, or "mean".
-        min_neurons: how many of a group stay at least.
-
-    Returns:
-        For each group a bool array, [width].
-
-    Raises:
-        ValueError: no threshold, or `min_neurons` is negative.
-    """
-    if not isinstance(min_neurons, int | np.integer) or min_neurons < 0:
-        raise ValueError(f"min_neurons must be a whole number from 0 on, got {min_neurons!r}")
-    kept = {}
-    for group, worth in scores.items():
-        kept[group] = above(worth, threshold)
-        best = np.argsort(-worth, kind="stable")[:min_neurons]
-        kept[group][best] = True
-    return kept
 
 
 def critical_neurons(
@@ -96,7 +28,7 @@ def critical_neurons(
     mode: solver.Mode = "paper",
     examples: tuple[Any, Any] | None = None,
     **settings: Any,
-) -> CriticalNeurons:
+) -> ChannelScores[solver.Solution]:
     """Scores neurons by what pruning them together does to the loss on a small batch.
 
     ElAraby, Wolf and Carvalho (2023), "Identifying Critical Neurons in ANN Architectures using
@@ -127,7 +59,8 @@ def critical_neurons(
             max_prune, workers, backend, on_incumbent.
 
     Returns:
-        The scores.
+        The scores; channels below a threshold go (``keep_above``), and ``evidence`` is the solver's
+        ``Solution``: certificate, trajectory, ``explain()``.
 
     Raises:
         ValueError: the network is no such chain (the layer or the operation is named), its arrays
@@ -147,10 +80,10 @@ def critical_neurons(
         subject = decoupling.Subject(network, variables, inputs, np.asarray(labels), loss_weight)
         solution = decoupling.solve(subject, examples, given)
         scores = dict(zip(solution.layers, solution.scores, strict=True))
-        return CriticalNeurons(network, scores, solution)
+        return ChannelScores(network, scores, ABOVE, solution)
     if examples is not None:
         raise ValueError(f"examples are for mode 'decoupled', not {mode!r}")
-    chain = describe(network, variables)
+    chain = chain_reading.describe(network, variables)
     problem = solver.Problem(
         [layer for _, layer in chain],
         np.asarray(inputs, np.float64),
@@ -161,33 +94,7 @@ def critical_neurons(
     )
     _check_same(network, variables, inputs, problem)
     solution = solver.solve(problem, mode, **settings)
-    return CriticalNeurons(network, _by_group(network, solution), solution)
-
-
-def describe(network: Network, variables: PyTree) -> list[tuple[str, solvers_layers.Layer]]:
-    """The layers of a network as the solvers hold them, proved from its equations.
-
-    Args:
-        network: a chain of layers.
-        variables: its variables.
-
-    Returns:
-        Pairs of the layer's name and its arrays, in order.
-
-    Raises:
-        ValueError: a layer of a kind that the program cannot hold, or not in a chain.
-    """
-    before = "input"
-    for layer in network.layers.values():
-        if layer.kind == "parameters":  # the input takes no part in it
-            continue
-        if layer.inputs != (before,):
-            raise ValueError(
-                f"the program holds chains of layers only: {layer.name!r} reads "
-                f"{', '.join(layer.inputs)}, not {before} alone"
-            )
-        before = layer.name
-    return chain_reading.read(network, variables)
+    return ChannelScores(network, _by_group(network, solution), ABOVE, solution)
 
 
 def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solver.Problem) -> None:

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from prunejax.criteria.critical_neurons import critical_neurons, describe
+from prunejax.channels import critical_neurons, describe
 from prunejax.network import trace
 from solvers.network.chain import build
 
@@ -322,7 +322,7 @@ def test_the_answer_for_a_relu_written_otherwise_is_that_of_brute_force():
     network = trace(lambda v, x: forward(v, x), variables, x)
     found = critical_neurons(
         network, variables, x, np.array([1, 1, 1]), mode="exact", loss_weight=20.0, gap=0
-    ).solution
+    ).evidence
 
     def value(mask):
         logits = np.asarray(forward(variables, x, np.float32(mask)), np.float64)

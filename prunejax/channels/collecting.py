@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from prunejax.filter_pruning.sources import GroupSource, source
+from prunejax.channels.deciding import GroupSource, deciding_layer
 from prunejax.filters import ChannelFeatures
 from prunejax.masks import name
 from prunejax.network import Layer, Network
@@ -37,7 +37,7 @@ class Collected(NamedTuple):
     features: ChannelFeatures
 
 
-def sources(
+def deciding_layers(
     network: Network,
     *,
     group_source: GroupSource = "shortcut",
@@ -48,7 +48,8 @@ def sources(
 
     Args:
       network: the network.
-      group_source: which layer stands for a group, see ``source``.
+      group_source: which layer stands for a group, see
+        ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
       select: a regular expression; only groups in whose names it is found.
 
@@ -62,7 +63,7 @@ def sources(
         re.compile(select)
     except re.error as error:
         raise ValueError(f"select is no regular expression: {select!r} ({error})") from error
-    everything = {group: source(network, group, group_source) for group in network.groups}
+    everything = {group: deciding_layer(network, group, group_source) for group in network.groups}
     found = {
         group: layer
         for group, layer in everything.items()
@@ -96,7 +97,7 @@ def collect(
       network: the network, traced in evaluation mode.
       variables: its variables.
       images: the input; the first axis counts images.
-      chosen: from ``sources``.
+      chosen: from ``deciding_layers``.
       members: names of members of ``ChannelFeatures``.
       on_group: told (done, of) after each group.
 

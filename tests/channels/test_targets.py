@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from prunejax.filter_pruning import (
+from prunejax.channels import (
+    Measured,
     Redundancies,
     flops_reduction,
     measure,
     parameter_reduction,
     rank,
+    score_by_redundancy,
     targets,
 )
-from prunejax.filter_pruning.redundancies import Measured
 from prunejax.network import trace
 from tests.support.small_networks import case, of
 
@@ -48,7 +49,7 @@ def test_the_threshold_comes_as_close_as_any(name, reduction):
     levels = np.unique(grid)
     step = np.diff(levels).max()
     for target in np.linspace(0.1, 0.95 * levels[-1], 4):
-        tau = found(name).tau_for(float(target), reduction=reduction)
+        tau = found(name).level_for(float(target), reduction=reduction)
         assert 0 <= tau <= 1
         distance = abs(reduction(found(name).plan(tau)) - target)
         nearest = np.abs(grid - target).min()
@@ -63,30 +64,30 @@ def test_where_lower_thresholds_always_remove_more_nothing_is_closer():
         similarity[2 * pair, 2 * pair + 1] = similarity[2 * pair + 1, 2 * pair] = 0.15 + 0.2 * pair
     worth = jnp.arange(10, dtype=jnp.float32)
     two = Measured("two", jnp.asarray(similarity), worth, worth)
-    one = Redundancies(network, {"two": two}, ())
+    one = score_by_redundancy(network, Redundancies({"two": two}))
     levels = removals(one.plan, np.linspace(0, 1, 101), flops_reduction)
     assert np.all(np.diff(levels) <= 0)
     assert len(np.unique(levels)) == 6
     for target in np.linspace(0.01, levels[0], 8):
-        tau = one.tau_for(float(target))
+        tau = one.level_for(float(target))
         distance = abs(flops_reduction(one.plan(tau)) - target)
         assert distance <= max(np.abs(levels - target).min(), 1e-3) + 1e-9
 
 
 def test_options_of_the_plan_hold_in_the_search():
     options = {"representative": "l1", "min_channels": 4, "round_to": 2}
-    tau = found("chain").tau_for(0.4, **options)
+    tau = found("chain").level_for(0.4, **options)
     plan = found("chain").plan(tau, **options)
     assert abs(flops_reduction(plan) - 0.4) < 0.1
     assert all(stays.sum() >= 4 for stays in plan.keep.values())
     with pytest.raises(ValueError, match=r"0.700 cannot be reached: the most is 0\.\d{3}"):
-        found("chain").tau_for(0.7, min_channels=6)
+        found("chain").level_for(0.7, min_channels=6)
 
 
 def test_a_target_out_of_reach_is_refused():
     most = flops_reduction(found("resnet").plan(0.0))
     with pytest.raises(ValueError, match=f"0.999 cannot be reached: the most is {most:.3f}"):
-        found("resnet").tau_for(0.999)
+        found("resnet").level_for(0.999)
     ranking = rank(
         case("chain").network, case("chain").variables, None, criterion="l1", select="three"
     )
@@ -94,7 +95,7 @@ def test_a_target_out_of_reach_is_refused():
         ranking.plan_for(0.9)
     for target in (0.0, 1.0, -0.1, 1.5, math.nan):
         with pytest.raises(ValueError, match="must be between 0 and 1"):
-            found("resnet").tau_for(target)
+            found("resnet").level_for(target)
         with pytest.raises(ValueError, match="must be between 0 and 1"):
             ranking.plan_for(target)
 
@@ -109,7 +110,7 @@ def test_a_sweep_neither_records_nor_traces(monkeypatch):
     monkeypatch.setattr(type(network), "record", refuse)
     object.__setattr__(network, "apply_fn", refuse)
     try:
-        assert 0 < measured.tau_for(0.5) < 1
+        assert 0 < measured.level_for(0.5) < 1
     finally:
         object.__setattr__(network, "apply_fn", case("resnet").model.apply)
 
@@ -180,12 +181,12 @@ def test_the_closest_of_the_plans_tried_is_returned():
 
 
 def test_a_threshold_is_for_its_own_reduction():
-    """`tau_for` passes on what `reduction` measures, here one layer's channels."""
+    """`level_for` passes on what `reduction` measures, here one layer's channels."""
 
     def removed(plan):
         return 1 - plan.keep["two"].mean()
 
-    tau = found("chain").tau_for(0.5, reduction=removed)
+    tau = found("chain").level_for(0.5, reduction=removed)
     assert abs(removed(found("chain").plan(tau)) - 0.5) <= 0.1
 
 

@@ -2,12 +2,13 @@
 
 from typing import Literal
 
+from prunejax import names
 from prunejax.network import KERNELS, Layer, Network
 
 GroupSource = Literal["shortcut", "main"]
 
 
-def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
+def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
     """The layer of a group on which its channels are selected; the others follow it.
 
     Where a sum first joins a layer of the group to another layer, as in a residual block, these are
@@ -30,10 +31,7 @@ def source(network: Network, group: str, prefer: GroupSource = "shortcut") -> La
     """
     if prefer not in ("shortcut", "main"):
         raise ValueError(f"group_source must be 'shortcut' or 'main', got {prefer!r}")
-    if group not in network.groups:
-        raise ValueError(
-            f"the network has no group {group!r}; there are: {', '.join(network.groups) or 'none'}"
-        )
+    names.choose("group of channels", group, network.groups)
     members = network.groups[group].layers
     depths = _depths(network)
     for layer in network.layers.values():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from prunejax.filter_pruning import Redundancies, measure, rank, redundancies
+from prunejax.channels import measure, rank, redundancies
 from tests.support.small_networks import case, of, with_kernel
 
 
@@ -63,8 +63,8 @@ def test_maps_of_one_pixel_stay_whole_with_a_warning():
     _, variables, x, network = of(Narrowing(), (4, 4, 1))
     with pytest.warns(UserWarning, match="^maps of 1 x 1 carry no hash: point, dot stay whole$"):
         found = measure(network, variables, x)
-    assert list(found.groups) == ["wide"]
-    assert found.skipped == ("point", "dot")
+    assert list(found.evidence.groups) == ["wide"]
+    assert found.evidence.skipped == ("point", "dot")
     plan = found.plan(0.0)
     assert plan.keep["point"].all()
     assert plan.keep["dot"].all()
@@ -85,9 +85,11 @@ def test_constant_filters_are_counted_in_a_warning():
     dead = with_kernel(variables, "three", lambda leaf: leaf.at[..., jnp.array([1, 4, 6])].set(0))
     with pytest.warns(UserWarning, match="^3 of 7 filters of 'three' put out one constant value"):
         found = measure(network, dead, x)
-    assert found.skipped == ()
-    np.testing.assert_array_equal(found.groups["three"].entropy[jnp.array([1, 4, 6])], [0, 0, 0])
-    assert np.all(np.asarray(found.groups["three"].entropy)[[0, 2, 3, 5]] > 0)
+    assert found.evidence.skipped == ()
+    np.testing.assert_array_equal(
+        found.evidence.groups["three"].entropy[jnp.array([1, 4, 6])], [0, 0, 0]
+    )
+    assert np.all(np.asarray(found.evidence.groups["three"].entropy)[[0, 2, 3, 5]] > 0)
     # they are redundant to each other: one of the three stays, the first
     stays = found.keep(0.999)["three"]
     assert stays.tolist() == [True, True, True, True, False, True, False]
@@ -102,8 +104,8 @@ def test_a_layer_of_constants_stays_whole():
         pytest.warns(UserWarning, match=constant.format("three")),  # which reads nothing else
     ):
         found = measure(network, dead, x)
-    assert found.skipped == ("two", "three")
-    assert list(found.groups) == ["one"]
+    assert found.evidence.skipped == ("two", "three")
+    assert list(found.evidence.groups) == ["one"]
     assert found.plan(0.0).keep["two"].all()
 
 
@@ -134,9 +136,9 @@ def test_a_pattern_that_matches_nothing(act):
 def test_a_wrong_argument_is_named(options, message):
     _, variables, x, network = case("chain")
     found = measure(network, variables, x)
-    keep = inspect.unwrap(Redundancies.keep)
+    keep = inspect.unwrap(redundancies.keep_representatives)
     with pytest.raises(ValueError, match=message):
-        keep(found, **{"tau": 0.7, **options})
+        keep(found.evidence, found.scores, **{"tau": 0.7, **options})
 
 
 def test_words_that_do_not_exist():
@@ -145,4 +147,4 @@ def test_words_that_do_not_exist():
     with pytest.raises(ValueError, match="round_to must be at least 1, got 0"):
         found.plan(0.7, round_to=0)
     with pytest.raises(ValueError, match="'entropy', 'l1' or 'random', got 'best'"):
-        inspect.unwrap(redundancies._worth)(found.groups["one"], "best", None, 0)
+        inspect.unwrap(redundancies._worth)(found.evidence.groups["one"], "best", None, 0)

@@ -12,8 +12,7 @@ import scipy.special
 from flax import linen as nn
 
 from prunejax import masks, models
-from prunejax.criteria import decoupling
-from prunejax.criteria.critical_neurons import critical_neurons, describe, keep_above
+from prunejax.channels import critical_neurons, decoupling, describe, keep_above
 from prunejax.network import trace
 from solvers.modes import decoupled
 from solvers.network import probes
@@ -85,10 +84,10 @@ def test_a_dense_network_has_the_scores_of_the_solvers_own_mode():
     _, variables, x, network = made("mlp")
     found = critical_neurons(network, variables, x, LABELS, loss_weight=20.0, mode="decoupled")
     expected = decoupled.solve(problem("mlp"), Settings())
-    assert found.solution.status == expected.status == "optimal"
-    assert found.solution.bound_scope == "probe"
-    assert found.solution.objective == pytest.approx(expected.objective, rel=3e-4)
-    assert found.solution.problem.loss() == pytest.approx(expected.problem.loss(), abs=1e-5)
+    assert found.evidence.status == expected.status == "optimal"
+    assert found.evidence.bound_scope == "probe"
+    assert found.evidence.objective == pytest.approx(expected.objective, rel=3e-4)
+    assert found.evidence.problem.loss() == pytest.approx(expected.problem.loss(), abs=1e-5)
     for scores, other in zip(found.scores.values(), expected.scores, strict=True):
         assert np.mean(np.abs(scores - other)) < 0.05
 
@@ -122,15 +121,15 @@ def test_a_residual_network_is_scored_and_pruned():
     model, variables, x, network = made("resnet8")
     found = critical_neurons(network, variables, x, LABELS, loss_weight=20.0, mode="decoupled")
     assert list(found.scores) == list(network.groups)
-    assert found.solution.status == "optimal"
+    assert found.evidence.status == "optimal"
     plan = found.plan("mean")
     made_masks = plan.masks(variables["params"])
     masked = model.apply({**variables, "params": masks.apply(variables["params"], made_masks)}, x)
     losses = scipy.special.logsumexp(np.asarray(masked, np.float64), axis=1)
     losses -= np.asarray(masked)[np.arange(8), LABELS]
-    assert found.solution.masked_loss("mean") == pytest.approx(losses.mean(), abs=1e-4)
+    assert found.evidence.masked_loss("mean") == pytest.approx(losses.mean(), abs=1e-4)
     assert not all(stays.all() for stays in found.keep("mean").values())
-    assert "its probe" in found.solution.explain()
+    assert "its probe" in found.evidence.explain()
 
 
 def test_an_emptied_group_keeps_its_first_neuron():
@@ -201,15 +200,15 @@ def test_neurons_that_cannot_be_cut_out_are_told_of():
     with pytest.warns(UserWarning, match="neurons of hidden1 cannot be cut out"):
         found = critical_neurons(fixed, variables, x, LABELS, gap=1e-2)
     assert list(found.scores) == ["hidden2"]
-    assert len(found.solution.scores) == 2
+    assert len(found.evidence.scores) == 2
 
 
 def test_thresholds_that_are_none_are_refused():
     scores = {"a": np.array([0.0, 0.5, 1.0])}
     np.testing.assert_array_equal(keep_above(scores, "mean")["a"], [False, True, True])
     np.testing.assert_array_equal(keep_above(scores, 2.0)["a"], [False, False, True])
-    np.testing.assert_array_equal(keep_above(scores, 2.0, min_neurons=0)["a"], [False] * 3)
+    np.testing.assert_array_equal(keep_above(scores, 2.0, min_channels=0)["a"], [False] * 3)
     with pytest.raises(ValueError, match="threshold must be a number or 'mean', got 'median'"):
         keep_above(scores, "median")
-    with pytest.raises(ValueError, match="min_neurons must be a whole number from 0 on, got -1"):
-        keep_above(scores, 0.1, min_neurons=-1)
+    with pytest.raises(ValueError, match="min_channels must be a whole number from 0 on, got -1"):
+        keep_above(scores, 0.1, min_channels=-1)
