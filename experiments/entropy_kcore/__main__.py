@@ -157,6 +157,8 @@ def check(config: EntropyKCore) -> None:
         if getattr(config, name) is not None and getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     for protocol in config.protocols():
+        if not 0 < protocol.learning_rate < float("inf"):
+            raise ValueError(f"learning rates must be positive, got {protocol.learning_rate}")
         check_protocol(protocol)
 
 
