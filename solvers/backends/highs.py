@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.programs.program import INTERRUPTED, MipResult
+from solvers.programs.results import INTERRUPTED, MipResult
 from solvers.programs.rows import Rows
 from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR

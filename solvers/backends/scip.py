@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from solvers.backends.scip_plugins import Plugins
-from solvers.programs.program import BROKEN, INTERRUPTED, MipResult
+from solvers.programs.results import BROKEN, INTERRUPTED, MipResult
 from solvers.programs.rows import Row, Rows, joined
 from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR, MIXED

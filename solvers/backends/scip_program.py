@@ -9,7 +9,8 @@ import numpy as np
 
 from solvers.backends import scip as scip_lib
 from solvers.backends.scip_plugins import Plugins
-from solvers.programs.program import Loss, MipResult, Program
+from solvers.programs.program import Loss, Program
+from solvers.programs.results import MipResult
 from solvers.programs.rows import Rows
 
 

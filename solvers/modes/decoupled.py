@@ -18,11 +18,8 @@ import numpy as np
 
 from solvers import checks
 from solvers.network.probes import Probe, fit_probe, linear_rest, representations
-from solvers.programs.affine import AffineProgram, Columns, Vector
-from solvers.programs.importance import Importance
-from solvers.programs.objective import Objective
+from solvers.programs import probed
 from solvers.programs.problem import PruningProblem
-from solvers.programs.rows import joined
 from solvers.search import cutting_planes, independent
 from solvers.settings import Settings
 from solvers.solution import Solution
@@ -122,26 +119,12 @@ def decouple(
         ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
     """
     started = time.perf_counter()
-    _check(activations, labels, probe, name)
-    batch, positions, neurons = activations.shape
-    classes = len(probe.bias)
-    kernel = np.asarray(probe.kernel, np.float64).reshape(positions, neurons, classes)
-    matrices = np.einsum("bpn,pnk->bkn", activations, kernel, optimize=True)
-    program = AffineProgram(
-        [Vector(np.asarray(probe.bias, np.float64), matrix) for matrix in matrices],
-        Columns.of_scores(neurons),
-        joined([]),
-        0,
-    )
-    importance = Importance(
-        np.full((1, neurons), 1 / size), np.array([-2 * neurons / size]), largest=1
-    )
-    objective = Objective(program, np.asarray(labels), loss_weight, importance)
+    program, objective = probed.build(activations, labels, probe, size, loss_weight, name)
     built = time.perf_counter()
     minimum = cutting_planes.minimise(
         program,
         objective,
-        np.ones(neurons),
+        np.array(program.columns.start),
         settings.solver(),
         settings.limits(started),
         settings.tell,
@@ -153,7 +136,7 @@ def decouple(
         minimum.status,
         float(objective.losses(minimum.columns)[0].mean()),
         minimum.rows,
-        neurons + batch + 1,
+        len(program.columns.lower) + len(labels) + 1,
         (built - started, time.perf_counter() - built),
     )
 
@@ -274,25 +257,3 @@ def _solve_layer(task: _Task, settings: Settings) -> Decoupled:
         settings,
         layer.name,
     )
-
-
-def _check(activations: np.ndarray, labels: np.ndarray, probe: Probe, name: str) -> None:
-    if activations.ndim != 3 or not activations.size:
-        raise ValueError(
-            f"activations of {name} must be [batch, positions, neurons], got shape "
-            f"{list(activations.shape)}"
-        )
-    batch, positions, neurons = activations.shape
-    classes = len(probe.bias)
-    if np.shape(probe.kernel) != (positions * neurons, classes):
-        raise ValueError(
-            f"the probe of {name} must have a kernel of shape [{positions * neurons}, {classes}] "
-            f"for {positions} positions, {neurons} neurons and {classes} classes, got "
-            f"{list(np.shape(probe.kernel))}"
-        )
-    labels = np.asarray(labels)
-    if labels.shape != (batch,) or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"{name} needs {batch} labels from 0 to {classes - 1}")
-    for what, values in (("activations", activations), ("probe's kernel", probe.kernel)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"the {what} of {name} has values that are NaN or infinite")

@@ -11,12 +11,12 @@ from solvers.programs import masked
 from solvers.programs.master import master
 from solvers.programs.objective import Objective
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import LIMITS
+from solvers.programs.results import LIMITS
 from solvers.programs.rows import Rows, joined
 from solvers.search import local_search
 from solvers.search.incumbent import Incumbent
 from solvers.search.lazy_rows import LazyRows
-from solvers.search.local_search import Mask
+from solvers.search.masks import Evaluator, Mask
 from solvers.settings import Settings
 from solvers.solution import Solution, whole
 from solvers.tolerances import GAP, WHOLE_NEURON
@@ -82,7 +82,7 @@ class _Search:
         self._objective = Objective(
             self._program, np.asarray(problem.labels), problem.loss_weight, problem.importance
         )
-        self._evaluator = local_search.Evaluator(problem, most)
+        self._evaluator = Evaluator(problem, most)
         self._width = len(self._program.columns.lower)
         self._master = master(self._program, self._objective)
         self._blocks = [self._master.rows]

@@ -17,7 +17,8 @@ from solvers.programs import explicit
 from solvers.programs.explicit import Formulation
 from solvers.programs.objective import lacking
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import LIMITS, MipResult, Program
+from solvers.programs.program import Program
+from solvers.programs.results import LIMITS, MipResult
 from solvers.programs.rows import Row, Rows, joined
 from solvers.search.incumbent import Incumbent
 from solvers.search.segments import furthest

@@ -23,6 +23,7 @@ import numpy as np
 from solvers.network.bounds import Interval, interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
 from solvers.network.losses import cross_entropy
+from solvers.programs.builder import Builder
 from solvers.programs.explicit_rows import (
     Placed,
     Writer,
@@ -32,7 +33,7 @@ from solvers.programs.explicit_rows import (
     write_penalty,
 )
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import Builder, Loss, Program
+from solvers.programs.program import Loss, Program
 from solvers.programs.rows import Row, Rows, stacked
 from solvers.settings import in_time
 

@@ -8,9 +8,9 @@ import scipy.sparse
 
 from solvers.network.bounds import Interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
+from solvers.programs.builder import Builder
 from solvers.programs.entries import Entries
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import Builder
 
 
 class Placed(NamedTuple):

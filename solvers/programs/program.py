@@ -12,35 +12,6 @@ from solvers.network.matrices import Matrix
 from solvers.programs.rows import Row, Rows, stacked
 
 
-class MipResult(NamedTuple):
-    """What a mixed-integer program gave.
-
-    Attributes:
-        values: of the columns, or None where no solution was found.
-        bound: on the objective, from below.
-        status: "optimal", "infeasible", or the solver's own word for where it stopped.
-    """
-
-    values: np.ndarray | None
-    bound: float
-    status: str
-
-
-INTERRUPTED = "userinterrupt"
-"""The word for a solve that Ctrl-C ended."""
-
-BROKEN = "broken"
-"""The word for a solve that ended because of the solver's numerical trouble."""
-
-LIMITS = {
-    "timelimit": "time limit",
-    "memlimit": "memory limit",
-    INTERRUPTED: "interrupted",
-    BROKEN: "precision limit",
-}
-"""The solvers' words for why they stopped before the end -> ours."""
-
-
 class Loss(NamedTuple):
     """``column >= log sum_k exp(logit_k) - label``: the cross-entropy of one sample.
 
@@ -153,83 +124,4 @@ class Program:
                 (values - self.upper).max(initial=0.0),
                 np.abs(whole - np.round(whole)).max(initial=0.0),
             )
-        )
-
-
-class Builder:
-    """Collects columns and blocks of rows."""
-
-    def __init__(self) -> None:
-        self._columns: list[tuple[float, float, float, bool, str]] = []
-        self._entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._bounds: list[tuple[np.ndarray, np.ndarray]] = []
-        self._rows: list[str] = []
-
-    def columns(
-        self,
-        names: Sequence[str],
-        lower: float = -np.inf,
-        upper: float = np.inf,
-        *,
-        cost: float = 0.0,
-        binary: bool = False,
-    ) -> np.ndarray:
-        """New columns' numbers."""
-        start = len(self._columns)
-        self._columns += [(cost, lower, upper, binary, name) for name in names]
-        return np.arange(start, len(self._columns))
-
-    def rows(
-        self,
-        names: Sequence[str],
-        terms: Sequence[tuple[np.ndarray, np.ndarray | float]],
-        lower: np.ndarray | float = -np.inf,
-        upper: np.ndarray | float = np.inf,
-        *,
-        minus: Matrix | None = None,
-    ) -> None:
-        """A block of rows ``lower <= sum of terms - minus x <= upper``.
-
-        Args:
-            names: of the rows.
-            terms: columns, one a row, and their coefficients.
-            lower: one a row, or one for all.
-            upper: the same from above.
-            minus: sparse, [rows, columns so far].
-        """
-        start, count = len(self._rows), len(names)
-        for columns, coefficients in terms:
-            self._entries.append(
-                (
-                    np.arange(start, start + count),
-                    columns,
-                    np.broadcast_to(np.asarray(coefficients, np.float64), (count,)),
-                )
-            )
-        if minus is not None:
-            sparse = minus.tocoo()
-            self._entries.append((start + sparse.coords[0], sparse.coords[1], -sparse.data))
-        self._bounds.append((np.broadcast_to(lower, (count,)), np.broadcast_to(upper, (count,))))
-        self._rows += names
-
-    def build(self) -> Program:
-        """The program; a row's equal columns are summed, zeros left out."""
-        costs, lower, upper, binary, names = zip(*self._columns, strict=True)
-        rows, columns, values = (
-            np.concatenate([entry[part] for entry in self._entries]) for part in range(3)
-        )
-        matrix = scipy.sparse.csr_array(
-            (values, (rows, columns)), shape=(len(self._rows), len(costs))
-        )
-        matrix.eliminate_zeros()
-        return Program(
-            np.array(costs),
-            np.array(lower),
-            np.array(upper),
-            np.flatnonzero(binary),
-            matrix,
-            np.concatenate([bound[0] for bound in self._bounds]),
-            np.concatenate([bound[1] for bound in self._bounds]),
-            names,
-            tuple(self._rows),
         )

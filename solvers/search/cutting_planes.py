@@ -10,7 +10,7 @@ from solvers import tolerances
 from solvers.programs.affine import AffineProgram
 from solvers.programs.master import master
 from solvers.programs.objective import Objective
-from solvers.programs.program import LIMITS
+from solvers.programs.results import LIMITS
 from solvers.programs.rows import Rows, joined
 from solvers.search.descent import Descent
 from solvers.search.incumbent import Incumbent
