@@ -52,7 +52,7 @@ def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -
 
 
 def largest_other(values: np.ndarray) -> np.ndarray:
-    """The largest of the other entries of the last axis, for each; minus infinity without others."""
+    """For each entry of the last axis, the largest of the others; minus infinity if it is alone."""
     return np.stack(
         [
             np.delete(values, place, axis=-1).max(axis=-1, initial=-np.inf)

@@ -27,7 +27,18 @@ class Builder:
         cost: float = 0.0,
         binary: bool = False,
     ) -> np.ndarray:
-        """New columns' numbers."""
+        """Adds columns.
+
+        Args:
+            names: one per column.
+            lower: the lower bound of all of them.
+            upper: the upper bound.
+            cost: the coefficient in the objective.
+            binary: whether they are 0 or 1.
+
+        Returns:
+            Their numbers, [columns].
+        """
         start = len(self._columns)
         self._columns += [(cost, lower, upper, binary, name) for name in names]
         return np.arange(start, len(self._columns))
@@ -41,14 +52,15 @@ class Builder:
         *,
         minus: Matrix | None = None,
     ) -> None:
-        """A block of rows ``lower <= sum of terms - minus x <= upper``.
+        """Adds rows ``lower <= sum of terms - minus x <= upper``.
 
         Args:
-            names: of the rows.
-            terms: columns, one a row, and their coefficients.
-            lower: one a row, or one for all.
+            names: one per row.
+            terms: each one has a column per row, [rows], and coefficients: one per row, or one for
+                all rows.
+            lower: one bound per row, or one for all rows.
             upper: the same from above.
-            minus: sparse, [rows, columns so far].
+            minus: a sparse matrix, [rows, columns so far], or None.
         """
         start, count = len(self._rows), len(names)
         for columns, coefficients in terms:
@@ -66,7 +78,7 @@ class Builder:
         self._rows += names
 
     def build(self) -> Program:
-        """The program; a row's equal columns are summed, zeros left out."""
+        """The program. Entries of one row and column are added up, and zeros are left out."""
         costs, lower, upper, binary, names = zip(*self._columns, strict=True)
         rows, columns, values = (
             np.concatenate([entry[part] for entry in self._entries]) for part in range(3)

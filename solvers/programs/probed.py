@@ -1,7 +1,7 @@
-"""The program of one layer alone, a linear probe in the place of what follows it.
+"""The program of one layer, with a linear probe in the place of the layers that follow.
 
-A neuron's score s scales what the neuron puts out, ``a``, so the probe's logits ``probe(s a)`` are
-linear in the scores.
+A neuron's score s multiplies its output ``a``. So the probe's logits, ``probe(s a)``, are linear in
+the scores.
 """
 
 import numpy as np

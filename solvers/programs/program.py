@@ -1,4 +1,4 @@
-"""A mixed-integer program with linear rows, in sparse form, and what solving one gives."""
+"""A mixed-integer program with linear rows, in sparse form."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ class Loss(NamedTuple):
     """``column >= log sum_k exp(logit_k) - label``: the cross-entropy of one sample.
 
     Attributes:
-        logits: their columns.
+        logits: the columns of the logits.
         label: the column of the label's logit.
-        column: the loss's own.
+        column: the column of the loss.
     """
 
     logits: Sequence[int]
@@ -32,14 +32,14 @@ class Program:
 
     Attributes:
         costs: [columns].
-        lower: bounds of the columns.
-        upper: the same from above.
+        lower: the columns' lower bounds, [columns].
+        upper: the columns' upper bounds, [columns].
         binary: the numbers of the columns that are 0 or 1.
         matrix: sparse, [rows, columns].
-        row_lower: [rows], minus infinity where there is none.
-        row_upper: [rows], infinity where there is none.
-        columns: their names.
-        rows: their names.
+        row_lower: [rows]; minus infinity where a row has none.
+        row_upper: [rows]; infinity where a row has none.
+        columns: the columns' names.
+        rows: the rows' names.
     """
 
     costs: np.ndarray
@@ -63,10 +63,10 @@ class Program:
         )
 
     def with_rows(self, rows: Mapping[str, Row]) -> "Program":
-        """The same program with rows of one's own.
+        """The same program with further rows.
 
         Args:
-            rows: for each name a row ``coefficients x >= bound``.
+            rows: by name, each one ``coefficients x >= bound``.
 
         Returns:
             A new program.
@@ -80,7 +80,7 @@ class Program:
         """The same program with further rows.
 
         Args:
-            names: of the rows.
+            names: one per row.
             rows: over the program's columns.
 
         Returns:
@@ -100,7 +100,7 @@ class Program:
         )
 
     def inequalities(self) -> Rows:
-        """All rows as ``matrix x >= bounds``; an equation is two of them, one after the other."""
+        """All rows as ``coefficients x >= bounds``; an equation becomes two rows, in a row."""
         below, above = np.isfinite(self.row_lower), np.isfinite(self.row_upper)
         rows = np.repeat(np.arange(len(self.rows)), below.astype(int) + above)
         first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]
@@ -113,7 +113,7 @@ class Program:
         )
 
     def violation(self, values: np.ndarray) -> float:
-        """By how much values violate a row, a bound or a binary, at most."""
+        """The largest violation of a row, a bound or a binary by values, [columns]."""
         each = self.matrix @ values
         whole = values[self.binary]
         return float(

@@ -1,4 +1,4 @@
-"""What a solver gives back, and its words for why it ended."""
+"""The result of a mixed-integer program, and the solvers' words for why they ended."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ import numpy as np
 
 
 class MipResult(NamedTuple):
-    """What a mixed-integer program gave.
+    """The result of a mixed-integer program.
 
     Attributes:
-        values: of the columns, or None where no solution was found.
+        values: of the columns, [columns]; None if no solution was found.
         bound: on the objective, from below.
-        status: "optimal", "infeasible", or the solver's own word for where it stopped.
+        status: "optimal", "infeasible", or the solver's own word for why it ended.
     """
 
     values: np.ndarray | None
@@ -20,10 +20,10 @@ class MipResult(NamedTuple):
 
 
 INTERRUPTED = "userinterrupt"
-"""The word for a solve that Ctrl-C ended."""
+"""The status of a solve that Ctrl-C ended."""
 
 BROKEN = "broken"
-"""The word for a solve that ended because of the solver's numerical trouble."""
+"""The status of a solve that the solver's numerical trouble ended."""
 
 LIMITS = {
     "timelimit": "time limit",
@@ -31,4 +31,4 @@ LIMITS = {
     INTERRUPTED: "interrupted",
     BROKEN: "precision limit",
 }
-"""The solvers' words for why they stopped before the end -> ours."""
+"""The status of a solve that ended early -> the status of a ``Solution``."""
