@@ -1,22 +1,21 @@
 """The program of all masks, solved to certainty: local search, tangents, mixed-integer programs."""
 
 import time
-from typing import Any
 
 import numpy as np
 
 from solvers.network.bounds import interval
 from solvers.network.scaling import normalised
 from solvers.programs import masked
-from solvers.programs.master import master
 from solvers.programs.objective import Objective
 from solvers.programs.problem import PruningProblem
 from solvers.programs.results import LIMITS
-from solvers.programs.rows import Rows, joined
+from solvers.programs.rows import Rows
 from solvers.search import local_search
 from solvers.search.incumbent import Incumbent
 from solvers.search.lazy_rows import LazyRows
 from solvers.search.masks import Evaluator, Mask
+from solvers.search.relaxation import Relaxation
 from solvers.settings import Settings
 from solvers.solution import Solution, whole
 from solvers.tolerances import GAP, WHOLE_NEURON
@@ -83,11 +82,7 @@ class _Search:
             self._program, np.asarray(problem.labels), problem.loss_weight, problem.importance
         )
         self._evaluator = Evaluator(problem, most)
-        self._width = len(self._program.columns.lower)
-        self._master = master(self._program, self._objective)
-        self._blocks = [self._master.rows]
-        self._linear = settings.solver().LinearProgram(*self._master[:3])
-        self._linear.add(self._master.rows)
+        self._relaxation = Relaxation(self._program, self._objective, settings.solver())
         self._seen: set[bytes] = set()
         # losses are not negative
         floor = problem.penalty(np.zeros(chain.neurons))
@@ -129,7 +124,7 @@ class _Search:
             return
         self._seen.add(key)
         columns = self._program.complete(kept)
-        loss = self._tangents(columns)
+        loss = float(self._relaxation.add_tangents(columns).mean())
         value = self._problem.loss_weight * loss + self._objective.penalty(columns)
         if value < self._incumbent.value and self._evaluator.allowed(kept[None])[0]:
             self._incumbent.take(kept, value)
@@ -138,14 +133,14 @@ class _Search:
     def relax(self) -> None:
         """Solves the linear program, adds tangents at its solution, and looks around it."""
         try:
-            solved = self._linear.solve(self._limits.left())
+            solved = self._relaxation.solve(self._limits.left())
         except TimeoutError:
             return
         if solved is None:  # a mask is a solution: its numerics are too hard
             return
-        columns = solved[0][: self._width]
-        self._incumbent.lift(solved[1])
-        self._tangents(columns)
+        columns, bound = solved
+        self._incumbent.lift(bound)
+        self._relaxation.add_tangents(columns)
         near, best = self._around(columns), self._incumbent.value
         if near.objective < best + NEAR * abs(best):
             self.consider(local_search.improve(self._evaluator, near.kept, self._limits.until).kept)
@@ -153,10 +148,7 @@ class _Search:
 
     def branch(self, left: float | None) -> str:
         """Solves the mixed-integer program, with tangents as its solutions need them."""
-        result: Any = self._settings.solver().solve_mip(
-            *self._master[:3],
-            self._program.columns.binary,
-            joined(self._blocks),
+        result = self._relaxation.branch(
             time_limit=left,
             gap=max(self._settings.gap, GAP) / 2,
             memory_mb=self._settings.memory_mb,
@@ -194,12 +186,12 @@ class _Search:
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
         """A better mask near a solver's solution, or None."""
         before = self._incumbent.value
-        self._around(values[: self._width])
+        self._around(values[: self._relaxation.width])
         return self._start() if self._incumbent.value < before else None
 
     def _broken(self, values: np.ndarray) -> Rows:
         """The tangents that a solver's solution violates."""
-        return self._objective.broken(values, self._width, self._settings.gap)
+        return self._objective.broken(values, self._relaxation.width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
         """The answer."""
@@ -217,19 +209,12 @@ class _Search:
             problem=self._problem,
             violation=max(0.0, LazyRows(program).violation(columns)),
             seconds={"build": self._built - self._started, "solve": solved - self._built},
-            rows=sum(map(len, self._blocks)),
-            columns=len(self._master.costs),
+            rows=len(self._relaxation),
+            columns=self._relaxation.columns,
             binaries=len(program.columns.binary),
             open=program.open,
             trajectory=tuple(best.trajectory),
         )
-
-    def _tangents(self, columns: np.ndarray) -> float:
-        """Adds the tangents at a point; the mean loss there."""
-        values, rows = self._objective.tangents(columns, self._width)
-        self._blocks.append(rows)
-        self._linear.add(rows)
-        return float(values.mean())
 
 
 def most_pruned(problem: PruningProblem, share: float | None) -> list[int]:

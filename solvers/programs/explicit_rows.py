@@ -183,7 +183,7 @@ def write_penalty(builder: Builder, problem: PruningProblem, column: int) -> Non
 
 
 def spread(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """``max of the other U - L_i``: how far a maximum may exceed each of its entries; 0 if alone."""
+    """``max of the other U - L_i``: how far a maximum may exceed each entry; 0 if it is alone."""
     if lower.shape[-1] == 1:
         return np.zeros_like(lower)
     return largest_other(upper) - lower

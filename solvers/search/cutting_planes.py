@@ -8,13 +8,13 @@ import numpy as np
 
 from solvers import tolerances
 from solvers.programs.affine import AffineProgram
-from solvers.programs.master import master
 from solvers.programs.objective import Objective
 from solvers.programs.results import LIMITS
 from solvers.programs.rows import Rows, joined
 from solvers.search.descent import Descent
 from solvers.search.incumbent import Incumbent
 from solvers.search.lazy_rows import LazyRows
+from solvers.search.relaxation import Relaxation
 from solvers.search.segments import furthest
 from solvers.settings import Limits
 
@@ -37,8 +37,7 @@ class Minimum(NamedTuple):
         bound: on the objective, from below.
         status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" where
             the gap asked for is finer than the solver's own accuracy.
-        rounds: linear and mixed-integer programs solved.
-        rows: how many rows the last one had.
+        rows: how many rows the last program had.
         trajectory: (seconds, objective, bound) each time the objective or the bound moved.
     """
 
@@ -46,7 +45,6 @@ class Minimum(NamedTuple):
     objective: float
     bound: float
     status: str
-    rounds: int
     rows: int
     trajectory: tuple[tuple[float, ...], ...]
 
@@ -105,26 +103,21 @@ class _CuttingPlanes:
     ) -> None:
         started = time.perf_counter()
         self._program, self._objective = program, objective
-        self._backend, self._limits = backend, limits
-        self._width = len(program.columns.lower)
-        self._master = master(program, objective)
-        self._blocks = [self._master.rows]
+        self._limits = limits
+        self._relaxation = Relaxation(program, objective, backend)
         self._feasible = LazyRows(program)
-        self._linear = backend.LinearProgram(*self._master[:3])
-        self._linear.add(self._master.rows)
         self._descent = Descent(program, objective)
         # neither scores nor losses are negative
         floor = objective.penalty(np.zeros(objective.neurons))
         self._incumbent = Incumbent(start, floor, started, tell)
         self._rounds, self._relaxed, self._last = 0, np.inf, start
         self._consider(start)
-        self._tangents(start)
+        self._relaxation.add_tangents(start)
 
     def megabytes(self) -> float:
         """What the matrices and rows take, and as much again with the solver."""
         held = sum(vector.matrix.nbytes for vector in self._program.logits)
-        rows = sum(len(block.indices) for block in self._blocks)
-        entries = len(self._program.lazy.indices) + 2 * rows
+        entries = len(self._program.lazy.indices) + 2 * self._relaxation.entries()
         return (held + ENTRY * entries) / 1e6
 
     def relax(self) -> str:
@@ -134,7 +127,7 @@ class _CuttingPlanes:
             if ended := self._limited():
                 return ended
             self._rounds += 1
-            solved = self._linear.solve(self._limits.left())
+            solved = self._relaxation.solve(self._limits.left())
             if solved is None:
                 return "precision limit"  # the start is a solution: its numerics are too hard
             columns = self._boxed(solved[0])
@@ -146,8 +139,8 @@ class _CuttingPlanes:
             )
             self._incumbent.lift(solved[1])
             self._last = columns
-            self._add(violated)
-            self._tangents(columns)
+            self._relaxation.add(violated)
+            self._relaxation.add_tangents(columns)
             self._relaxed = min(self._relaxed, self._consider(columns))
             self._approach(columns)
             if self._rounds & (self._rounds - 1) == 0:  # seldom, since it is slow
@@ -164,20 +157,20 @@ class _CuttingPlanes:
         columns = self._program.complete(self._last[: self._objective.neurons])
         binary = self._program.columns.binary
         self._consider(columns)
-        self._tangents(columns)
+        self._relaxation.add_tangents(columns)
         # fixed in the same program: another one would have to be solved from nothing
-        self._linear.bound(binary, columns[binary], columns[binary])
+        self._relaxation.bound(binary, columns[binary])
         for _ in range(FIXED_ROUNDS):
             if self._closed() or self._limited():
                 break
-            solved = self._linear.solve(self._limits.left())
+            solved = self._relaxation.solve(self._limits.left())
             if solved is None:
                 break
             fixed = columns[binary]
             columns = self._boxed(solved[0])
             columns[binary] = fixed
-            self._add(self._feasible.violated(columns))
-            self._tangents(columns)
+            self._relaxation.add(self._feasible.violated(columns))
+            self._relaxation.add_tangents(columns)
             value = self._consider(columns)
             if value - solved[1] <= self._limits.gap / FINER * max(1.0, abs(solved[1])):
                 break
@@ -187,11 +180,7 @@ class _CuttingPlanes:
         """Solves the mixed-integer program, and returns why it ended."""
         if ended := self._limited():
             return ended
-        self._rounds += 1
-        result = self._backend.solve_mip(
-            *self._master[:3],
-            self._program.columns.binary,
-            joined(self._blocks),
+        result = self._relaxation.branch(
             time_limit=self._limits.left(),
             memory_mb=self._limits.memory_mb,
             gap=self._limits.gap / 2,
@@ -230,7 +219,7 @@ class _CuttingPlanes:
 
     def _boxed(self, values: np.ndarray) -> np.ndarray:
         """The program's own columns of a solver's solution, within their bounds."""
-        return np.clip(values[: self._width], self._feasible.lower, self._feasible.upper)
+        return np.clip(values[: self._relaxation.width], self._feasible.lower, self._feasible.upper)
 
     def _clipped(self, values: np.ndarray) -> np.ndarray:
         """The same, with binaries that are nearly whole made whole."""
@@ -243,9 +232,9 @@ class _CuttingPlanes:
 
     def _broken(self, values: np.ndarray) -> Rows:
         """The lazy rows and the tangents that a solver's solution violates."""
-        columns = values[: self._width]
+        columns = values[: self._relaxation.width]
         lazy = self._feasible.violated(columns, tolerances.LAZY_MIXED, again=True)
-        tangents = self._objective.broken(values, self._width, self._limits.gap)
+        tangents = self._objective.broken(values, self._relaxation.width, self._limits.gap)
         return joined([lazy, tangents])
 
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
@@ -263,7 +252,7 @@ class _CuttingPlanes:
         for columns in (self._program.complete(scores), lower):
             if np.isfinite(self._consider(columns)):
                 break
-        self._tangents(lower)
+        self._relaxation.add_tangents(lower)
 
     def _approach(self, columns: np.ndarray) -> None:
         """Tries a point's scores, or the best ones moved towards them as far as the rows allow."""
@@ -275,10 +264,6 @@ class _CuttingPlanes:
             lambda scores: self._fulfilled(self._program.complete(scores)),
         )
         self._consider(self._program.complete(near))
-
-    def _tangents(self, columns: np.ndarray) -> None:
-        """Adds the losses' tangents at a point."""
-        self._add(self._objective.tangents(columns, self._width)[1])
 
     def _consider(self, columns: np.ndarray) -> float:
         """Takes a point if it is better and feasible; its objective, infinity where it is not."""
@@ -294,10 +279,6 @@ class _CuttingPlanes:
     def _fulfilled(self, columns: np.ndarray) -> bool:
         return self._feasible.violation(columns) <= tolerances.FEASIBLE
 
-    def _add(self, rows: Rows) -> None:
-        self._blocks.append(rows)
-        self._linear.add(rows)
-
     def minimum(self, status: str) -> Minimum:
         """What is known at the end."""
         return Minimum(
@@ -305,7 +286,6 @@ class _CuttingPlanes:
             self._incumbent.value,
             self._incumbent.bound,
             status,
-            self._rounds,
-            sum(map(len, self._blocks)),
+            len(self._relaxation),
             tuple(self._incumbent.trajectory),
         )
