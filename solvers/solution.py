@@ -35,7 +35,7 @@ NOTHING_BETTER = (
 """Said where a limit came so early that nothing was found."""
 
 AVERAGED = (
-    "Objective and bound are the means over {} programs, one a class; nothing is said about the "
+    "Objective and bound are the means over {} programs, one per class; nothing is said about the "
     "averaged scores."
 )
 """Said where the scores are means over several programs."""

@@ -1,12 +1,12 @@
-"""One convex program a layer: a probe of its representation in the place of the network's rest.
+"""Mode "decoupled": one convex program per layer, with a linear probe in the place of the rest.
 
-A neuron's score s scales what it puts out, ``a``, so that a linear probe's logits
-``probe(s a)`` are linear in the scores, and the objective
+A neuron's score s multiplies its output ``a``. So the logits of a linear probe, ``probe(s a)``, are
+linear in the scores, and the objective of a layer is convex:
 
 ``loss_weight mean_b loss_b(probe(s a_b)) + sum_i (s_i - 2) / N_l``
 
-is convex. With as few samples as classes, few neurons can explain them; larger batches need a
-larger ``loss_weight``, some 20 to 50 for 100 samples.
+A few neurons can explain a batch of one sample per class. Larger batches need a larger
+``loss_weight``, about 20 to 50 for 100 samples.
 """
 
 import dataclasses
@@ -26,17 +26,17 @@ from solvers.solution import Solution
 
 
 class Decoupled(NamedTuple):
-    """What a layer's program gave.
+    """The answer of one layer's program.
 
     Attributes:
-        scores: [neurons].
+        scores: in [0, 1], [neurons].
         objective: of the scores.
         bound: no scores have a smaller objective with this probe.
-        status: "optimal", "time limit" or "interrupted".
-        loss: the probe's mean cross-entropy with these scores, nats.
-        rows: of the last linear program.
-        columns: of it.
-        seconds: of building and of solving.
+        status: as in ``Solution``.
+        loss: the probe's mean cross-entropy with these scores, in nats.
+        rows: how many rows the last linear program had.
+        columns: how many columns it had.
+        seconds: the time for building and the time for solving.
     """
 
     scores: np.ndarray
@@ -50,12 +50,12 @@ class Decoupled(NamedTuple):
 
 
 class Representation(NamedTuple):
-    """A layer on a batch.
+    """What a layer puts out for a batch, and the probe that reads it.
 
     Attributes:
         name: of the layer.
         activations: behind its ReLU, [batch, positions, neurons].
-        size: N_l.
+        size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
         probe: reads the layer.
     """
 
@@ -65,12 +65,12 @@ class Representation(NamedTuple):
     probe: Probe
 
 
-class Pruned(Protocol):
-    """A network and a batch."""
+class NetworkOnBatch(Protocol):
+    """A network and a batch, such as a ``PruningProblem``."""
 
     @property
     def labels(self) -> np.ndarray:
-        """[batch]."""
+        """Integers, [batch]."""
         ...
 
     @property
@@ -79,7 +79,11 @@ class Pruned(Protocol):
         ...
 
     def loss(self, kept: np.ndarray | None = None) -> float:
-        """The mean cross-entropy, nats, with some of all layers' neurons masked."""
+        """The mean cross-entropy of the batch, in nats.
+
+        Args:
+            kept: 1 for neurons that stay, 0 for others, [neurons of all layers]; None: all stay.
+        """
         ...
 
 
@@ -100,7 +104,7 @@ def decouple(
     settings: Settings,
     name: str = "the layer",
 ) -> Decoupled:
-    """Scores one layer's neurons.
+    """Scores the neurons of one layer.
 
     Args:
         activations: behind the layer's ReLU, [batch, positions, neurons]; a dense layer has one
@@ -110,13 +114,14 @@ def decouple(
         size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
         loss_weight: lambda; it must grow with the batch.
         settings: limits and the solver.
-        name: of the layer, for messages.
+        name: of the layer, in messages.
 
     Returns:
         The scores, and how far they are certain.
 
     Raises:
         ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     program, objective = probed.build(activations, labels, probe, size, loss_weight, name)
@@ -150,19 +155,22 @@ def solve(
 ) -> Solution:
     """Scores every layer by a program of its own.
 
-    The last layer's probe is the rest of the network, where that is linear; the others' are fitted.
+    The probe of the last layer is the rest of the network, if that is linear. Other probes are
+    fitted.
 
     Args:
         problem: the network, the batch, and ``loss_weight``, which must grow with the batch.
         settings: limits, which the probes and the layers share, the solver, and how many processes.
-        probes: one for each layer; by default they are fitted.
-        examples: inputs and labels to fit probes to, better many; by default the batch itself.
+        probes: one per gated layer; None: they are fitted.
+        examples: inputs and labels to fit probes to; more are better. None: the batch itself.
 
     Returns:
-        The solution. Objective and bound are sums over the layers, the loss is the probes' mean.
+        The solution. Objective and bound are sums over the layers; the loss is the mean over the
+        probes.
 
     Raises:
-        ValueError: a probe does not fit its layer.
+        ValueError: a probe does not fit its layer, or an example is not valid.
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     gates, labels = problem.chain.gates, np.asarray(problem.labels)
@@ -175,7 +183,7 @@ def solve(
         probes = [fit_probe(each, given, problem.chain.classes) for each in fitted]
         probes += [] if rest is None else [rest]
     if len(probes) != len(gates):
-        raise ValueError(f"there must be {len(gates)} probes, one a layer, got {len(probes)}")
+        raise ValueError(f"there must be {len(gates)} probes, one per layer, got {len(probes)}")
     layers = [
         Representation(gate.name, values, gate.size, probe)
         for values, probe, gate in zip(
@@ -191,23 +199,28 @@ def solve(
 
 
 def solve_layers(
-    layers: Sequence[Representation], problem: Pruned, settings: Settings, prepared: float = 0.0
+    layers: Sequence[Representation],
+    problem: NetworkOnBatch,
+    settings: Settings,
+    prepared: float = 0.0,
 ) -> Solution:
     """Scores every layer by a program of its own, whatever the network around it.
 
-    ``settings.on_incumbent`` is told the sums over the layers that are solved, as they are.
+    ``settings.on_incumbent`` is called with the sums over the layers that are solved so far.
 
     Args:
-        layers: with what they put out and what reads it.
-        problem: what they are layers of.
+        layers: their outputs and the probes that read them.
+        problem: the network that they are layers of, and the batch.
         settings: limits, which the layers share, the solver, and how many processes.
-        prepared: the seconds it took to make the layers.
+        prepared: how many seconds it took to make the layers.
 
     Returns:
-        The solution. Objective and bound are sums over the layers, the loss is the probes' mean.
+        The solution. Objective and bound are sums over the layers; the loss is the mean over the
+        probes.
 
     Raises:
         ValueError: a probe does not fit its layer.
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     labels = np.asarray(problem.labels)
@@ -218,10 +231,10 @@ def solve_layers(
         settings,
         lambda solved: settings.tell(time.perf_counter() - started, *_sums(solved)),
     )
-    found = answers.results
-    objective, bound = _sums(found)
+    solved = answers.results
+    objective, bound = _sums(solved)
     seconds = time.perf_counter() - started
-    scores = [each.scores for each in found]
+    scores = [each.scores for each in solved]
     return Solution(
         layers=tuple(layer.name for layer in layers),
         scores=tuple(scores),
@@ -229,15 +242,15 @@ def solve_layers(
         objective=objective,
         bound=bound,
         bound_scope="probe",
-        loss=float(np.mean([each.loss for each in found])),
+        loss=float(np.mean([each.loss for each in solved])),
         problem=problem,
         violation=max(float(np.maximum(-each, each - 1).max()) for each in scores),
         seconds={"probes": prepared, "solve": seconds},
-        rows=sum(each.rows for each in found),
-        columns=sum(each.columns for each in found),
+        rows=sum(each.rows for each in solved),
+        columns=sum(each.columns for each in solved),
         binaries=0,
         open=0,
-        programs=len(found),
+        programs=len(solved),
         trajectory=((seconds, objective, bound),),
     )
 

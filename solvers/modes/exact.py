@@ -1,4 +1,4 @@
-"""The program of all masks, solved to certainty: local search, tangents, mixed-integer programs."""
+"""Mode "exact": binary scores, and a bound that holds for every mask."""
 
 import time
 
@@ -21,38 +21,45 @@ from solvers.solution import Solution, whole
 from solvers.tolerances import GAP, WHOLE_NEURON
 
 ROUNDS = 60
-"""How many linear programs come before the first mixed-integer one, at most."""
+"""At most so many linear programs come before the first mixed-integer one."""
 
 RESTARTS = 10
-"""How often local search shakes its best mask in vain before it ends."""
+"""Local search ends after it has shaken its best mask this many times in vain."""
 
 SEARCHED = 0.3
-"""Of a time limit the part that local search may take."""
+"""The share of a time limit that local search may take."""
 
 SLOW = 0.002
-"""If a linear program closes a smaller part of the gap, the mixed-integer program begins."""
+"""If a linear program closes less than this share of the gap, the mixed-integer program begins."""
 
 NEAR = 0.01
 """Local search starts from a mask only if its objective is at most this much worse than the best
 one, relatively."""
 
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
-"""For scores: each threshold gives a mask that is tried."""
+"""Thresholds on scores; each one gives a mask to try."""
 
 
 def solve(problem: PruningProblem, settings: Settings) -> Solution:
-    """The mask with the smallest objective, and a bound that holds for all masks.
+    """Finds the mask with the smallest objective, and a bound that holds for all masks.
+
+    First local search looks for good masks, then linear programs with tangents raise the bound, and
+    then a mixed-integer program closes the gap.
+
+    With one hidden layer of a few dozen neurons that takes seconds. With several layers and more
+    neurons the bound mostly stays the trivial one: a loss of 0, and as many neurons pruned as
+    allowed. No cut that was tried improves it. The masks are good all the same;
+    ``Solution.explain`` says what is certain.
 
     Args:
         problem: the network and the batch.
         settings: limits and the solver.
 
     Returns:
-        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. With one
-        hidden layer the gap closes in seconds. With several layers and more than a few dozen
-        neurons the bound mostly stays trivial: a loss of 0, and all neurons pruned that may be. No
-        cut that was tried improves it. The masks are good all the same; ``Solution.explain`` says
-        what is certain.
+        The solution, with scores of 0 and 1; at a limit, and on Ctrl-C, the best mask so far.
+
+    Raises:
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     try:
@@ -68,7 +75,7 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
 
 
 class _Search:
-    """The rows so far, the best mask and the bound."""
+    """The search: its rows so far and its best mask."""
 
     def __init__(self, problem: PruningProblem, settings: Settings) -> None:
         self._started = time.perf_counter()
@@ -91,7 +98,7 @@ class _Search:
         self.consider(self._incumbent.solution)
 
     def run(self) -> str:
-        """Narrows the gap until it is closed, or a limit is reached: the status."""
+        """Narrows the gap until it is closed or a limit is reached; the status at the end."""
         until, limit = self._limits.until, self._settings.time_limit
         searched = until if limit is None else self._started + SEARCHED * limit
         for mask in local_search.search(self._evaluator, self._settings.seed, RESTARTS, searched):
@@ -114,7 +121,7 @@ class _Search:
 
     @property
     def closed(self) -> bool:
-        """Whether the gap is what was asked for."""
+        """Whether the gap is as small as asked for."""
         return self._incumbent.closed(max(self._settings.gap, GAP))
 
     def consider(self, kept: np.ndarray) -> None:
@@ -136,7 +143,7 @@ class _Search:
             solved = self._relaxation.solve(self._limits.left())
         except TimeoutError:
             return
-        if solved is None:  # a mask is a solution: its numerics are too hard
+        if solved is None:  # there is a solution, but the solver does not find it
             return
         columns, bound = solved
         self._incumbent.lift(bound)
@@ -155,7 +162,7 @@ class _Search:
             seed=self._settings.seed,
             start=self._start(),
             priority=range(self._problem.chain.neurons),
-            separate=False,  # its own planes cost these programs several times what they bring
+            separate=False,  # the solver's own planes cost several times what they save here
             on_incumbent=lambda _, bound, values: self._improved(values, bound),
             lazy=self._broken,
             complete=self._completed,
@@ -174,7 +181,7 @@ class _Search:
         return self._objective.completed(self._program.complete(self._incumbent.solution))
 
     def _around(self, columns: np.ndarray) -> Mask:
-        """The best mask that keeps the scores above some threshold; it is considered, too."""
+        """Considers the best of the masks that keep the scores above a threshold; that mask."""
         scores = columns[: self._problem.chain.neurons]
         masks = np.unique((scores >= THRESHOLDS[:, None]).astype(np.float64), axis=0)
         values = self._evaluator.objectives(masks)
@@ -194,7 +201,7 @@ class _Search:
         return self._objective.broken(values, self._relaxation.width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
-        """The answer."""
+        """The solution with the best mask."""
         best, program, chain = self._incumbent, self._program, self._problem.chain
         columns = program.complete(best.solution)
         solved = time.perf_counter()
@@ -218,6 +225,14 @@ class _Search:
 
 
 def most_pruned(problem: PruningProblem, share: float | None) -> list[int]:
-    """How many neurons of each gated layer may be pruned."""
+    """How many neurons of each gated layer may be pruned.
+
+    Args:
+        problem: the network.
+        share: the largest share of a layer, in [0, 1]; None is 1.
+
+    Returns:
+        One number per gated layer.
+    """
     allowed = 1.0 if share is None else share
     return [int(np.floor(allowed * gate.neurons + WHOLE_NEURON)) for gate in problem.chain.gates]

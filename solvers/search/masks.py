@@ -1,4 +1,4 @@
-"""Masks of neurons, and the objectives of many of them at once."""
+"""Masks of neurons, and the objectives of many masks at once."""
 
 import dataclasses
 import itertools
@@ -12,18 +12,18 @@ from solvers.network.losses import cross_entropy
 from solvers.programs.problem import PruningProblem
 
 CHUNK = 4_000_000
-"""How many values are computed at once at most, in one step of the network."""
+"""At most so many values are computed at once, in one step of the network."""
 
 DENSE = 0.1
-"""A matrix with a larger part of non-zero entries is multiplied as a dense one."""
+"""A matrix with a larger share of non-zero entries is multiplied as a dense one."""
 
 
 class Mask(NamedTuple):
-    """A mask and what it is worth.
+    """A mask and its objective.
 
     Attributes:
-        kept: for each neuron 1 or 0.
-        objective: of the problem.
+        kept: 1 for neurons that stay, 0 for others, [neurons].
+        objective: of the problem; infinity if the mask is not allowed.
     """
 
     kept: np.ndarray
@@ -31,11 +31,11 @@ class Mask(NamedTuple):
 
 
 class Evaluator:
-    """The objectives of many masks at once.
+    """Computes the objectives of many masks at once.
 
     Args:
         problem: the network and the batch.
-        most: of each gated layer how many neurons may be pruned.
+        most: how many neurons of each gated layer may be pruned, [layers].
     """
 
     def __init__(self, problem: PruningProblem, most: Sequence[int]) -> None:
@@ -53,26 +53,26 @@ class Evaluator:
         self._chunk = max(1, CHUNK // (len(problem.flat) * widest))
 
     def allowed(self, masks: np.ndarray) -> np.ndarray:
-        """Which masks prune no more than they may, [masks]."""
+        """Which of the masks, [masks, neurons], prune no more than they may, [masks]."""
         pruned = np.stack([(1 - masks[:, part]).sum(axis=1) for part in self.slices], axis=1)
         return np.asarray((pruned <= self.most).all(axis=1))
 
     def penalties(self, masks: np.ndarray) -> np.ndarray:
-        """P of each mask."""
+        """P of masks [masks, neurons], [masks]."""
         return self.problem.importance.penalties(masks)
 
     def importances(self, masks: np.ndarray) -> np.ndarray:
-        """The sum of all layers' importances, where P forgives some."""
+        """The sum of the importances of all layers, those included that P ignores, [masks]."""
         return self.problem.importance.of_layers(masks).sum(axis=1)
 
     def losses(self, masks: np.ndarray) -> np.ndarray:
-        """The mean cross-entropy with each mask.
+        """The mean cross-entropy of the network under each mask.
 
         Args:
-            masks: [masks, neurons].
+            masks: 1 for neurons that stay, 0 for others, [masks, neurons].
 
         Returns:
-            [masks].
+            In nats, [masks].
         """
         parts = [
             self._losses(masks[start : start + self._chunk])
@@ -81,7 +81,7 @@ class Evaluator:
         return np.concatenate([np.zeros(0), *parts])
 
     def objectives(self, masks: np.ndarray) -> np.ndarray:
-        """The objective of each mask; infinite where too many neurons are pruned."""
+        """The objectives of masks [masks, neurons], [masks]; infinity if one prunes too much."""
         values = np.full(len(masks), np.inf)
         allowed = self.allowed(masks)
         fine = masks[allowed]
@@ -98,5 +98,5 @@ class Evaluator:
 
 
 def _fast(matrix: Any) -> Any:
-    """Matrices that are hardly sparse are faster dense."""
+    """The faster form of a matrix: dense if it is hardly sparse."""
     return matrix.toarray() if matrix.nnz > DENSE * matrix.shape[0] * matrix.shape[1] else matrix
