@@ -1,4 +1,4 @@
-"""Checks of what users give, with messages that name it."""
+"""Checks of arguments, with messages that name the argument."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,45 +7,45 @@ import numpy as np
 
 
 def array(values: Any, what: str) -> np.ndarray:
-    """Real finite numbers as float64.
+    """Converts real finite numbers to float64.
 
     Args:
-        values: an array, or what can be made one.
-        what: its name, for messages.
+        values: an array, or what NumPy can convert to one.
+        what: its name in messages.
 
     Returns:
-        The array.
+        The array, of the same shape.
 
     Raises:
-        ValueError: it holds something else, or NaN, or infinities, or is ragged.
+        ValueError: the values are ragged, not numbers, NaN or infinite.
     """
     try:
-        found = np.asarray(values)
+        numbers = np.asarray(values)
     except ValueError as error:
         raise ValueError(
             f"{what} is ragged: its parts have different lengths, or are no numbers"
         ) from error
-    if found.dtype.kind not in "fiub":
-        raise ValueError(f"{what} must be an array of real numbers, got {found.dtype}")
-    found = found.astype(np.float64)
-    if not np.isfinite(found).all():
+    if numbers.dtype.kind not in "fiub":
+        raise ValueError(f"{what} must be an array of real numbers, got {numbers.dtype}")
+    numbers = numbers.astype(np.float64)
+    if not np.isfinite(numbers).all():
         raise ValueError(f"{what} has values that are NaN or infinite")
-    return found
+    return numbers
 
 
 def pair(values: Any, what: str, smallest: int) -> tuple[int, int]:
-    """Two whole numbers, vertical and horizontal.
+    """Checks a pair of whole numbers, one per axis of an image.
 
     Args:
-        values: a sequence.
-        what: its name, for messages.
-        smallest: what they must not be below.
+        values: a sequence, vertical and horizontal.
+        what: its name in messages.
+        smallest: the smallest number allowed.
 
     Returns:
         The numbers.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the values are not such a pair.
     """
     good = (
         isinstance(values, Sequence | np.ndarray)
@@ -59,14 +59,14 @@ def pair(values: Any, what: str, smallest: int) -> tuple[int, int]:
 
 
 def padding(values: Any, what: str) -> None:
-    """Refuses what is not two pairs of whole numbers: before and behind, for each axis.
+    """Checks a padding: how many zeros before and behind, for each axis of an image.
 
     Args:
         values: such as ``((1, 1), (0, 2))``.
-        what: its name, for messages.
+        what: its name in messages.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the values are not two pairs of whole numbers.
     """
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or len(values) != 2:
         raise ValueError(
@@ -78,17 +78,17 @@ def padding(values: Any, what: str) -> None:
 
 
 def sequence(values: Any, what: str) -> tuple[Any, ...]:
-    """A tuple of values that may be readable only once, as a generator's are.
+    """Reads an iterable once, so that it may be a generator.
 
     Args:
-        values: the values.
-        what: their name, for messages.
+        values: the iterable.
+        what: its name in messages.
 
     Returns:
-        The values.
+        Its values.
 
     Raises:
-        ValueError: it is neither a sequence nor an iterator.
+        ValueError: ``values`` is not iterable, or is text.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{what} must be a sequence, got {values!r}")
@@ -96,25 +96,25 @@ def sequence(values: Any, what: str) -> tuple[Any, ...]:
 
 
 def batch(inputs: Any, labels: Any, classes: int | None, what: str) -> None:
-    """Refuses inputs and labels that do not fit each other.
+    """Checks that inputs and labels fit each other.
 
     Args:
         inputs: [batch, ...].
         labels: [batch], integers.
-        classes: how many there are; None: not known yet.
-        what: "the batch", for messages.
+        classes: how many classes there are; None where that is not known yet.
+        what: the name of the two in messages, such as "the batch".
 
     Raises:
-        ValueError: what does not fit, or is NaN.
+        ValueError: shapes do not fit, a label is out of range, or an input is NaN or infinite.
     """
-    found = np.asarray(inputs)
-    if found.ndim < 2 or len(found) == 0:
-        raise ValueError(f"inputs of {what} must be [batch, ...], got shape {list(found.shape)}")
-    array(found, f"what {what} gives as inputs")
+    inputs = np.asarray(inputs)
+    if inputs.ndim < 2 or len(inputs) == 0:
+        raise ValueError(f"inputs of {what} must be [batch, ...], got shape {list(inputs.shape)}")
+    array(inputs, f"what {what} gives as inputs")
     labels = np.asarray(labels)
-    if labels.shape != found.shape[:1] or labels.dtype.kind not in "iu":
+    if labels.shape != inputs.shape[:1] or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"labels of {what} must be {len(found)} integers, got "
+            f"labels of {what} must be {len(inputs)} integers, got "
             f"{labels.dtype}{list(labels.shape)}"
         )
     if classes is not None and (labels.min() < 0 or labels.max() >= classes):
@@ -125,38 +125,38 @@ def batch(inputs: Any, labels: Any, classes: int | None, what: str) -> None:
 
 
 def positive(value: Any, what: str) -> None:
-    """Refuses what is no positive finite number.
+    """Checks that a value is a positive finite number.
 
     Args:
-        value: the number.
-        what: its name.
+        value: the value.
+        what: its name in messages.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the value is something else.
     """
     if not is_number(value) or not 0 < value < np.inf:
         raise ValueError(f"{what} must be a positive number, got {value!r}")
 
 
 def not_negative(value: Any, what: str) -> None:
-    """Refuses what is no finite number from 0 on.
+    """Checks that a value is a finite number that is not negative.
 
     Args:
-        value: the number.
-        what: its name.
+        value: the value.
+        what: its name in messages.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the value is something else.
     """
     if not is_number(value) or not 0 <= value < np.inf:
         raise ValueError(f"{what} must be a number from 0 on, got {value!r}")
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a real number."""
+    """Whether a value is a real number."""
     return isinstance(value, int | float | np.integer | np.floating)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether it is a whole number, NumPy's included."""
+    """Whether a value is a whole number, of Python or of NumPy."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

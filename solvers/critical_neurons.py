@@ -1,8 +1,8 @@
 """Critical neurons: which neurons a network needs, as a mixed-integer program on a small batch.
 
 The program of ElAraby, Wolf and Carvalho, "Identifying Critical Neurons in ANN Architectures using
-Mixed Integer Programming" (2023, arXiv 2002.07259): scores in [0, 1], one a neuron and shared by
-the batch, that are as small as the loss on the batch allows.
+Mixed Integer Programming" (2023, arXiv 2002.07259). Each neuron has one score in [0, 1], the same
+for the whole batch; the program makes the scores as small as the loss on the batch allows.
 """
 
 import time
@@ -26,10 +26,10 @@ MODES: dict[str, Callable[[Problem, Settings], Solution]] = {
     "exact": exact.solve,
     "decoupled": decoupled.solve,
 }
-"""Mode -> how it is solved."""
+"""Mode -> the function that solves it."""
 
 WHOLE_SCOPES = {"exact": "all-masks", "decoupled": "probe"}
-"""Mode -> what its bound is about, where that is not the published program."""
+"""Mode -> the scope of its bound, where that is not "paper-restriction"; see ``solution``."""
 
 
 def solve(
@@ -48,37 +48,37 @@ def solve(
 ) -> Solution:
     """Scores the neurons of a network.
 
-    Ctrl-C ends the search, and the best answer so far is returned; further ones are ignored until
-    it is there. It must reach the main thread: in a script that runs ``asyncio``, whose own handler
-    takes the first Ctrl-C to cancel a task, it does not; a ``time_limit`` ends the solve there.
+    Ctrl-C ends the search and returns the best answer so far; until that answer is ready, further
+    Ctrl-Cs are ignored. Python delivers Ctrl-C to the main thread only, and ``asyncio`` takes the
+    first one itself, to cancel a task. Use a ``time_limit`` there.
 
     Args:
         problem: the network and the batch.
-        mode: "paper", the published program, whose scores relax the neurons and whose bounds are
-            those of the whole network, in the space of the scores; "full", the same with all its
-            variables, much slower; "per_class", one such program a class, and the scores' mean;
-            "exact", binary scores and bounds that hold for every mask; "decoupled", one convex
-            program a layer, with a linear probe in the place of what follows.
-        time_limit: seconds, or None; building the program counts, and ends with the sample it is
-            at. Every mode ends within a second of the limit, or with the step it is at: a thousand
-            steps of the simplex method, SCIP's presolving, a round of local search. Processes of
-            ``workers`` are started on top. At a limit, and on Ctrl-C, the best solution so far is
-            returned, the whole network at worst.
+        mode: "paper" is the published program in the space of its scores, with the bounds of the
+            whole network; "full" is the same program with all its variables, and much slower;
+            "per_class" solves one published program per class and averages the scores; "exact" has
+            binary scores, and bounds that hold for every mask; "decoupled" solves one convex
+            program per layer, with a linear probe in the place of the layers that follow.
+        time_limit: seconds, or None for no limit. Building the program counts. A solve ends at most
+            a second after the limit, unless one step takes longer: building one sample's rows, a
+            thousand steps of the simplex method, SCIP's presolving, a round of local search. The
+            time to start the processes of ``workers`` does not count. At a limit, and on Ctrl-C,
+            the best solution so far is returned; at worst, that is the whole network.
         gap: the relative gap between objective and bound that counts as solved.
-        memory_mb: a limit for the solver, or None; HiGHS has none for mixed-integer programs.
-        seed: for what the solver draws.
+        memory_mb: a limit for the solver, or None. HiGHS cannot limit mixed-integer programs.
+        seed: of the solver's random numbers.
         max_prune: for "exact": the largest share of a layer's neurons that may be pruned, or None.
-        workers: processes for independent programs.
+        workers: how many processes solve independent programs ("per_class", "decoupled").
         backend: the solver, "scip" or "highs".
-        loss: for "full": "cuts", tangents that are added within SCIP's tree (or between HiGHS's
-            programs); "exp", SCIP's own exponentials, which are slower wherever it was measured.
-        on_incumbent: told (seconds, objective, bound) as they move.
+        loss: for "full": "cuts" adds tangents within SCIP's tree (with HiGHS: between programs);
+            "exp" gives SCIP the exponentials, which was slower wherever it was measured.
+        on_incumbent: called with (seconds, objective, bound) whenever one of these moves.
 
     Returns:
         The solution.
 
     Raises:
-        ValueError: an argument out of range, or that means nothing to the mode.
+        ValueError: an argument is out of range, or means nothing to the mode.
         ImportError: the solver is not installed.
     """
     settings = check(
@@ -103,17 +103,17 @@ def solve(
 
 
 def check(mode: str, **settings: Any) -> Settings:
-    """The settings of a solve.
+    """Checks the arguments of ``solve``.
 
     Args:
-        mode: see ``solve``.
-        **settings: the same.
+        mode: as in ``solve``.
+        **settings: the fields of ``Settings`` that were given.
 
     Returns:
         The settings.
 
     Raises:
-        ValueError: an argument out of range, or that means nothing to the mode.
+        ValueError: an argument is out of range, or means nothing to the mode.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")

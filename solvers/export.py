@@ -1,10 +1,11 @@
-"""The published program as a file for other solvers.
+"""The published program as a file, or as a model, for other solvers.
 
-Other solvers' tolerances are absolute, about 1e-6. So a file and a model hold the program that
-``full.solve`` hands to its own solver: in units in which every column is about 1 (``scaling``),
-and each row in units of its largest coefficient. All factors are powers of 2 and round nothing.
-Only the columns h and m, what hidden layers put out, are in other units than the network's own:
-``explicit.formulate(problem, normal=True).units`` holds these units.
+Other solvers' tolerances are absolute, about 1e-6. So files and models hold the program that
+``modes.full`` gives to its own solver: every column is in units in which it is about 1
+(``network.scaling``), and every row in units of its largest coefficient. All these units are powers
+of 2, which round nothing. The outputs of hidden layers, the columns h and m, are therefore in other
+units than the network's own; ``programs.explicit.formulate(problem, normal=True).units`` holds
+them.
 """
 
 import os
@@ -23,10 +24,10 @@ from solvers.programs.rows import Rows, joined
 from solvers.settings import Settings
 
 COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
-"""Ending of a file -> how a comment begins; None where the losses are exact and need none."""
+"""Ending of a file -> how a comment begins; None where the losses are exact and need no note."""
 
 POINTS = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Linear formats have tangents of the losses at these points: all scores at each value."""
+"""Linear formats have tangents of the losses where all scores have one of these values."""
 
 NOTE = (
     "Critical neurons: the linear part of the published program. The columns h and m, what hidden",
@@ -39,11 +40,11 @@ NOTE = (
 
 
 def with_tangents(form: Formulation, more: Rows | None = None) -> Program:
-    """The linear program that files hold.
+    """The linear program that .mps and .lp files hold.
 
     Args:
         form: the published program.
-        more: further tangents.
+        more: further tangents, or None.
 
     Returns:
         The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
@@ -61,15 +62,16 @@ def with_tangents(form: Formulation, more: Rows | None = None) -> Program:
 
 
 def to_model(problem: PruningProblem) -> Any:
-    """The published program as a model of SCIP's, the losses as exponentials.
+    """Makes a model of SCIP's of the published program, with exponentials for the losses.
 
-    The columns h and m are in other units than the network's own, see above.
+    Rows and columns have the names that files have, see ``write``. The columns h and m are in other
+    units than the network's own, see above.
 
     Args:
         problem: the network and the batch.
 
     Returns:
-        A ``pyscipopt.Model``.
+        A ``pyscipopt.Model``, not solved.
 
     Raises:
         ImportError: pyscipopt is not installed.
@@ -81,20 +83,20 @@ def to_model(problem: PruningProblem) -> Any:
 def write(problem: PruningProblem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
     """Writes a problem's published program to a file, whole or not at all.
 
-    ``.cip`` (SCIP's own) holds everything, the losses as constraints with exponentials. ``.mps``
-    and ``.lp`` hold the linear part, with tangents of the losses in their place: at ``POINTS``, and
-    those that solving the program took, so that their optimum is a bound from below, close to the
-    program's own; a comment in the file says so. Rows and columns have names such as
-    ``relu_upper_s3_fc1_17``: what, sample, layer, entry. The columns h and m are in other units
-    than the network's own, see above.
+    ``.cip``, SCIP's own format, holds everything; its losses are constraints with exponentials.
+    ``.mps`` and ``.lp`` are linear. They hold tangents of the losses: at ``POINTS``, and where a
+    solve of the program needed them. So their optimum is a bound from below, close to the program's
+    own optimum; a comment in the file says so. Rows and columns have names such as
+    ``relu_upper_s3_fc1_17``: the kind of row, the sample, the layer, the entry. The columns h and m
+    are in other units than the network's own, see above.
 
     Args:
         problem: the network and the batch.
         path: ends in .mps, .lp or .cip; an existing file is replaced.
-        time_limit: seconds of that solve; less time gives a bound further below.
+        time_limit: seconds for that solve; with less time, the bound is further below.
 
     Raises:
-        ValueError: another ending.
+        ValueError: the path has another ending.
         ImportError: pyscipopt is not installed.
     """
     path = Path(path)

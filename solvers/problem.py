@@ -1,4 +1,4 @@
-"""The problem of critical neurons: what ``critical_neurons.solve`` takes."""
+"""The problem that ``critical_neurons.solve`` takes."""
 
 import os
 from typing import Any
@@ -10,20 +10,17 @@ __all__ = ["Aggregate", "Problem"]
 
 
 class Problem(PruningProblem):
-    """A network, a batch, and what a neuron is worth, with two ways out: a model and a file.
+    """A network, a batch, and what a neuron costs, which can be written for other solvers.
 
-    Args and errors are those of ``solvers.programs.problem.PruningProblem``: ``layers``,
-    ``inputs``, ``labels``, ``loss_weight=5.0``, ``epsilon=1e-5``, ``aggregate="sum_largest"``.
+    ``solvers.programs.problem.PruningProblem`` explains the arguments: ``layers``, ``inputs``,
+    ``labels``, ``loss_weight=5.0``, ``epsilon=1e-5`` and ``aggregate="sum_largest"``.
     """
 
     def to_model(self) -> Any:
-        """The published program as a model of SCIP's, a ``pyscipopt.Model``.
-
-        It holds everything, the losses as exponentials; columns and rows have the names that files
-        have, see ``export.write``. It is not solved.
+        """Makes a model of SCIP's of the published program; see ``export.to_model``.
 
         Returns:
-            The model.
+            A ``pyscipopt.Model``, not solved.
 
         Raises:
             ImportError: pyscipopt is not installed.
@@ -31,17 +28,14 @@ class Problem(PruningProblem):
         return export.to_model(self)
 
     def write(self, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
-        """Writes the published program to a file for other solvers: .mps, .lp or .cip.
-
-        Only .cip holds the losses; the linear formats have tangents in their place. See
-        ``export.write``.
+        """Writes the published program to a file for other solvers; see ``export.write``.
 
         Args:
-            path: of the file.
-            time_limit: seconds for finding tangents; .cip does not need them.
+            path: of the file; it ends in .mps, .lp or .cip.
+            time_limit: seconds for finding tangents of the losses; .cip needs none.
 
         Raises:
-            ValueError: another ending.
+            ValueError: the path has another ending.
             ImportError: pyscipopt is not installed.
         """
         export.write(self, path, time_limit)

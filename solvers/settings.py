@@ -1,4 +1,4 @@
-"""Limits of a solve, and which solver does it."""
+"""How far a program is solved, and by which solver."""
 
 import dataclasses
 import importlib
@@ -20,21 +20,21 @@ LOSSES = ("cuts", "exp")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What ``critical_neurons.solve`` was given.
+    """The arguments of ``critical_neurons.solve``; that function explains them.
 
     Attributes:
         time_limit: seconds, or None.
         gap: the relative gap that counts as solved.
         memory_mb: a limit for the solver, or None.
-        seed: for what the solver draws, in [0, 2**31).
+        seed: of the solver's random numbers, in [0, 2**31).
         max_prune: the largest share of a layer's neurons that may be pruned, or None.
         workers: processes for independent programs.
         backend: a name in ``BACKENDS``.
         loss: of mode "full", a name in ``LOSSES``.
-        on_incumbent: told (seconds, objective, bound) as they move.
+        on_incumbent: called with (seconds, objective, bound) whenever one of these moves.
 
     Raises:
-        ValueError: which setting is out of range.
+        ValueError: a setting is out of range.
     """
 
     time_limit: float | None = None
@@ -69,19 +69,19 @@ class Settings:
             raise ValueError(f"loss must be {' or '.join(map(repr, LOSSES))}, got {self.loss!r}")
 
     def solver(self) -> Any:
-        """The backend's module."""
+        """The backend's module, imported now; the solver itself loads when it is first used."""
         return importlib.import_module(f"solvers.backends.{self.backend}")
 
     def until(self, started: float) -> float:
-        """The end of the time that began then; both are readings of ``time.perf_counter``."""
+        """When a solve must end that started then; both are readings of ``time.perf_counter``."""
         return math.inf if self.time_limit is None else started + self.time_limit
 
     def limits(self, started: float) -> "Limits":
-        """The limits of a search whose time began then, a reading of ``time.perf_counter``."""
+        """The limits of a search that started then, a reading of ``time.perf_counter``."""
         return Limits(self.gap, self.until(started), self.memory_mb, self.seed)
 
     def tell(self, seconds: float, objective: float, bound: float) -> None:
-        """Passes progress on."""
+        """Calls ``on_incumbent``, if there is one."""
         if self.on_incumbent is not None:
             self.on_incumbent(seconds, objective, bound)
 
@@ -91,10 +91,10 @@ class Limits(NamedTuple):
 
     Attributes:
         gap: the relative gap to reach.
-        until: the end of the time, a reading of ``time.perf_counter``; infinity for never.
+        until: the time to end at, a reading of ``time.perf_counter``; infinity for never.
         memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
             or None.
-        seed: for mixed-integer programs.
+        seed: of mixed-integer solvers.
     """
 
     gap: float
@@ -103,22 +103,22 @@ class Limits(NamedTuple):
     seed: int
 
     def left(self) -> float | None:
-        """Seconds that are left, maybe below 0; None for any number of them."""
+        """The seconds that are left, negative when the time is over; None without a limit."""
         return None if self.until == math.inf else self.until - time.perf_counter()
 
 
 def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:
-    """Values one after the other, as long as there is time.
+    """Yields values as long as there is time.
 
     Args:
-        values: whatever.
-        until: the end of the time, a reading of ``time.perf_counter``.
+        values: the values.
+        until: the time to end at, a reading of ``time.perf_counter``.
 
     Yields:
         The values.
 
     Raises:
-        TimeoutError: it is over.
+        TimeoutError: the time is over.
     """
     for value in values:
         if time.perf_counter() >= until:

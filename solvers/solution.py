@@ -1,4 +1,4 @@
-"""What solving gave: scores, and how far they are certain."""
+"""The answer: scores, and how far they are certain."""
 
 import dataclasses
 from typing import Any
@@ -24,46 +24,46 @@ SCOPES = {
         "The bound says nothing about the masked network's own loss."
     ),
 }
-"""What a bound certifies, and what not."""
+"""The scope of a bound -> what it certifies, and what it does not."""
 
 EXPLAINED = 0.1
-"""The threshold of the masks that ``Solution.explain`` speaks of."""
+"""``Solution.explain`` masks the neurons with scores below this."""
 
 NOTHING_BETTER = (
     "It ended before anything better than the whole network was found: nothing would be pruned."
 )
-"""What a limit that comes early leaves."""
+"""Said where a limit came so early that nothing was found."""
 
 AVERAGED = (
-    "Objective and bound are the means over {} programs, one a class; nothing is said about the "
+    "Objective and bound are the means over {} programs, one per class; nothing is said about the "
     "averaged scores."
 )
-"""What the bound certifies where scores are means over programs."""
+"""Said where the scores are means over several programs."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Solution:
-    """Scores of neurons, the higher the more critical.
+    """Scores of neurons; a higher score means a more critical neuron.
 
     Attributes:
         layers: the names of the layers whose neurons are scored.
-        scores: for each of them an array in [0, 1], [neurons].
+        scores: one array in [0, 1] per layer, [neurons].
         status: "optimal" (to the gap asked for), "time limit", "memory limit", "interrupted" or
             "precision limit" (the solver's tolerances allow no smaller gap).
         objective: of the scores.
         bound: no solution has a smaller objective than this, within ``bound_scope``.
         bound_scope: what the bound is about, a key of ``SCOPES``: "paper-restriction", "all-masks"
             or "probe".
-        loss: the mean cross-entropy that the program reckons with, nats.
-        problem: what was solved.
-        violation: by how much a row is broken at most, recomputed in NumPy.
-        seconds: of building and of solving.
-        rows: of the last linear program.
-        columns: of it.
-        binaries: of it.
-        open: units and maxima that the bounds do not decide.
-        trajectory: (seconds, objective, bound) whenever they moved.
-        programs: of how many programs this is the answer, one a class or one a layer.
+        loss: the mean cross-entropy in the program, in nats.
+        problem: the network and the batch.
+        violation: the largest violation of a row, recomputed in NumPy.
+        seconds: the time for building and the time for solving.
+        rows: how many rows the last linear program had.
+        columns: how many columns it had.
+        binaries: how many of its columns were binary.
+        open: how many units and maxima the bounds leave undecided.
+        trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
+        programs: how many programs were solved: one, or one per class or per layer.
     """
 
     layers: tuple[str, ...]
@@ -92,29 +92,39 @@ class Solution:
         """Which neurons stay.
 
         Args:
-            threshold: neurons with scores below it go; "mean" is each layer's own mean score.
+            threshold: neurons with scores below it go; "mean" is the mean score of each layer.
 
         Returns:
-            For each layer a bool array, [neurons].
+            One bool array per layer, [neurons]; True means that the neuron stays.
 
         Raises:
-            ValueError: another word.
+            ValueError: the threshold is another word, or NaN.
         """
         return tuple(above(scores, threshold) for scores in self.scores)
 
     def masked_loss(self, threshold: float | str) -> float:
-        """The mean cross-entropy of the network with those masks on the same batch, nats."""
+        """The mean cross-entropy of the network under ``masks(threshold)`` on the batch, in nats.
+
+        Args:
+            threshold: as in ``masks``.
+
+        Returns:
+            The loss.
+
+        Raises:
+            ValueError: the threshold is another word, or NaN.
+        """
         return self.problem.loss(np.concatenate(self.masks(threshold)).astype(np.float64))
 
     def _certain(self) -> str:
-        """What the bound says of the loss alone; the gap depends on the penalty's constants."""
+        """A sentence on the loss alone: the relative gap depends on the penalty's constants."""
         penalty = self.objective - self.problem.loss_weight * self.loss
         least = (self.bound - penalty) / self.problem.loss_weight
         said = f"With the same penalty, {penalty:.4g}, no loss can be below {max(least, 0):.4g}"
         return f"{said}." if least > 0 else f"{said}: the bound says no more than that."
 
     def explain(self) -> str:
-        """What was found, in words."""
+        """The answer in words: how certain it is, what it loses, how large the program was."""
         pruned = sum(int((~mask).sum()) for mask in self.masks(EXPLAINED))
         neurons = sum(len(scores) for scores in self.scores)
         averaged = self.programs > 1 and self.bound_scope == "paper-restriction"
@@ -138,13 +148,13 @@ class Solution:
 
 
 def whole(problem: Any, scope: str, status: str, seconds: float) -> Solution:
-    """The whole network as an answer, where there is no better one.
+    """The whole network as an answer, where the program could not be built in time.
 
     Args:
-        problem: the network and the batch.
-        scope: of the bound; no solver is needed for it.
-        status: why there is nothing better.
-        seconds: how long it took to find nothing.
+        problem: the network and the batch, a ``programs.problem.PruningProblem``.
+        scope: of the bound, a key of ``SCOPES``. The bound needs no solver.
+        status: why there is no better answer.
+        seconds: the time that was spent.
 
     Returns:
         The solution.
@@ -178,13 +188,13 @@ def above(scores: np.ndarray, threshold: float | str) -> np.ndarray:
 
     Args:
         scores: [neurons].
-        threshold: a number, or "mean", their own mean.
+        threshold: a number, or "mean", the mean of the scores.
 
     Returns:
         Bool, [neurons].
 
     Raises:
-        ValueError: another word, or NaN.
+        ValueError: the threshold is another word, or NaN.
     """
     if isinstance(threshold, str) and threshold == "mean":
         # equal scores are not below their mean, whatever it is rounded to

@@ -15,16 +15,16 @@ from experiments.common.trained import keys
 from prunejax.channels import ChannelScores, critical_neurons
 from solvers.modes import decoupled, exact, full, paper, per_class
 from solvers.network.probes import fit_probe
-from solvers.programs import explicit, masked, reduced
-from solvers.search import cutting_planes, local_search
+from solvers.programs import explicit, masked, probed, reduced
+from solvers.search import cutting_planes, local_search, masks
 from solvers.solution import Solution
 
 SOURCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "paper": (paper.solve, reduced.reduce, cutting_planes.minimise),
     "full": (full.solve, explicit.formulate),
     "per_class": (per_class.solve, paper.solve, reduced.reduce, cutting_planes.minimise),
-    "exact": (exact.solve, masked.build, local_search.improve),
-    "decoupled": (decoupled.solve, fit_probe, cutting_planes.minimise),
+    "exact": (exact.solve, masked.build, local_search.improve, masks.Evaluator),
+    "decoupled": (decoupled.solve, fit_probe, probed.build, cutting_planes.minimise),
 }
 """Mode -> the functions whose files say what is solved, and how far."""
 

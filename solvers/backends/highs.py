@@ -1,4 +1,4 @@
-"""HiGHS, behind the same two calls as SCIP. The only file that imports highspy."""
+"""HiGHS, behind the same two calls as SCIP. Only this file imports highspy."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.programs.program import INTERRUPTED, MipResult
+from solvers.programs.results import INTERRUPTED, MipResult
 from solvers.programs.rows import Rows
 from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR
@@ -28,8 +28,8 @@ class LinearProgram:
 
     Args:
         costs: [columns].
-        lower: bounds of the columns.
-        upper: the same from above.
+        lower: the columns' lower bounds, [columns].
+        upper: the columns' upper bounds, [columns].
 
     Raises:
         ImportError: highspy is not installed.
@@ -44,18 +44,22 @@ class LinearProgram:
         _add_rows(self._model, rows)
 
     def bound(self, columns: Sequence[int], lower: np.ndarray, upper: np.ndarray) -> None:
-        """Gives columns other bounds, finite ones."""
+        """Gives columns other bounds, which must be finite."""
         for place, column in enumerate(columns):
             self._model.changeColBounds(int(column), float(lower[place]), float(upper[place]))
 
     def solve(self, time_limit: float | None = None) -> tuple[np.ndarray, float] | None:
-        """The solution and its objective; None if there is none.
+        """Solves the program with its rows so far.
 
         Args:
             time_limit: seconds, or None.
 
+        Returns:
+            The solution, [columns], and its objective; None if there is none.
+
         Raises:
             TimeoutError: the time is over.
+            KeyboardInterrupt: there was a Ctrl-C.
         """
         _limited(self._model, np.inf if time_limit is None else time_limit, mip=False)
         if interruptible(self._model.run, self._model.cancelSolve):
@@ -90,22 +94,22 @@ def solve_mip(
 
     Args:
         costs: [columns].
-        lower: bounds of the columns.
-        upper: the same from above.
-        binary: the columns that are 0 or 1.
+        lower: the columns' lower bounds, [columns].
+        upper: the columns' upper bounds, [columns].
+        binary: the numbers of the columns that are 0 or 1.
         rows: the rows.
         time_limit: seconds, or None.
-        gap: stop at this relative gap.
-        memory_mb: not honoured: HiGHS has no such limit.
-        seed: HiGHS's own.
-        start: a solution to begin with.
-        priority: not honoured: HiGHS takes none.
-        separate: not honoured.
-        on_incumbent: told (objective, bound, values) of each better solution; what it raises is
-            raised here, once HiGHS has ended.
-        lazy: the rows that values break, of those that are not in ``rows``. HiGHS takes none within
-            its tree: the program is solved anew with them.
-        complete: a solution near values that break such rows, or None.
+        gap: the relative gap to stop at.
+        memory_mb: ignored, because HiGHS has no such limit.
+        seed: HiGHS's own seed.
+        start: a solution to begin with, [columns], or None.
+        priority: ignored, because HiGHS takes no priorities.
+        separate: ignored.
+        on_incumbent: called with (objective, bound, values) for each better solution. What it
+            raises is raised here when HiGHS has ended.
+        lazy: returns the rows, of those that are not in ``rows``, that values violate. HiGHS takes
+            no rows within its tree, so the program is solved again with them.
+        complete: returns a solution near values that violate such rows, or None.
 
     Returns:
         The result.
@@ -126,12 +130,12 @@ def solve_mip(
     if on_incumbent is not None:
 
         def improved(event: Any) -> None:
-            found = event.data_out
+            solution = event.data_out
             try:
                 on_incumbent(
-                    float(found.objective_function_value),
-                    float(found.mip_dual_bound),
-                    np.array(found.mip_solution),
+                    float(solution.objective_function_value),
+                    float(solution.mip_dual_bound),
+                    np.array(solution.mip_solution),
                 )
             except BaseException as error:
                 raised.append(error)
@@ -139,13 +143,13 @@ def solve_mip(
 
         model.cbMipImprovingSolution += improved
     best, bound = start, -np.inf
-    # HiGHS takes no rows within its tree: the linear program gathers most of those it lacks
+    # the linear program gathers most of the lazy rows before the binaries are made whole
     whole = lazy is None
     while True:
         if whole and len(binary):
             _make_binary(highspy, model, binary)
         if best is not None:
-            values: Any = best  # its stub knows no dtypes
+            values: Any = best  # highspy's stub knows no dtypes
             model.setSolution(len(best), np.arange(len(best), dtype=np.int32), values)
         if bound > -np.inf and time.perf_counter() >= until:
             return MipResult(best, bound, "timelimit")
@@ -183,7 +187,7 @@ def _make_binary(highspy: Any, model: Any, binary: Sequence[int]) -> None:
 
 
 def _limited(model: Any, seconds: float, *, mip: bool) -> None:
-    """Limits the next run. Of linear programs HiGHS counts the time of earlier runs, too."""
+    """Limits the next run. For linear programs, HiGHS also counts the time of earlier runs."""
     before = 0.0 if mip else model.getRunTime()
     model.setOptionValue("time_limit", before + max(seconds, 0.0))
 
@@ -197,7 +201,7 @@ def _result(highspy: Any, model: Any, *, mip: bool) -> MipResult:
         highspy.HighsModelStatus.kTimeLimit: "timelimit",
     }
     status = model.getModelStatus()
-    info, found = model.getInfo(), model.getSolution()
+    info, solution = model.getInfo(), model.getSolution()
     feasible = info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
     optimal = status == highspy.HighsModelStatus.kOptimal
     bound = -np.inf
@@ -205,7 +209,7 @@ def _result(highspy: Any, model: Any, *, mip: bool) -> MipResult:
         bound = float(info.mip_dual_bound)
     elif optimal:
         bound = float(info.objective_function_value)
-    values = np.array(found.col_value) if found.value_valid and feasible else None
+    values = np.array(solution.col_value) if solution.value_valid and feasible else None
     return MipResult(values, bound, words.get(status, str(status)))
 
 

@@ -1,6 +1,6 @@
 """SCIP, behind two calls: linear programs that grow, and mixed-integer programs.
 
-The only file that imports pyscipopt.
+Only this file imports pyscipopt.
 """
 
 import time
@@ -10,20 +10,23 @@ from typing import Any
 import numpy as np
 
 from solvers.backends.scip_plugins import Plugins
-from solvers.programs.program import BROKEN, INTERRUPTED, MipResult
+from solvers.programs.results import BROKEN, INTERRUPTED, MipResult
 from solvers.programs.rows import Row, Rows, joined
 from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR, MIXED
 
 ITERATIONS = 1000
-"""SoPlex does not see Ctrl-C: after so many steps of the simplex method, Python looks."""
+"""SoPlex does not see Ctrl-C, so it returns to Python after so many steps of the simplex method."""
 
 WALL_CLOCK = 2
-"""SCIP's number for measuring real time; by default it measures the processor's."""
+"""SCIP's number for measuring real time; by default it measures processor time."""
 
 
 def package() -> Any:
     """Imports pyscipopt.
+
+    Returns:
+        The package.
 
     Raises:
         ImportError: it is not installed.
@@ -42,8 +45,8 @@ class LinearProgram:
 
     Args:
         costs: [columns].
-        lower: bounds of the columns.
-        upper: the same from above.
+        lower: the columns' lower bounds, [columns].
+        upper: the columns' upper bounds, [columns].
 
     Raises:
         ImportError: pyscipopt is not installed.
@@ -70,24 +73,27 @@ class LinearProgram:
             )
 
     def bound(self, columns: Sequence[int], lower: np.ndarray, upper: np.ndarray) -> None:
-        """Gives columns other bounds, finite ones."""
+        """Gives columns other bounds, which must be finite."""
         for place, column in enumerate(columns):
             low, high = float(lower[place]), float(upper[place])
             self._columns[1][column], self._columns[2][column] = low, high
             self._lp.chgBound(column, low, high)
 
     def solve(self, time_limit: float | None = None) -> tuple[np.ndarray, float] | None:
-        """The solution and its objective; None if there is none, or SoPlex finds none.
+        """Solves the program with its rows so far.
 
         Args:
             time_limit: seconds, or None.
+
+        Returns:
+            The solution, [columns], and its objective; None if there is none, or SoPlex finds none.
 
         Raises:
             TimeoutError: the time is over.
         """
         self._until = np.inf if time_limit is None else time.perf_counter() + time_limit
         if not self._solved():
-            # many rows on an old basis can be too much for its numerics: without one, once more
+            # many rows on an old basis can cause numerical trouble: again, without a basis
             blocks, self._blocks, self._lp = self._blocks, [], self._made()
             self.add(joined(blocks))
             if not self._solved():
@@ -117,7 +123,7 @@ class LinearProgram:
         costs, lower, upper = self._columns
         module = package()
         made = module.LP(sense="minimize")
-        # SoPlex's own 1e-6 would leave solutions that the check of the rows refuses for ever
+        # with SoPlex's own 1e-6, the check of the rows would refuse its solutions for ever
         for tolerance in (module.SCIP_LPPARAM.FEASTOL, module.SCIP_LPPARAM.DUALFEASTOL):
             made.setRealParam(tolerance, LINEAR)
         made.setIntParam(module.SCIP_LPPARAM.TIMING, WALL_CLOCK)
@@ -154,21 +160,23 @@ def solve_mip(
 
     Args:
         costs: [columns].
-        lower: bounds of the columns.
-        upper: the same from above.
-        binary: the columns that are 0 or 1.
+        lower: the columns' lower bounds, [columns].
+        upper: the columns' upper bounds, [columns].
+        binary: the numbers of the columns that are 0 or 1.
         rows: the rows.
         time_limit: seconds, or None.
-        gap: stop at this relative gap.
+        gap: the relative gap to stop at.
         memory_mb: a limit, or None.
         seed: shifts SCIP's own seeds.
-        start: a solution to begin with.
+        start: a solution to begin with, [columns], or None.
         priority: columns to branch on first.
-        separate: whether the solver may add its own cutting planes.
-        on_incumbent: told (objective, bound, values) of each better solution; what it raises is
-            raised here, once SCIP has ended.
-        lazy: the rows that values break, of those that are not in ``rows``; asked within the tree.
-        complete: a solution near values that are not integral yet, or None; asked at each node.
+        separate: whether SCIP may add its own cutting planes.
+        on_incumbent: called with (objective, bound, values) for each better solution. What it
+            raises is raised here when SCIP has ended.
+        lazy: returns the rows, of those that are not in ``rows``, that values violate; called
+            within the tree.
+        complete: returns a solution near values that are not integral yet, or None; called at each
+            node.
 
     Returns:
         The result.
@@ -198,7 +206,19 @@ def add_columns(
     binary: Sequence[int],
     names: Sequence[str] = (),
 ) -> list[Any]:
-    """A model's columns."""
+    """Adds columns to a model.
+
+    Args:
+        model: SCIP's.
+        costs: [columns].
+        lower: the columns' lower bounds, [columns]; minus infinity for none.
+        upper: the columns' upper bounds, [columns]; infinity for none.
+        binary: the numbers of the columns that are 0 or 1.
+        names: one per column; empty for names of SCIP's.
+
+    Returns:
+        SCIP's variables, [columns].
+    """
     chosen = set(binary)
     return [
         model.addVar(
@@ -228,13 +248,13 @@ def optimised(
 
     Args:
         model: SCIP's.
-        columns: its columns.
+        columns: its variables.
         until: when to end, a reading of ``time.perf_counter``; infinity for never.
-        gap: see ``solve_mip``, as what follows.
-        memory_mb: the same.
-        seed: the same.
-        start: the same.
-        plugins: what is told and asked on the way.
+        gap: as in ``solve_mip``.
+        memory_mb: as in ``solve_mip``.
+        seed: as in ``solve_mip``.
+        start: as in ``solve_mip``.
+        plugins: callbacks of the solve.
 
     Returns:
         The result.
@@ -253,7 +273,7 @@ def optimised(
             model.setSolVal(solution, column, value)
         model.addSol(solution, free=True)
     plugins.include(package(), model, columns)
-    # SCIP's own handler would stay in the place of Python's
+    # SCIP's own handler of Ctrl-C would replace Python's, and stay
     model.setParam("misc/catchctrlc", False)
     if until < np.inf:
         model.setParam("limits/time", max(until - time.perf_counter(), 0.0))
@@ -285,7 +305,18 @@ def add_row(
     high: float | None,
     name: str = "",
 ) -> None:
-    """Adds a row by terms: sums of expressions take many times as long to build."""
+    """Adds a row to a model.
+
+    Args:
+        scip: the package.
+        model: SCIP's.
+        columns: its variables.
+        row: the columns and coefficients; its bound does not count.
+        low: the lower bound, or None.
+        high: the upper bound, or None.
+        name: of the row.
+    """
+    # by terms, because sums of expressions take many times as long to build
     terms = {
         scip.scip.Term(columns[index]): float(value)
         for index, value in zip(row.indices.tolist(), row.coefficients.tolist(), strict=True)

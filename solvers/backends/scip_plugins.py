@@ -1,4 +1,4 @@
-"""What SCIP tells and asks on its way through the tree: incumbents, lazy rows, a heuristic."""
+"""Callbacks of SCIP within its tree: better solutions, lazy rows, a heuristic."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,15 +9,15 @@ from solvers.programs.rows import Rows
 
 
 class Plugins:
-    """Callbacks of a solve. No error that they raise is lost.
+    """Callbacks of a solve, whose errors are kept.
 
     Args:
-        on_incumbent: see ``scip.solve_mip``, as what follows.
-        lazy: the same.
-        complete: the same.
+        on_incumbent: as in ``scip.solve_mip``.
+        lazy: as in ``scip.solve_mip``.
+        complete: as in ``scip.solve_mip``.
 
     Attributes:
-        raised: what they have raised; SCIP was told to stop then.
+        raised: the errors of callbacks; the first one has told SCIP to stop.
     """
 
     def __init__(
@@ -30,7 +30,13 @@ class Plugins:
         self.raised: list[BaseException] = []
 
     def include(self, scip: Any, model: Any, columns: Sequence[Any]) -> None:
-        """Adds them to a model."""
+        """Adds the callbacks to a model.
+
+        Args:
+            scip: the package.
+            model: SCIP's.
+            columns: its variables.
+        """
         if self._on_incumbent is not None:
             handler = _incumbents(scip, columns, self._on_incumbent, self._guarded)
             model.includeEventhdlr(handler, "incumbents", "tells of better solutions")
@@ -47,7 +53,7 @@ class Plugins:
             )
 
     def _guarded(self, model: Any, call: Callable[[], Any], otherwise: Any) -> Any:
-        """A call's result. Its error is kept, since SCIP would only print it and go on."""
+        """The result of a call. An error is kept, because SCIP would only print it and go on."""
         if self.raised:
             return otherwise
         try:
@@ -66,7 +72,7 @@ def _incumbents(
     scip: Any, columns: Sequence[Any], told: Callable[..., None], guarded: Callable[..., Any]
 ) -> Any:
     class Incumbents(scip.Eventhdlr):
-        """Passes better solutions on."""
+        """Reports better solutions."""
 
         def eventinit(self) -> None:
             self.model.catchEvent(scip.SCIP_EVENTTYPE.BESTSOLFOUND, self)
@@ -99,7 +105,7 @@ def _include_lazy(
     result = scip.SCIP_RESULT
 
     class Handler(scip.Conshdlr):
-        """Adds the rows that a solution breaks, as cutting planes."""
+        """Adds the rows that a solution violates, as cutting planes."""
 
         def conscheck(self, constraints: Any, solution: Any, *_: Any) -> dict[str, Any]:
             del constraints
@@ -116,7 +122,7 @@ def _include_lazy(
             return {"result": result.SOLVELP}
 
         def conslock(self, constraint: Any, locktype: Any, positive: int, negative: int) -> None:
-            # later rows are unknown: no column may be rounded or fixed because no row is in the way
+            # later rows are unknown, so SCIP must not round or fix columns for lack of rows
             del constraint
             for column in columns:
                 self.model.addVarLocksType(
@@ -140,7 +146,7 @@ def _include_lazy(
                 self.model.releaseRow(cut)
             return bool(rows)
 
-    # after integrality: at fractional solutions rows are separated, not enforced
+    # after integrality, because at fractional solutions rows are separated, not enforced
     model.includeConshdlr(
         Handler(),
         "lazy",
@@ -153,7 +159,9 @@ def _include_lazy(
         maxprerounds=0,
         needscons=False,
     )
-    model.setParam("misc/usesymmetry", 0)  # known rows may be more symmetric than all
+    model.setParam(
+        "misc/usesymmetry", 0
+    )  # the rows so far may have symmetries that later ones break
     model.setParam("misc/allowstrongdualreds", False)
     model.setParam("misc/allowweakdualreds", False)
 
@@ -165,7 +173,7 @@ def _completing(
     guarded: Callable[..., Any],
 ) -> Any:
     class Completing(scip.Heur):
-        """Offers a solution made from the linear program's."""
+        """Offers a solution made from the solution of the linear program."""
 
         def heurexec(self, heurtiming: Any, nodeinfeasible: bool) -> dict[str, Any]:
             del heurtiming, nodeinfeasible

@@ -1,4 +1,4 @@
-"""SCIP on a whole ``Program``: exact losses, infeasible subsystems, files."""
+"""SCIP on a ``Program``: losses with exponentials, infeasible rows, files."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +9,8 @@ import numpy as np
 
 from solvers.backends import scip as scip_lib
 from solvers.backends.scip_plugins import Plugins
-from solvers.programs.program import Loss, MipResult, Program
+from solvers.programs.program import Loss, Program
+from solvers.programs.results import MipResult
 from solvers.programs.rows import Rows
 
 
@@ -30,13 +31,13 @@ def solve_program(
     Args:
         program: the linear part.
         losses: each ``theta >= log sum_k exp(o_k) - o_label``.
-        time_limit: see ``solve_mip``, as what follows.
-        gap: the same.
-        memory_mb: the same.
-        seed: the same.
-        start: the same.
-        on_incumbent: the same.
-        complete: the same.
+        time_limit: as in ``scip.solve_mip``.
+        gap: as in ``scip.solve_mip``.
+        memory_mb: as in ``scip.solve_mip``.
+        seed: as in ``scip.solve_mip``.
+        start: as in ``scip.solve_mip``.
+        on_incumbent: as in ``scip.solve_mip``.
+        complete: as in ``scip.solve_mip``.
 
     Returns:
         The result.
@@ -54,11 +55,11 @@ def infeasible_rows(program: Program) -> tuple[str, ...]:
     """Names the rows of an irreducible infeasible subsystem.
 
     Args:
-        program: one without a solution.
+        program: a program, probably without a solution.
 
     Returns:
-        The names of rows that have no common solution within the columns' bounds, while any of
-        them less would; none where the program has a solution.
+        The names of rows that have no common solution within the columns' bounds, although they
+        would have one without any one of them. Empty if the program has a solution.
 
     Raises:
         ImportError: pyscipopt is not installed.
@@ -73,11 +74,11 @@ def infeasible_rows(program: Program) -> tuple[str, ...]:
 
 
 def model(program: Program, losses: Sequence[Loss]) -> Any:
-    """A program as a ``pyscipopt.Model``, not solved.
+    """Makes a ``pyscipopt.Model`` of a program and does not solve it.
 
     Args:
         program: the linear part.
-        losses: see ``solve_program``.
+        losses: as in ``solve_program``.
 
     Returns:
         The model.
@@ -89,11 +90,11 @@ def model(program: Program, losses: Sequence[Loss]) -> Any:
 
 
 def write(program: Program, losses: Sequence[Loss], path: Path) -> None:
-    """Writes a program in the format of the path's ending.
+    """Writes a program to a file, in the format of the path's ending.
 
     Args:
         program: the linear part.
-        losses: see ``solve_program``; only .cip can hold them.
+        losses: as in ``solve_program``; only .cip can hold them.
         path: of the file.
 
     Raises:

@@ -1,1 +1,1 @@
-"""The modes of ``solvers.critical_neurons.solve``: a file each."""
+"""The modes of ``solvers.critical_neurons.solve``, one file per mode."""

@@ -1,12 +1,12 @@
-"""One convex program a layer: a probe of its representation in the place of the network's rest.
+"""Mode "decoupled": one convex program per layer, with a linear probe in the place of the rest.
 
-A neuron's score s scales what it puts out, ``a``, so that a linear probe's logits
-``probe(s a)`` are linear in the scores, and the objective
+A neuron's score s multiplies its output ``a``. So the logits of a linear probe, ``probe(s a)``, are
+linear in the scores, and the objective of a layer is convex:
 
 ``loss_weight mean_b loss_b(probe(s a_b)) + sum_i (s_i - 2) / N_l``
 
-is convex. With as few samples as classes, few neurons can explain them; larger batches need a
-larger ``loss_weight``, some 20 to 50 for 100 samples.
+A few neurons can explain a batch of one sample per class. Larger batches need a larger
+``loss_weight``, about 20 to 50 for 100 samples.
 """
 
 import dataclasses
@@ -18,28 +18,25 @@ import numpy as np
 
 from solvers import checks
 from solvers.network.probes import Probe, fit_probe, linear_rest, representations
-from solvers.programs.affine import AffineProgram, Columns, Vector
-from solvers.programs.importance import Importance
-from solvers.programs.objective import Objective
+from solvers.programs import probed
 from solvers.programs.problem import PruningProblem
-from solvers.programs.rows import joined
 from solvers.search import cutting_planes, independent
 from solvers.settings import Settings
 from solvers.solution import Solution
 
 
 class Decoupled(NamedTuple):
-    """What a layer's program gave.
+    """The answer of one layer's program.
 
     Attributes:
-        scores: [neurons].
+        scores: in [0, 1], [neurons].
         objective: of the scores.
         bound: no scores have a smaller objective with this probe.
-        status: "optimal", "time limit" or "interrupted".
-        loss: the probe's mean cross-entropy with these scores, nats.
-        rows: of the last linear program.
-        columns: of it.
-        seconds: of building and of solving.
+        status: as in ``Solution``.
+        loss: the probe's mean cross-entropy with these scores, in nats.
+        rows: how many rows the last linear program had.
+        columns: how many columns it had.
+        seconds: the time for building and the time for solving.
     """
 
     scores: np.ndarray
@@ -53,12 +50,12 @@ class Decoupled(NamedTuple):
 
 
 class Representation(NamedTuple):
-    """A layer on a batch.
+    """What a layer puts out for a batch, and the probe that reads it.
 
     Attributes:
         name: of the layer.
         activations: behind its ReLU, [batch, positions, neurons].
-        size: N_l.
+        size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
         probe: reads the layer.
     """
 
@@ -68,12 +65,12 @@ class Representation(NamedTuple):
     probe: Probe
 
 
-class Pruned(Protocol):
-    """A network and a batch."""
+class NetworkOnBatch(Protocol):
+    """A network and a batch, such as a ``PruningProblem``."""
 
     @property
     def labels(self) -> np.ndarray:
-        """[batch]."""
+        """Integers, [batch]."""
         ...
 
     @property
@@ -82,7 +79,11 @@ class Pruned(Protocol):
         ...
 
     def loss(self, kept: np.ndarray | None = None) -> float:
-        """The mean cross-entropy, nats, with some of all layers' neurons masked."""
+        """The mean cross-entropy of the batch, in nats.
+
+        Args:
+            kept: 1 for neurons that stay, 0 for others, [neurons of all layers]; None: all stay.
+        """
         ...
 
 
@@ -103,7 +104,7 @@ def decouple(
     settings: Settings,
     name: str = "the layer",
 ) -> Decoupled:
-    """Scores one layer's neurons.
+    """Scores the neurons of one layer.
 
     Args:
         activations: behind the layer's ReLU, [batch, positions, neurons]; a dense layer has one
@@ -113,35 +114,22 @@ def decouple(
         size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
         loss_weight: lambda; it must grow with the batch.
         settings: limits and the solver.
-        name: of the layer, for messages.
+        name: of the layer, in messages.
 
     Returns:
         The scores, and how far they are certain.
 
     Raises:
         ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
-    _check(activations, labels, probe, name)
-    batch, positions, neurons = activations.shape
-    classes = len(probe.bias)
-    kernel = np.asarray(probe.kernel, np.float64).reshape(positions, neurons, classes)
-    matrices = np.einsum("bpn,pnk->bkn", activations, kernel, optimize=True)
-    program = AffineProgram(
-        [Vector(np.asarray(probe.bias, np.float64), matrix) for matrix in matrices],
-        Columns.of_scores(neurons),
-        joined([]),
-        0,
-    )
-    importance = Importance(
-        np.full((1, neurons), 1 / size), np.array([-2 * neurons / size]), largest=1
-    )
-    objective = Objective(program, np.asarray(labels), loss_weight, importance)
+    program, objective = probed.build(activations, labels, probe, size, loss_weight, name)
     built = time.perf_counter()
     minimum = cutting_planes.minimise(
         program,
         objective,
-        np.ones(neurons),
+        np.array(program.columns.start),
         settings.solver(),
         settings.limits(started),
         settings.tell,
@@ -153,7 +141,7 @@ def decouple(
         minimum.status,
         float(objective.losses(minimum.columns)[0].mean()),
         minimum.rows,
-        neurons + batch + 1,
+        len(program.columns.lower) + len(labels) + 1,
         (built - started, time.perf_counter() - built),
     )
 
@@ -167,19 +155,22 @@ def solve(
 ) -> Solution:
     """Scores every layer by a program of its own.
 
-    The last layer's probe is the rest of the network, where that is linear; the others' are fitted.
+    The probe of the last layer is the rest of the network, if that is linear. Other probes are
+    fitted.
 
     Args:
         problem: the network, the batch, and ``loss_weight``, which must grow with the batch.
         settings: limits, which the probes and the layers share, the solver, and how many processes.
-        probes: one for each layer; by default they are fitted.
-        examples: inputs and labels to fit probes to, better many; by default the batch itself.
+        probes: one per gated layer; None: they are fitted.
+        examples: inputs and labels to fit probes to; more are better. None: the batch itself.
 
     Returns:
-        The solution. Objective and bound are sums over the layers, the loss is the probes' mean.
+        The solution. Objective and bound are sums over the layers; the loss is the mean over the
+        probes.
 
     Raises:
-        ValueError: a probe does not fit its layer.
+        ValueError: a probe does not fit its layer, or an example is not valid.
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     gates, labels = problem.chain.gates, np.asarray(problem.labels)
@@ -192,7 +183,7 @@ def solve(
         probes = [fit_probe(each, given, problem.chain.classes) for each in fitted]
         probes += [] if rest is None else [rest]
     if len(probes) != len(gates):
-        raise ValueError(f"there must be {len(gates)} probes, one a layer, got {len(probes)}")
+        raise ValueError(f"there must be {len(gates)} probes, one per layer, got {len(probes)}")
     layers = [
         Representation(gate.name, values, gate.size, probe)
         for values, probe, gate in zip(
@@ -208,23 +199,28 @@ def solve(
 
 
 def solve_layers(
-    layers: Sequence[Representation], problem: Pruned, settings: Settings, prepared: float = 0.0
+    layers: Sequence[Representation],
+    problem: NetworkOnBatch,
+    settings: Settings,
+    prepared: float = 0.0,
 ) -> Solution:
     """Scores every layer by a program of its own, whatever the network around it.
 
-    ``settings.on_incumbent`` is told the sums over the layers that are solved, as they are.
+    ``settings.on_incumbent`` is called with the sums over the layers that are solved so far.
 
     Args:
-        layers: with what they put out and what reads it.
-        problem: what they are layers of.
+        layers: their outputs and the probes that read them.
+        problem: the network that they are layers of, and the batch.
         settings: limits, which the layers share, the solver, and how many processes.
-        prepared: the seconds it took to make the layers.
+        prepared: how many seconds it took to make the layers.
 
     Returns:
-        The solution. Objective and bound are sums over the layers, the loss is the probes' mean.
+        The solution. Objective and bound are sums over the layers; the loss is the mean over the
+        probes.
 
     Raises:
         ValueError: a probe does not fit its layer.
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     labels = np.asarray(problem.labels)
@@ -235,10 +231,10 @@ def solve_layers(
         settings,
         lambda solved: settings.tell(time.perf_counter() - started, *_sums(solved)),
     )
-    found = answers.results
-    objective, bound = _sums(found)
+    solved = answers.results
+    objective, bound = _sums(solved)
     seconds = time.perf_counter() - started
-    scores = [each.scores for each in found]
+    scores = [each.scores for each in solved]
     return Solution(
         layers=tuple(layer.name for layer in layers),
         scores=tuple(scores),
@@ -246,15 +242,15 @@ def solve_layers(
         objective=objective,
         bound=bound,
         bound_scope="probe",
-        loss=float(np.mean([each.loss for each in found])),
+        loss=float(np.mean([each.loss for each in solved])),
         problem=problem,
         violation=max(float(np.maximum(-each, each - 1).max()) for each in scores),
         seconds={"probes": prepared, "solve": seconds},
-        rows=sum(each.rows for each in found),
-        columns=sum(each.columns for each in found),
+        rows=sum(each.rows for each in solved),
+        columns=sum(each.columns for each in solved),
         binaries=0,
         open=0,
-        programs=len(found),
+        programs=len(solved),
         trajectory=((seconds, objective, bound),),
     )
 
@@ -274,25 +270,3 @@ def _solve_layer(task: _Task, settings: Settings) -> Decoupled:
         settings,
         layer.name,
     )
-
-
-def _check(activations: np.ndarray, labels: np.ndarray, probe: Probe, name: str) -> None:
-    if activations.ndim != 3 or not activations.size:
-        raise ValueError(
-            f"activations of {name} must be [batch, positions, neurons], got shape "
-            f"{list(activations.shape)}"
-        )
-    batch, positions, neurons = activations.shape
-    classes = len(probe.bias)
-    if np.shape(probe.kernel) != (positions * neurons, classes):
-        raise ValueError(
-            f"the probe of {name} must have a kernel of shape [{positions * neurons}, {classes}] "
-            f"for {positions} positions, {neurons} neurons and {classes} classes, got "
-            f"{list(np.shape(probe.kernel))}"
-        )
-    labels = np.asarray(labels)
-    if labels.shape != (batch,) or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"{name} needs {batch} labels from 0 to {classes - 1}")
-    for what, values in (("activations", activations), ("probe's kernel", probe.kernel)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"the {what} of {name} has values that are NaN or infinite")

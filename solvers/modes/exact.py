@@ -1,59 +1,65 @@
-"""The program of all masks, solved to certainty: local search, tangents, mixed-integer programs."""
+"""Mode "exact": binary scores, and a bound that holds for every mask."""
 
 import time
-from typing import Any
 
 import numpy as np
 
 from solvers.network.bounds import interval
 from solvers.network.scaling import normalised
 from solvers.programs import masked
-from solvers.programs.master import master
 from solvers.programs.objective import Objective
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import LIMITS
-from solvers.programs.rows import Rows, joined
+from solvers.programs.results import LIMITS
+from solvers.programs.rows import Rows
 from solvers.search import local_search
 from solvers.search.incumbent import Incumbent
 from solvers.search.lazy_rows import LazyRows
-from solvers.search.local_search import Mask
+from solvers.search.masks import Evaluator, Mask
+from solvers.search.relaxation import Relaxation
 from solvers.settings import Settings
 from solvers.solution import Solution, whole
 from solvers.tolerances import GAP, WHOLE_NEURON
 
 ROUNDS = 60
-"""How many linear programs come before the first mixed-integer one, at most."""
+"""At most so many linear programs come before the first mixed-integer one."""
 
 RESTARTS = 10
-"""How often local search shakes its best mask in vain before it ends."""
+"""Local search ends after it has shaken its best mask this many times in vain."""
 
 SEARCHED = 0.3
-"""Of a time limit the part that local search may take."""
+"""The share of a time limit that local search may take."""
 
 SLOW = 0.002
-"""If a linear program closes a smaller part of the gap, the mixed-integer program begins."""
+"""If a linear program closes less than this share of the gap, the mixed-integer program begins."""
 
 NEAR = 0.01
 """Local search starts from a mask only if its objective is at most this much worse than the best
 one, relatively."""
 
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
-"""For scores: each threshold gives a mask that is tried."""
+"""Thresholds on scores; each one gives a mask to try."""
 
 
 def solve(problem: PruningProblem, settings: Settings) -> Solution:
-    """The mask with the smallest objective, and a bound that holds for all masks.
+    """Finds the mask with the smallest objective, and a bound that holds for all masks.
+
+    First local search looks for good masks, then linear programs with tangents raise the bound, and
+    then a mixed-integer program closes the gap.
+
+    With one hidden layer of a few dozen neurons that takes seconds. With several layers and more
+    neurons the bound mostly stays the trivial one: a loss of 0, and as many neurons pruned as
+    allowed. No cut that was tried improves it. The masks are good all the same;
+    ``Solution.explain`` says what is certain.
 
     Args:
         problem: the network and the batch.
         settings: limits and the solver.
 
     Returns:
-        The solution: scores of 0 and 1. At a limit, and on Ctrl-C, the best mask so far. With one
-        hidden layer the gap closes in seconds. With several layers and more than a few dozen
-        neurons the bound mostly stays trivial: a loss of 0, and all neurons pruned that may be. No
-        cut that was tried improves it. The masks are good all the same; ``Solution.explain`` says
-        what is certain.
+        The solution, with scores of 0 and 1; at a limit, and on Ctrl-C, the best mask so far.
+
+    Raises:
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     try:
@@ -69,7 +75,7 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
 
 
 class _Search:
-    """The rows so far, the best mask and the bound."""
+    """The search: its rows so far and its best mask."""
 
     def __init__(self, problem: PruningProblem, settings: Settings) -> None:
         self._started = time.perf_counter()
@@ -82,12 +88,8 @@ class _Search:
         self._objective = Objective(
             self._program, np.asarray(problem.labels), problem.loss_weight, problem.importance
         )
-        self._evaluator = local_search.Evaluator(problem, most)
-        self._width = len(self._program.columns.lower)
-        self._master = master(self._program, self._objective)
-        self._blocks = [self._master.rows]
-        self._linear = settings.solver().LinearProgram(*self._master[:3])
-        self._linear.add(self._master.rows)
+        self._evaluator = Evaluator(problem, most)
+        self._relaxation = Relaxation(self._program, self._objective, settings.solver())
         self._seen: set[bytes] = set()
         # losses are not negative
         floor = problem.penalty(np.zeros(chain.neurons))
@@ -96,7 +98,7 @@ class _Search:
         self.consider(self._incumbent.solution)
 
     def run(self) -> str:
-        """Narrows the gap until it is closed, or a limit is reached: the status."""
+        """Narrows the gap until it is closed or a limit is reached; the status at the end."""
         until, limit = self._limits.until, self._settings.time_limit
         searched = until if limit is None else self._started + SEARCHED * limit
         for mask in local_search.search(self._evaluator, self._settings.seed, RESTARTS, searched):
@@ -119,7 +121,7 @@ class _Search:
 
     @property
     def closed(self) -> bool:
-        """Whether the gap is what was asked for."""
+        """Whether the gap is as small as asked for."""
         return self._incumbent.closed(max(self._settings.gap, GAP))
 
     def consider(self, kept: np.ndarray) -> None:
@@ -129,7 +131,7 @@ class _Search:
             return
         self._seen.add(key)
         columns = self._program.complete(kept)
-        loss = self._tangents(columns)
+        loss = float(self._relaxation.add_tangents(columns).mean())
         value = self._problem.loss_weight * loss + self._objective.penalty(columns)
         if value < self._incumbent.value and self._evaluator.allowed(kept[None])[0]:
             self._incumbent.take(kept, value)
@@ -138,14 +140,14 @@ class _Search:
     def relax(self) -> None:
         """Solves the linear program, adds tangents at its solution, and looks around it."""
         try:
-            solved = self._linear.solve(self._limits.left())
+            solved = self._relaxation.solve(self._limits.left())
         except TimeoutError:
             return
-        if solved is None:  # a mask is a solution: its numerics are too hard
+        if solved is None:  # there is a solution, but the solver does not find it
             return
-        columns = solved[0][: self._width]
-        self._incumbent.lift(solved[1])
-        self._tangents(columns)
+        columns, bound = solved
+        self._incumbent.lift(bound)
+        self._relaxation.add_tangents(columns)
         near, best = self._around(columns), self._incumbent.value
         if near.objective < best + NEAR * abs(best):
             self.consider(local_search.improve(self._evaluator, near.kept, self._limits.until).kept)
@@ -153,17 +155,14 @@ class _Search:
 
     def branch(self, left: float | None) -> str:
         """Solves the mixed-integer program, with tangents as its solutions need them."""
-        result: Any = self._settings.solver().solve_mip(
-            *self._master[:3],
-            self._program.columns.binary,
-            joined(self._blocks),
+        result = self._relaxation.branch(
             time_limit=left,
             gap=max(self._settings.gap, GAP) / 2,
             memory_mb=self._settings.memory_mb,
             seed=self._settings.seed,
             start=self._start(),
             priority=range(self._problem.chain.neurons),
-            separate=False,  # its own planes cost these programs several times what they bring
+            separate=False,  # the solver's own planes cost several times what they save here
             on_incumbent=lambda _, bound, values: self._improved(values, bound),
             lazy=self._broken,
             complete=self._completed,
@@ -182,7 +181,7 @@ class _Search:
         return self._objective.completed(self._program.complete(self._incumbent.solution))
 
     def _around(self, columns: np.ndarray) -> Mask:
-        """The best mask that keeps the scores above some threshold; it is considered, too."""
+        """Considers the best of the masks that keep the scores above a threshold; that mask."""
         scores = columns[: self._problem.chain.neurons]
         masks = np.unique((scores >= THRESHOLDS[:, None]).astype(np.float64), axis=0)
         values = self._evaluator.objectives(masks)
@@ -194,15 +193,15 @@ class _Search:
     def _completed(self, values: np.ndarray) -> np.ndarray | None:
         """A better mask near a solver's solution, or None."""
         before = self._incumbent.value
-        self._around(values[: self._width])
+        self._around(values[: self._relaxation.width])
         return self._start() if self._incumbent.value < before else None
 
     def _broken(self, values: np.ndarray) -> Rows:
         """The tangents that a solver's solution violates."""
-        return self._objective.broken(values, self._width, self._settings.gap)
+        return self._objective.broken(values, self._relaxation.width, self._settings.gap)
 
     def solution(self, status: str) -> Solution:
-        """The answer."""
+        """The solution with the best mask."""
         best, program, chain = self._incumbent, self._program, self._problem.chain
         columns = program.complete(best.solution)
         solved = time.perf_counter()
@@ -217,22 +216,23 @@ class _Search:
             problem=self._problem,
             violation=max(0.0, LazyRows(program).violation(columns)),
             seconds={"build": self._built - self._started, "solve": solved - self._built},
-            rows=sum(map(len, self._blocks)),
-            columns=len(self._master.costs),
+            rows=len(self._relaxation),
+            columns=self._relaxation.columns,
             binaries=len(program.columns.binary),
             open=program.open,
             trajectory=tuple(best.trajectory),
         )
 
-    def _tangents(self, columns: np.ndarray) -> float:
-        """Adds the tangents at a point; the mean loss there."""
-        values, rows = self._objective.tangents(columns, self._width)
-        self._blocks.append(rows)
-        self._linear.add(rows)
-        return float(values.mean())
-
 
 def most_pruned(problem: PruningProblem, share: float | None) -> list[int]:
-    """How many neurons of each gated layer may be pruned."""
+    """How many neurons of each gated layer may be pruned.
+
+    Args:
+        problem: the network.
+        share: the largest share of a layer, in [0, 1]; None is 1.
+
+    Returns:
+        One number per gated layer.
+    """
     allowed = 1.0 if share is None else share
     return [int(np.floor(allowed * gate.neurons + WHOLE_NEURON)) for gate in problem.chain.gates]

@@ -1,7 +1,7 @@
-"""The published program with all its variables, solved by a mixed-integer solver.
+"""Mode "full": the published program with all its variables, given to a mixed-integer solver.
 
-It is what the paper writes down, and slow; ``paper.solve`` finds the same in the space of the
-scores.
+This is the program as the paper writes it down. It is slow; mode "paper" solves the same program in
+the space of the scores.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from solvers.programs import explicit
 from solvers.programs.explicit import Formulation
 from solvers.programs.objective import lacking
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import LIMITS, MipResult, Program
+from solvers.programs.program import Program
+from solvers.programs.results import LIMITS, MipResult
 from solvers.programs.rows import Row, Rows, joined
 from solvers.search.incumbent import Incumbent
 from solvers.search.segments import furthest
@@ -32,26 +33,26 @@ def solve(
     loss: str | None = None,
     rows: Mapping[str, Row] | None = None,
 ) -> Solution:
-    """Scores that relax the neurons, from the whole published program.
+    """Finds scores that relax the neurons, from the explicit program.
 
     Args:
         problem: the network and the batch.
         settings: limits and the solver.
         loss: "cuts" adds tangents of the losses within the solver's tree, where a loss is too low;
-            "exp" gives SCIP the exponentials, whatever ``settings.backend`` is; by default what the
-            settings say.
-        rows: more rows for the program, by name; see ``explicit.formulate`` for its columns,
-            of which the scores are the first.
+            "exp" gives SCIP the exponentials, whatever ``settings.backend`` is; None takes it from
+            the settings.
+        rows: further rows for the program, by name. ``explicit.formulate`` has its columns; the
+            first ones are the scores.
 
     Returns:
-        The solution. At a limit it is the best one so far, the whole network at worst; its status
-        is "precision limit" where the gap asked for is finer than the solver's own accuracy, or
-        where its numerics gave up.
+        The solution. At a limit it is the best one so far, at worst the whole network. Its status
+        is "precision limit" if the gap asked for is finer than the solver's own accuracy, or if the
+        solver had numerical trouble.
 
     Raises:
-        ValueError: no scores fulfil all rows; the message names rows that have no common solution.
-            Another word for ``loss``.
-        TimeoutError: a limit came before any solution, which only rows of one's own can cause.
+        ValueError: no scores fulfil all rows, and the message names rows without a common solution;
+            or ``loss`` is another word.
+        TimeoutError: a limit came before any solution; without ``rows`` this cannot happen.
         ImportError: the solver is not installed.
     """
     loss = settings.loss if loss is None else loss
@@ -96,14 +97,17 @@ def solve(
 
 
 def tangents(problem: PruningProblem, settings: Settings) -> Rows:
-    """The tangents of the losses that solving a program needed, until its end or a limit.
+    """The tangents of the losses that a solve of the explicit program needed.
 
     Args:
         problem: the network and the batch.
-        settings: limits and the solver.
+        settings: limits and the solver; at a limit, the tangents so far are returned.
 
     Returns:
-        Rows over the columns of ``explicit.formulate``.
+        Rows over the columns of ``explicit.formulate(problem, normal=True)``.
+
+    Raises:
+        ImportError: the solver is not installed.
     """
     form = explicit.formulate(problem, normal=True)
     search = _Search(form, form.program.scaled(), settings, time.perf_counter())
@@ -115,17 +119,17 @@ def tangents(problem: PruningProblem, settings: Settings) -> Rows:
 
 
 class _Search:
-    """The best solution so far, and the bound.
+    """The search: its best solution so far, and its tangents.
 
     Args:
         form: the published program.
         program: the same with the caller's rows.
         settings: limits and the solver.
-        started: when the time began, a reading of ``time.perf_counter``.
+        started: when the solve started, a reading of ``time.perf_counter``.
 
     Attributes:
-        incumbent: values of all columns; None where rows of the caller's allow none so far.
-        blocks: tangents that were needed.
+        incumbent: the best values of all columns; None until one fulfils the caller's rows.
+        blocks: the tangents that were needed.
     """
 
     def __init__(
@@ -148,7 +152,7 @@ class _Search:
         return joined(self.blocks)
 
     def run(self, loss: str) -> str:
-        """Solves the program; the status."""
+        """Solves the program; the status at the end."""
         left = self._limits.left()
         if left is not None and left <= 0:
             return "time limit"
@@ -199,7 +203,10 @@ class _Search:
         return rows
 
     def _complete(self, values: np.ndarray) -> np.ndarray | None:
-        """A better point, or None: the values' scores, or as far towards them as the rows allow."""
+        """A better solution for the solver, or None.
+
+        It has the scores of the solver's values, or lies as far towards them as the rows allow.
+        """
         scores, best = np.clip(values[: self._neurons], 0, 1), self.incumbent.solution
         if best is not None:
             scores = furthest(best[: self._neurons], scores, self._feasible)
@@ -215,8 +222,8 @@ class _Search:
         """Takes a bound, and a solution if it is feasible and better."""
         if values is not None:
             scores = np.clip(values[: self._neurons], 0, 1)
-            # what the scores imply is exact; the solver's own values count where rows of the
-            # caller's choose among binaries
+            # the values that follow from the scores are exact; the solver's own values are needed
+            # if the caller's rows prescribe binaries
             box = np.clip(values, self._program.lower, self._program.upper)
             for point in (self._form.complete(scores), box):
                 fulfilled = self._program.violation(point) <= tolerances.FEASIBLE_FULL

@@ -1,4 +1,4 @@
-"""The published program ("relaxed neurons"), solved in the space of the scores."""
+"""Mode "paper": the published program, "relaxed neurons", solved in the space of the scores."""
 
 import time
 
@@ -14,12 +14,12 @@ from solvers.solution import Solution, whole
 
 
 def solve(problem: PruningProblem, settings: Settings) -> Solution:
-    """Scores that relax the neurons, under the bounds of the whole network.
+    """Finds scores that relax the neurons, under the bounds of the whole network.
 
-    A score says more than what a neuron gives to the logits. Where a unit is always active by the
-    whole network's bounds, the published rows demand ``z - (1 - s) U >= 0``: if the layers before
-    it are pruned so far that z falls to .17 U, its score cannot be below .83, even if all its
-    weights out are 0.
+    A score can be high although the neuron gives nothing to the logits. If a unit is always active
+    by the whole network's bounds, the published rows demand ``z - (1 - s) U >= 0``. When pruning
+    the layers before has lowered z to .17 U, the unit's score cannot be below .83, even if all its
+    outgoing weights are 0.
 
     Args:
         problem: the network and the batch.
@@ -27,6 +27,9 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
 
     Returns:
         The solution.
+
+    Raises:
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     chain = problem.normal.chain

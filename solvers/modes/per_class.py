@@ -1,4 +1,4 @@
-"""The published program for each class alone, and the scores' mean."""
+"""Mode "per_class": the published program for each class alone, and the mean of the scores."""
 
 import dataclasses
 import time
@@ -14,15 +14,19 @@ from solvers.solution import Solution
 
 
 def solve(problem: PruningProblem, settings: Settings) -> Solution:
-    """Solves the published program on each class's samples, and averages the scores.
+    """Solves the published program on the samples of each class, and averages the scores.
 
     Args:
         problem: the network and the batch.
         settings: limits, which the classes share, the solver, and how many processes.
 
     Returns:
-        The solution. Objective, bound and loss are the means over the classes, the violation and
-        the status the worst, the other numbers sums. The averaged scores solve no program.
+        The solution. Objective, bound and loss are means over the classes; violation and status are
+        the worst of all classes; the other numbers are sums. The averaged scores themselves solve
+        no program.
+
+    Raises:
+        ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     labels, inputs = np.asarray(problem.labels), np.asarray(problem.inputs)
@@ -36,31 +40,31 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
         settings,
         lambda solved: settings.tell(time.perf_counter() - started, *_means(solved)),
     )
-    found = answers.results
-    objective, bound = _means(found)
+    solved = answers.results
+    objective, bound = _means(solved)
     seconds = time.perf_counter() - started
     return Solution(
-        layers=found[0].layers,
+        layers=solved[0].layers,
         scores=tuple(
-            np.mean(layer, axis=0) for layer in zip(*(each.scores for each in found), strict=True)
+            np.mean(layer, axis=0) for layer in zip(*(each.scores for each in solved), strict=True)
         ),
         status=answers.status,
         objective=objective,
         bound=bound,
         bound_scope="paper-restriction",
-        loss=float(np.mean([each.loss for each in found])),
+        loss=float(np.mean([each.loss for each in solved])),
         problem=problem,
-        violation=max(each.violation for each in found),
+        violation=max(each.violation for each in solved),
         seconds={
-            "build": sum(each.seconds["build"] for each in found),
-            "solve": sum(each.seconds["solve"] for each in found),
+            "build": sum(each.seconds["build"] for each in solved),
+            "solve": sum(each.seconds["solve"] for each in solved),
             "in all": seconds,
         },
-        rows=sum(each.rows for each in found),
-        columns=sum(each.columns for each in found),
-        binaries=sum(each.binaries for each in found),
-        open=sum(each.open for each in found),
-        programs=len(found),
+        rows=sum(each.rows for each in solved),
+        columns=sum(each.columns for each in solved),
+        binaries=sum(each.binaries for each in solved),
+        open=sum(each.open for each in solved),
+        programs=len(solved),
         trajectory=((seconds, objective, bound),),
     )
 
@@ -71,5 +75,5 @@ def _means(solved: Sequence[Solution]) -> tuple[float, float]:
 
 
 def _solve_class(problem: PruningProblem, settings: Settings) -> Solution:
-    # the problem need not be sent back from another process
+    # so that another process need not send the problem back
     return dataclasses.replace(paper.solve(problem, settings), problem=None)

@@ -1,4 +1,4 @@
-"""Bounds on what enters each step of a chain: interval arithmetic."""
+"""Bounds on what each step of a chain puts out, by interval arithmetic."""
 
 from typing import NamedTuple
 
@@ -17,20 +17,22 @@ class Interval(NamedTuple):
 def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -> list[Interval]:
     """Bounds on what every step puts out.
 
+    ElAraby et al. (2023) bound the inputs by ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``, which
+    is ``[x - epsilon, x + epsilon]`` for inputs in [0, 1]. Here it is that for all inputs.
+
     Args:
         chain: the network.
         inputs: [batch, inputs].
-        epsilon: how far an input may lie from its value: ``[max(x, 0) - epsilon, min(x, 1) +
-            epsilon]`` where x is in [0, 1], ``x -/+ epsilon`` elsewhere.
-        gated: whether any neuron may be masked, so that its output may be 0 too. Without, the
-            bounds are the published ones, of the whole network.
+        epsilon: how far an input may lie from its value.
+        gated: True if any neuron may be masked, so that its output may also be 0. If False, these
+            are the published bounds, those of the whole network.
 
     Returns:
-        For each step the bounds of its outputs; for a linear one before any gate.
+        One interval per step, [batch, entries]; that of a linear step holds before any gate.
     """
     inputs = np.asarray(inputs, np.float64)
     now = Interval(inputs - epsilon, inputs + epsilon)
-    found = []
+    bounds = []
     for index, step in enumerate(chain.steps):
         match step:
             case Linear(matrix, offset):
@@ -43,14 +45,14 @@ def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -
                 now = Interval(np.maximum(now.lower, 0), np.maximum(now.upper, 0))
             case Maximum(windows):
                 now = Interval(now.lower[:, windows].max(axis=2), now.upper[:, windows].max(axis=2))
-        found.append(now)
+        bounds.append(now)
         if gated and index in chain.owners:
             now = Interval(np.minimum(now.lower, 0), now.upper)
-    return found
+    return bounds
 
 
 def largest_other(values: np.ndarray) -> np.ndarray:
-    """For each entry of the last axis the largest of the others, minus infinity without any."""
+    """For each entry of the last axis, the largest of the others; minus infinity if it is alone."""
     return np.stack(
         [
             np.delete(values, place, axis=-1).max(axis=-1, initial=-np.inf)

@@ -1,4 +1,4 @@
-"""A network as a chain of three kinds of step: linear, rectify, maximum; and its gates."""
+"""A network as a chain of linear steps, ReLUs and maxima, and the neurons that can be pruned."""
 
 import functools
 import itertools
@@ -16,13 +16,14 @@ from solvers.network.matrices import Matrix, Shape
 
 
 class Gate(NamedTuple):
-    """Neurons of a layer that can be pruned.
+    """A layer whose neurons can be pruned.
 
     Attributes:
         name: of the layer.
-        neurons: how many units or filters.
-        size: N_l, the units of a dense layer, filters x height x width of a convolution's kernel.
-        units: for each entry of the layer's output the neuron it belongs to.
+        neurons: how many units or filters it has.
+        size: N_l (ElAraby et al. 2023): the units of a dense layer, filters x height x width of a
+            convolution's kernel.
+        units: the neuron that each entry of the layer's output belongs to, [entries].
     """
 
     name: str
@@ -32,7 +33,7 @@ class Gate(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """``z = matrix h + offset``; gated at once where no ReLU follows directly."""
+    """``z = matrix h + offset``; has a gate only where no ReLU follows directly."""
 
     matrix: Matrix
     offset: np.ndarray
@@ -40,13 +41,13 @@ class Linear(NamedTuple):
 
 
 class Rectify(NamedTuple):
-    """``h = max(z, 0)``, gated where a layer of neurons comes directly before."""
+    """``h = max(z, 0)``; has a gate where a layer of neurons comes directly before."""
 
     gate: int | None = None
 
 
 class Maximum(NamedTuple):
-    """``h_i = max of the window's entries``, windows [outputs, entries]."""
+    """``h_i`` is the largest of the entries that ``windows[i]`` names, [outputs, entries]."""
 
     windows: np.ndarray
 
@@ -55,7 +56,7 @@ Step: TypeAlias = Linear | Rectify | Maximum
 
 
 def passed(step: Step, values: np.ndarray) -> np.ndarray:
-    """A step's outputs for inputs [batch, entries]."""
+    """A step's outputs, [batch, outputs], for values [batch, entries]."""
     match step:
         case Linear(matrix, offset):
             return values @ matrix.T + offset
@@ -66,7 +67,7 @@ def passed(step: Step, values: np.ndarray) -> np.ndarray:
 
 
 def masked(values: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """What is left of values, [masks x batch, entries], under masks of them, [masks, entries]."""
+    """Values, [masks x batch, entries], times masks of their entries, [masks, entries]."""
     by_mask = values.reshape(len(masks), -1, values.shape[1])
     return (by_mask * masks[:, None]).reshape(values.shape)
 
@@ -78,8 +79,8 @@ class Chain:
     Attributes:
         steps: in order; the last one is linear and gives the logits.
         gates: the layers whose neurons can be pruned, in order.
-        inputs: the size of the input.
-        classes: the number of logits.
+        inputs: how many entries one input has.
+        classes: how many logits there are.
     """
 
     steps: tuple[Step, ...]
@@ -93,7 +94,7 @@ class Chain:
         return sum(gate.neurons for gate in self.gates)
 
     def slices(self) -> list[slice]:
-        """Where each gate's neurons are among all neurons."""
+        """The place of each gate's neurons among all neurons."""
         ends = np.cumsum([0, *(gate.neurons for gate in self.gates)]).tolist()
         return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
@@ -103,20 +104,20 @@ class Chain:
         return tuple(gate.name for gate in self.gates)
 
     def split(self, neurons: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Numbers of all neurons, [neurons], gate by gate."""
+        """Values of all neurons, [neurons], gate by gate."""
         return tuple(neurons[part] for part in self.slices())
 
     def logits(self, inputs: np.ndarray, kept: np.ndarray | None = None) -> np.ndarray:
-        """Evaluates the network with some neurons' outputs at 0.
+        """Evaluates the network with the outputs of some neurons at 0.
 
-        A neuron is masked behind its activation: what it sends on is 0, its bias included.
+        A neuron is masked behind its activation, so that its bias goes too.
 
         Args:
             inputs: [batch, inputs].
-            kept: for each neuron 1 or 0, [neurons]; by default all 1.
+            kept: 1 for neurons that stay, 0 for others, [neurons]; by default all 1.
 
         Returns:
-            [batch, classes].
+            The logits, [batch, classes].
         """
         masks = None if kept is None else kept[None]
         *_, logits = self.forward(np.asarray(inputs, np.float64), masks)
@@ -125,16 +126,17 @@ class Chain:
     def forward(
         self, values: np.ndarray, masks: np.ndarray | None = None, first: int = 0
     ) -> Iterator[np.ndarray]:
-        """Evaluates the network step by step, with one mask after the other.
+        """Evaluates the network step by step, under one mask or several.
 
         Args:
-            values: what the first of the steps takes, [masks x batch, entries]: the whole batch
-                with the first mask, then with the second, and so on.
-            masks: for each neuron 1 or 0, [masks, neurons]; by default one mask, all 1.
-            first: the number of the first step.
+            values: the input of the first step, [masks x batch, entries]: the batch for the first
+                mask, then the batch for the second one, and so on.
+            masks: 1 for neurons that stay, 0 for others, [masks, neurons]; by default one mask that
+                is all 1.
+            first: the number of the step to begin with.
 
         Yields:
-            What each step puts out before it is masked, [masks x batch, entries].
+            The outputs of each step before they are masked, [masks x batch, entries].
         """
         owners = self.owners
         for index in range(first, len(self.steps)):
@@ -145,7 +147,7 @@ class Chain:
 
     @functools.cached_property
     def owners(self) -> dict[int, np.ndarray]:
-        """The steps behind which neurons are masked: for each entry its number of all neurons."""
+        """For each step behind which neurons are masked: the neuron of each entry, among all."""
         parts = self.slices()
         return {
             index: parts[gate].start + units
@@ -153,11 +155,11 @@ class Chain:
         }
 
     def masked_behind(self) -> dict[int, tuple[int, np.ndarray]]:
-        """For each gate the step behind which its neurons are masked, and whose entry is whose.
+        """For each gate: the step behind which its neurons are masked, and each entry's neuron.
 
-        That is the first ReLU after the layer; pools before it pass a channel on as it is.
+        The step is the first ReLU after the layer. Pools between them keep channels apart.
         """
-        found: dict[int, tuple[int, np.ndarray]] = {}
+        places: dict[int, tuple[int, np.ndarray]] = {}
         waiting: int | None = None  # a gate whose ReLU has not come yet
         size = self.inputs
         for index, step in enumerate(self.steps):
@@ -171,27 +173,26 @@ class Chain:
                     gate = waiting if gate is None else gate
                     if gate is not None:
                         # channels come last in what a layer puts out, and pools leave them there
-                        found[gate] = (index, np.arange(size) % self.gates[gate].neurons)
+                        places[gate] = (index, np.arange(size) % self.gates[gate].neurons)
                     waiting = None
-        return found
+        return places
 
 
 def build(layers: Sequence[Layer], shape: Shape) -> Chain:
     """Makes the chain of a network.
 
-    Batch normalisation directly behind a layer is folded into it.
+    Batch normalisation directly behind a layer is folded into that layer.
 
     Args:
-        layers: dense and convolutional layers, each followed by a ReLU sooner or later, but the
-            last, which gives the logits.
+        layers: of the network. A ReLU must follow each dense or convolutional layer before the next
+            one; the last layer is a ``Dense`` that gives the logits.
         shape: of one input.
 
     Returns:
         The chain.
 
     Raises:
-        ValueError: layers do not fit each other, hold NaN, or are in an order that the program
-            cannot hold.
+        ValueError: layers do not fit each other, or are in an order that the programs cannot hold.
     """
     steps: list[Step] = []
     gates: list[Gate] = []

@@ -15,7 +15,7 @@ class Dense:
     Attributes:
         kernel: [inputs, units].
         bias: [units], or None.
-        name: what messages and answers call it.
+        name: of the layer, in messages and answers.
     """
 
     kernel: np.ndarray
@@ -33,7 +33,7 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class Conv:
-    """A two-dimensional convolution as networks have it: no flip of the kernel.
+    """A two-dimensional convolution as networks have it: the kernel is not flipped.
 
     Attributes:
         kernel: [height, width, inputs / groups, filters].
@@ -42,7 +42,7 @@ class Conv:
         padding: zeros before and behind, vertically and horizontally.
         dilation: the distance between the kernel's taps.
         groups: into how many groups the channels are divided.
-        name: what messages and answers call it.
+        name: of the layer, in messages and answers.
     """
 
     kernel: np.ndarray
@@ -94,7 +94,18 @@ class Affine:
         bias: np.ndarray | None = None,
         epsilon: float = 1e-5,
     ) -> "Affine":
-        """What batch normalisation is with its running statistics."""
+        """Batch normalisation with its running statistics.
+
+        Args:
+            mean: running mean, [channels].
+            variance: running variance, [channels].
+            scale: [channels]; None is 1.
+            bias: [channels]; None is 0.
+            epsilon: is added to the variance.
+
+        Returns:
+            ``scale (inputs - mean) / sqrt(variance + epsilon) + bias`` as an affine layer.
+        """
         factor = np.asarray(1.0 if scale is None else scale) / np.sqrt(
             np.asarray(variance, np.float64) + epsilon
         )
@@ -111,8 +122,8 @@ class AveragePool:
     """The mean of each window.
 
     Attributes:
-        window: its height and width; None is the whole image.
-        strides: of the window; None is its size.
+        window: height and width; None is the whole image.
+        strides: of the window; None is the window's size.
     """
 
     window: tuple[int, int] | None = None
@@ -127,12 +138,12 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class AdaptiveAveragePool:
-    """The mean of as many windows as there are outputs, of nearly equal size.
+    """The mean of each of a given number of windows, which have nearly the same size.
 
     Output i of n averages the inputs from ``floor(i size / n)`` up to ``ceil((i + 1) size / n)``.
 
     Attributes:
-        output: how many windows, vertically and horizontally.
+        output: how many windows there are, vertically and horizontally.
     """
 
     output: tuple[int, int]
@@ -146,8 +157,8 @@ class MaxPool:
     """The maximum of each window.
 
     Attributes:
-        window: its height and width.
-        strides: of the window; None is its size.
+        window: height and width.
+        strides: of the window; None is the window's size.
     """
 
     window: tuple[int, int]
@@ -160,7 +171,7 @@ class MaxPool:
 
 
 def _as_arrays(layer: Any, name: str) -> None:
-    """Makes a layer's numbers float64 arrays, and refuses NaN."""
+    """Converts a layer's numbers to float64; NaN is a ValueError."""
     for field in ("kernel", "bias", "scale", "shift"):
         values = getattr(layer, field, None)
         if hasattr(layer, field) and (values is not None or field != "bias"):

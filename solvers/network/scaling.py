@@ -1,8 +1,9 @@
-"""A network in other units: what every layer puts out is about 1, and the logits are the same.
+"""A network in units in which the outputs of every layer are about 1; its logits stay the same.
 
-ReLUs and maxima pass positive factors on: multiplying what a unit puts out, and dividing the next
-layer's weights of it, changes no logit. A program's rows are written in these units, so that a
-solver's tolerances, which are absolute, mean the same for weights of 1e-6 and of 1e6.
+ReLUs and maxima pass positive factors on. So no logit changes if a unit's output is multiplied by a
+positive factor and the next layer's weights of that unit are divided by it. Programs are written in
+these units, because a solver's tolerances are absolute: now they mean the same for weights of 1e-6
+and of 1e6.
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ class Normal(NamedTuple):
 
     Attributes:
         chain: the network.
-        units: for each step the old size of what is 1 now, [entries]; powers of 2.
+        units: for each step, the old size of what is 1 now, [entries]; powers of 2.
     """
 
     chain: Chain
@@ -28,16 +29,16 @@ class Normal(NamedTuple):
 
 
 def normalised(chain: Chain, bounds: list[Interval]) -> Normal:
-    """Measures every entry, except the logits, in units of the largest value that bounds allow.
+    """Measures every entry except the logits in units of the largest value that its bounds allow.
 
     Args:
         chain: the network.
-        bounds: of what each step puts out, see ``bounds.interval``.
+        bounds: on what each step puts out, see ``bounds.interval``.
 
     Returns:
-        The network in these units. Powers of 2 round nothing.
+        The network in these units. They are powers of 2, so nothing is rounded.
     """
-    steps, found = list(chain.steps), []
+    steps, scales = list(chain.steps), []
     now = np.ones(chain.inputs)
     for index, step in enumerate(chain.steps):
         match step:
@@ -52,12 +53,12 @@ def normalised(chain: Chain, bounds: list[Interval]) -> Normal:
                 now = own
             case Maximum(windows):
                 now = now[windows[:, 0]]
-        found.append(now)
-    return Normal(Chain(tuple(steps), chain.gates, chain.inputs, chain.classes), found)
+        scales.append(now)
+    return Normal(Chain(tuple(steps), chain.gates, chain.inputs, chain.classes), scales)
 
 
 def _shared(chain: Chain, index: int, bound: Interval) -> np.ndarray:
-    """The units of a linear step's entries: one for all that compete in a later maximum."""
+    """The units of a linear step's entries; entries that compete in a later maximum share one."""
     sizes = np.maximum(np.abs(bound.lower), np.abs(bound.upper)).max(axis=0)
     count = len(sizes)
     stands_for, ties = np.arange(count), []

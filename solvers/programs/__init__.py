@@ -1,1 +1,1 @@
-"""Rows and columns: the reduced, the explicit and the masked program, and their check in NumPy."""
+"""Rows and columns: the reduced, the explicit, the masked and the probed program, and a check."""

@@ -1,4 +1,4 @@
-"""The rows of a ReLU and of a maximum whose inputs are affine in the columns."""
+"""Rows of ReLUs and maxima whose inputs are affine in the columns."""
 
 import dataclasses
 
@@ -18,16 +18,15 @@ def relu_rows(
 ) -> Rows:
     """``h <= U v``, ``h >= z - U (1 - s)``, ``h <= z - L (1 - v)``, unit by unit.
 
-    Together with h >= 0, which is a bound of its column, these are ElAraby et al. (2023),
-    constraints of a ReLU; with a gate s that is part of z already, s is 1 here.
+    These are a ReLU's constraints in ElAraby et al. (2023); ``h >= 0`` is a bound of h's column.
 
     Args:
-        inputs: z, of each unit.
+        inputs: z, one entry per unit.
         outputs: the columns of h, [units].
-        on: the columns of v, or of s where a unit is active whenever it is not pruned, [units].
+        on: the columns of v, [units]; that of s where a unit is active unless it is pruned.
         lower: L, [units].
-        upper: U, not below 0, [units].
-        gates: the columns of s, [units]; None where there are none.
+        upper: U, not negative, [units].
+        gates: the columns of s, [units]; None if s is 1, or part of z already.
 
     Returns:
         Three rows per unit, one unit after the other.
@@ -63,7 +62,7 @@ def maximum_rows(
         upper: U, [entries].
 
     Returns:
-        The rows; the sum's two come first.
+        Two rows for the sum, then two rows per entry.
     """
     ones = np.ones(len(chosen))
     rows = [Row(chosen, ones, 1.0), Row(chosen, -ones, -1.0)]

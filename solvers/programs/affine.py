@@ -15,11 +15,11 @@ class Columns:
     """The columns of a program: the scores, and what stands beside them.
 
     Attributes:
-        lower: bounds of all columns, scores first.
-        upper: the same from above.
-        start: values that fulfil all rows: those of the whole network.
-        binary: the columns that are binary.
-        blocks: rows that tie the columns, always part of the program, in the order they came.
+        lower: the lower bounds of all columns, scores first.
+        upper: the upper bounds.
+        start: the values that the columns have in the whole network; they fulfil all rows.
+        binary: the numbers of the binary columns.
+        blocks: the rows over these columns that are not lazy, in the order in which they came.
     """
 
     lower: list[float]
@@ -30,11 +30,11 @@ class Columns:
 
     @classmethod
     def of_scores(cls, neurons: int, *, binary: bool = False) -> "Columns":
-        """The scores alone, from 0 to 1, which are 1 in the whole network."""
+        """Scores from 0 to 1 and nothing else; in the whole network they are 1."""
         return cls([0.0] * neurons, [1.0] * neurons, [1.0] * neurons, list(range(neurons)) * binary)
 
     def add(self, lower: float, upper: float, start: float, *, binary: bool = False) -> int:
-        """A new column's number."""
+        """Adds a column and returns its number."""
         self.lower.append(lower)
         self.upper.append(upper)
         self.start.append(start)
@@ -44,7 +44,7 @@ class Columns:
 
     @property
     def rows(self) -> Rows:
-        """The blocks, one below the other."""
+        """All blocks, one below the other."""
         return joined(self.blocks)
 
 
@@ -56,14 +56,14 @@ class Vector(NamedTuple):
 
 
 def dense(entries: Entries, columns: int) -> Vector:
-    """Entries as a dense matrix, with zeros for columns that came later.
+    """Converts sparse entries to dense ones.
 
     Args:
         entries: the entries.
-        columns: how many columns there are now.
+        columns: how many columns there are; at least as many as the entries have.
 
     Returns:
-        The same entries.
+        The same entries over that many columns.
     """
     matrix = entries.matrix.toarray()
     return Vector(entries.constant, np.pad(matrix, ((0, 0), (0, columns - matrix.shape[1]))))
@@ -74,11 +74,11 @@ class AffineProgram:
     """A program without its loss.
 
     Attributes:
-        logits: of each sample.
+        logits: one vector per sample.
         columns: the scores, one per neuron, and what stands beside them, with their rows.
-        lazy: further rows, most of which never bind.
+        lazy: further rows. Most of them never bind, so that they are added where they are violated.
         open: how many units and maxima the bounds leave open.
-        steps: how the columns beside the scores follow from the scores.
+        steps: how the columns beside the scores follow from the scores, in order.
     """
 
     logits: list[Vector]
@@ -88,9 +88,14 @@ class AffineProgram:
     steps: Sequence[Units | Largest] = ()
 
     def complete(self, scores: np.ndarray) -> np.ndarray:
-        """All columns, [columns], where the network is evaluated with these scores, [neurons].
+        """Evaluates the network with some scores.
 
-        They fulfil every row where the scores are 1, and need not elsewhere.
+        Args:
+            scores: [neurons].
+
+        Returns:
+            The values of all columns, [columns]. They fulfil every row if all scores are 1; other
+            scores may violate rows.
         """
         columns = np.zeros(len(self.columns.lower))
         columns[: len(scores)] = scores

@@ -1,4 +1,4 @@
-"""Entries affine in columns, sparse, and how further columns follow from them."""
+"""Entries of a vector that are affine in the columns, and columns that follow from them."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ class Entries(NamedTuple):
     matrix: Matrix
 
     def at(self, rows: np.ndarray) -> "Entries":
-        """Some of the entries."""
+        """The entries of these numbers, in their order."""
         return Entries(self.constant[rows], self.matrix[rows])
 
     def value(self, columns: np.ndarray) -> np.ndarray:
-        """The entries where the columns have these values."""
+        """The entries, [entries], for values of the columns, [columns]."""
         return self.constant + self.matrix @ columns[: self.matrix.shape[1]]
 
     def row(self, entry: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -29,7 +29,14 @@ class Entries(NamedTuple):
 
 
 class Units(NamedTuple):
-    """Units that are columns: ``outputs = s relu(inputs)``; on and neuron are -1 where none is."""
+    """Units with columns of their own: ``outputs = s relu(inputs)``.
+
+    Attributes:
+        inputs: one entry per unit.
+        outputs: the columns of the outputs, [units].
+        on: the columns of their binaries, [units]; -1 where a unit has none.
+        neurons: the columns of their scores, [units]; -1 where s is 1.
+    """
 
     inputs: Entries
     outputs: np.ndarray
@@ -37,7 +44,7 @@ class Units(NamedTuple):
     neurons: np.ndarray
 
     def complete(self, columns: np.ndarray) -> None:
-        """Fills in these columns, in place, from those before."""
+        """Sets these columns, in place, from the values of the columns before them."""
         inputs = self.inputs.value(columns)
         kept = np.where(self.neurons >= 0, columns[self.neurons], 1.0)
         columns[self.outputs] = kept * np.maximum(inputs, 0)
@@ -46,14 +53,20 @@ class Units(NamedTuple):
 
 
 class Largest(NamedTuple):
-    """A maximum that is a column, and which input it is."""
+    """A maximum with a column of its own.
+
+    Attributes:
+        inputs: the entries that compete.
+        output: the column of the maximum.
+        chosen: the columns of the binaries that say which entry it is, [entries].
+    """
 
     inputs: Entries
     output: int
     chosen: np.ndarray
 
     def complete(self, columns: np.ndarray) -> None:
-        """Fills in these columns, in place, from those before."""
+        """Sets these columns, in place, from the values of the columns before them."""
         inputs = self.inputs.value(columns)
         columns[self.output] = inputs.max()
         columns[self.chosen] = 0
@@ -61,6 +74,6 @@ class Largest(NamedTuple):
 
 
 def placed(entries: Entries, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the coefficients of some entries are: rows, columns and values."""
+    """The rows, columns and values of the coefficients of some entries, given by their numbers."""
     taken = scipy.sparse.coo_array(entries.matrix[rows])
     return rows[taken.row], taken.col, taken.data

@@ -1,18 +1,20 @@
-"""The published program with all its variables: what one reads, exports, and hands to a solver.
+"""The published program with all its variables, as it is written down, exported and solved.
 
-For sample b and layer input h, z = h W + bias; L and U are the bounds of z in the whole network,
-U+ = max(U, 0). Variables: h, v in {0, 1} per sample and unit, zeta in {0, 1} per entry of a
-maximum's window, s in [0, 1] per neuron and shared by the batch, the logits o, theta_b, P.
+ElAraby, Wolf and Carvalho, "Identifying Critical Neurons in ANN Architectures using Mixed Integer
+Programming" (2023). For sample b and layer input h, ``z = h W + bias``; L and U are the bounds of z
+in the whole network, and ``U+ = max(U, 0)``. Variables: h, and v in {0, 1}, per sample and unit;
+zeta in {0, 1} per entry of a maximum's window; s in [0, 1] per neuron, shared by the batch; the
+logits o, theta_b, P.
 
     ReLU                   h >= 0, h <= v U+, h >= z - (1-s) U+, h <= z - (1-v) L - (1-s) U+
     gated, no ReLU yet     h = z - (1-s) U
     maximum                m >= x_i, m <= x_i + (1-zeta_i) (max of the other U - L_i), sum zeta = 1
     last layer             o = z
     penalty                P >= the sum of the I_l of any L-1 of the L gated layers
-    loss                   theta_b >= log sum_k exp(o_bk) - o_b,label      (apart: not linear)
+    loss                   theta_b >= log sum_k exp(o_bk) - o_b,label      (not a row: not linear)
 
-Objective: ``lambda mean_b theta_b + P``. Pools, and batch normalisation that nothing folds, have no
-rows: they are part of the next z.
+Objective: ``lambda mean_b theta_b + P``. Average pools, and batch normalisation that is not folded
+into a layer, have no rows: they are part of the next z.
 """
 
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ import numpy as np
 from solvers.network.bounds import Interval, interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
 from solvers.network.losses import cross_entropy
+from solvers.programs.builder import Builder
 from solvers.programs.explicit_rows import (
     Placed,
     Writer,
@@ -32,25 +35,25 @@ from solvers.programs.explicit_rows import (
     write_penalty,
 )
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import Builder, Loss, Program
+from solvers.programs.program import Loss, Program
 from solvers.programs.rows import Row, Rows, stacked
 from solvers.settings import in_time
 
 
 @dataclass(frozen=True, eq=False)
 class Formulation:
-    """The program of a problem, and where things are in it.
+    """The program of a problem, and which columns hold what.
 
     Attributes:
-        problem: what it is of.
-        chain: its network, maybe in other units.
-        units: for each column the value in the network's own units that is 1 here, [columns].
-        program: without the losses' rows; the scores are its first columns.
-        bounds: of each step in the whole network, the inputs' first.
-        placed: for each step its columns; None for steps that are part of the next one.
+        problem: the network and the batch.
+        chain: the network, maybe in other units.
+        units: for each column, the value in the network's own units that is 1 here, [columns].
+        program: without the losses; its first columns are the scores.
+        bounds: on the inputs and on the outputs of each step, in the whole network.
+        placed: the columns of each step; None for steps that are part of the next one.
         losses: the columns theta, [batch].
         penalty: the column P.
-        open: units and maxima that the bounds do not decide.
+        open: how many units and maxima the bounds leave undecided.
     """
 
     problem: PruningProblem
@@ -72,7 +75,7 @@ class Formulation:
 
     @property
     def exact_losses(self) -> list[Loss]:
-        """The samples' losses as constraints of a solver that takes exponentials."""
+        """The losses as constraints, for a solver that takes exponentials."""
         return [
             Loss(logits.tolist(), int(logits[label]), int(theta))
             for logits, label, theta in zip(
@@ -81,7 +84,7 @@ class Formulation:
         ]
 
     def cross_entropy(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each sample's loss at its logits, [batch], and its slope, [batch, classes]."""
+        """The losses of the logits in ``values``, [batch], and their slopes, [batch, classes]."""
         return cross_entropy(values[self.logits], np.asarray(self.problem.labels))
 
     def tangents(self, values: np.ndarray) -> Rows:
@@ -97,26 +100,29 @@ class Formulation:
         return stacked(rows)
 
     def in_units(self, rows: Mapping[str, Row]) -> dict[str, Row]:
-        """Rows over columns in the network's own units, in the units of this program."""
+        """Converts rows over columns in the network's own units to this program's units."""
         return {
             name: row._replace(coefficients=row.coefficients * self.units[row.indices])
             for name, row in rows.items()
         }
 
     def objective(self, values: np.ndarray) -> float:
-        """The true objective at a point: the losses of its logits and the penalty of its scores."""
+        """The objective that the logits and the scores in ``values``, [columns], really have."""
         losses, _ = self.cross_entropy(values)
         penalty = self.problem.penalty(values[: self.chain.neurons])
         return self.problem.loss_weight * float(losses.mean()) + penalty
 
     def complete(self, scores: np.ndarray) -> np.ndarray:
-        """All columns' values for scores, [columns]: the rows leave no choice but of the binaries.
+        """The values of all columns that follow from scores.
+
+        The rows determine all of them but the binaries; these are set so that they violate rows
+        least.
 
         Args:
             scores: [neurons].
 
         Returns:
-            The values. They break rows where the scores are not feasible.
+            The values, [columns]. They violate rows if the scores are not feasible.
         """
         chain = self.chain
         values = np.zeros(len(self.program.costs))
@@ -163,15 +169,15 @@ def formulate(
 
     Args:
         problem: the network and the batch.
-        normal: whether in units in which every column is about 1, as solvers need it, see
-            ``scaling``; else in the network's own.
+        normal: True for units in which every column is about 1, as solvers need them, see
+            ``network.scaling``; False for the network's own.
         until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
         The program.
 
     Raises:
-        TimeoutError: it took too long.
+        TimeoutError: the program was not complete in time.
     """
     chain, builder = problem.chain, Builder()
     scales = [np.ones(1)] * len(chain.steps)

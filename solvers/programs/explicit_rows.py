@@ -1,4 +1,4 @@
-"""The rows of the published program, one sample after the other."""
+"""The rows of the explicit program, written sample by sample; ``explicit`` lists them."""
 
 import re
 from typing import NamedTuple
@@ -8,25 +8,33 @@ import scipy.sparse
 
 from solvers.network.bounds import Interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
+from solvers.programs.builder import Builder
 from solvers.programs.entries import Entries
 from solvers.programs.problem import PruningProblem
-from solvers.programs.program import Builder
 
 
 class Placed(NamedTuple):
-    """A step's columns: [batch, entries], and of its binaries, [batch, entries, ...]."""
+    """The columns of a step, of one sample or, with a first axis, of the batch.
+
+    Attributes:
+        outputs: [entries].
+        binaries: [entries], [entries, window] for a maximum; None where the step has none.
+    """
 
     outputs: np.ndarray
     binaries: np.ndarray | None = None
 
 
 class Writer:
-    """Writes the samples' rows.
+    """Writes the rows of samples.
 
     Args:
         problem: the network and the batch.
         chain: the network, maybe in other units.
-        builder: takes columns and rows; the scores are its first columns.
+        builder: collects columns and rows; its first columns are the scores.
+
+    Attributes:
+        open: how many units and maxima of the samples so far the bounds leave undecided.
     """
 
     def __init__(self, problem: PruningProblem, chain: Chain, builder: Builder) -> None:
@@ -40,14 +48,14 @@ class Writer:
         self.open = 0
 
     def sample(self, index: int, bounds: list[Interval]) -> list[Placed | None]:
-        """Writes a sample's rows.
+        """Writes the rows of one sample.
 
         Args:
-            index: the sample.
-            bounds: of its inputs and of each step.
+            index: the sample's number.
+            bounds: on its inputs and on the outputs of each step.
 
         Returns:
-            For each step its columns, or None.
+            The columns of each step; None for steps that are part of the next one.
         """
         values = self._problem.flat[index]
         now = Entries(values, scipy.sparse.csr_array((len(values), self._chain.neurons)))
@@ -74,7 +82,7 @@ class Writer:
         return placed
 
     def _gate(self, gate: int, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The term of ``-U s`` that each entry of a layer has."""
+        """The term ``-U s`` of each entry of a layer: columns and coefficients."""
         return self._chain.slices()[gate].start + self._chain.gates[gate].units, -upper
 
     def _gated(self, now: Entries, title: str, gate: int, bound: Interval) -> Placed:
@@ -164,7 +172,7 @@ class Writer:
 
 
 def write_penalty(builder: Builder, problem: PruningProblem, column: int) -> None:
-    """Writes that P is at least the sum of any so many layers' importances."""
+    """Writes the rows of P, one per choice of layers; see ``Importance.choices``."""
     for layers, weights, offset in problem.importance.choices():
         builder.rows(
             ["penalty_" + "_".join(map(str, layers))],
@@ -175,7 +183,7 @@ def write_penalty(builder: Builder, problem: PruningProblem, column: int) -> Non
 
 
 def spread(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """By how much a maximum may exceed each of its entries; 0 where the entry is the only one."""
+    """``max of the other U - L_i``: how far a maximum may exceed each entry; 0 if it is alone."""
     if lower.shape[-1] == 1:
         return np.zeros_like(lower)
     return largest_other(upper) - lower
@@ -190,13 +198,13 @@ def _of_columns(columns: np.ndarray) -> Entries:
 
 
 def of_batch(places: list[Placed | None]) -> Placed | None:
-    """A step's columns of all samples."""
-    found = [place for place in places if place is not None]
-    if not found:
+    """The columns of a step of all samples, from those of each sample."""
+    columns = [place for place in places if place is not None]
+    if not columns:
         return None
-    binaries = [place.binaries for place in found if place.binaries is not None]
+    binaries = [place.binaries for place in columns if place.binaries is not None]
     return Placed(
-        np.stack([place.outputs for place in found]), np.stack(binaries) if binaries else None
+        np.stack([place.outputs for place in columns]), np.stack(binaries) if binaries else None
     )
 
 
@@ -211,9 +219,9 @@ def _each(prefix: str, title: str, count: int) -> list[str]:
 
 
 def readable(titles: list[str]) -> list[str]:
-    """Names that every file format takes, each once."""
-    found: list[str] = []
+    """Makes names that every file format takes, and that are all different."""
+    names: list[str] = []
     for place, title in enumerate(titles):
         name = re.sub(r"[^A-Za-z0-9]+", "_", title).strip("_")[:60]
-        found.append(name if name and name not in found else f"{name}_at{place}")
-    return found
+        names.append(name if name and name not in names else f"{name}_at{place}")
+    return names

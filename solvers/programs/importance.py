@@ -1,4 +1,4 @@
-"""P, what the scores cost: the sum of the largest layers' importances."""
+"""The penalty P of scores: the sum of the largest layers' importances."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,13 @@ from solvers.programs.rows import Row, Rows, stacked
 class Importance(NamedTuple):
     """``I_l = sum_i (s_i - 2) / N_l`` of each gated layer, affine in the scores.
 
-    ElAraby et al. (2023): N_l is the size of the layer's ``Gate``; P is the sum of the largest I_l.
+    ElAraby et al. (2023). N_l is the ``size`` of the layer's ``Gate``; P is the sum of the largest
+    I_l.
 
     Attributes:
         weights: [layers, neurons].
         offsets: [layers].
-        largest: of how many layers P is the sum.
+        largest: how many layers P is the sum of.
     """
 
     weights: np.ndarray
@@ -43,16 +44,16 @@ class Importance(NamedTuple):
         return float(self.penalties(scores))
 
     def choices(self) -> Iterator[tuple[tuple[int, ...], np.ndarray, float]]:
-        """Every choice of ``largest`` layers: which, their summed weights and summed offsets."""
+        """For every choice of ``largest`` layers: their numbers, summed weights, summed offset."""
         for layers in itertools.combinations(range(len(self.offsets)), self.largest):
             chosen = list(layers)
             yield layers, self.weights[chosen].sum(axis=0), float(self.offsets[chosen].sum())
 
     def rows(self, column: int) -> Rows:
-        """``P >= the sum of importances``, a row for every choice of layers.
+        """``P >= the sum of importances``, one row per choice of layers.
 
         Args:
-            column: that of P; the scores are the first columns.
+            column: the column of P; the first columns are the scores.
 
         Returns:
             The rows.
@@ -69,7 +70,7 @@ def importance(gates: Sequence[Gate], largest: int) -> Importance:
 
     Args:
         gates: the layers.
-        largest: of how many of them P is the sum.
+        largest: how many of them P is the sum of.
 
     Returns:
         The importances.

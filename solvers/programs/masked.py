@@ -1,9 +1,9 @@
-"""The program of all masks: s binary, a neuron's output ``s relu(z)``, bounds under every mask.
+"""The program of all masks: binary scores s, neurons that put out ``s relu(z)``.
 
-What a unit takes in is affine in columns: the scores s, outputs h of units before it, maxima. A
-unit with a constant input puts out ``s relu(z)``, linear in s, and needs no column; so the first
-layer of neurons vanishes. Rows never cut off a mask, and for binary s their only solution is the
-masked network.
+The input z of a unit is affine in columns: scores, outputs h of units before it, maxima. A unit
+with a constant input puts out ``s relu(z)``, which is linear in s, so that it needs no column; the
+first layer of neurons therefore has none. The rows hold for every mask, and for binary s their only
+solution is the masked network.
 """
 
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ from solvers.tolerances import ZERO
 def build(
     chain: Chain, inputs: np.ndarray, most: Sequence[int], until: float = np.inf
 ) -> AffineProgram:
-    """The program of a network and a batch.
+    """Makes the program of a network and a batch.
 
     Args:
         chain: the network.
         inputs: [batch, inputs].
-        most: of each gated layer how many neurons may be pruned; fewer than all give rows, and
-            closer bounds.
+        most: how many neurons of each gated layer may be pruned. A number below the layer's own
+            gives a row, and closer bounds.
         until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
         The program.
 
     Raises:
-        TimeoutError: it took too long.
+        TimeoutError: the program was not complete in time.
     """
     builder = _Builder(chain, most)
     logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
@@ -54,7 +54,7 @@ def build(
 
 @dataclass
 class _Builder:
-    """Walks a chain once a sample."""
+    """Walks along the chain, once per sample."""
 
     chain: Chain
     most: Sequence[int]
@@ -65,7 +65,7 @@ class _Builder:
     def __post_init__(self) -> None:
         count = self.chain.neurons
         self.columns = Columns.of_scores(count, binary=True)
-        # of each column the neuron without which it is 0, and its smallest value with it
+        # for each column: the neuron without which it is 0, and its smallest value with that neuron
         self._owner, self._floor = list(range(count)), [1.0] * count
         for gate, part, most in zip(self.chain.gates, self.chain.slices(), self.most, strict=True):
             if most < gate.neurons:
@@ -90,8 +90,14 @@ class _Builder:
     def bounds(self, entries: Entries) -> Interval:
         """Bounds that hold for every mask with enough neurons.
 
-        A neuron's contribution is 0 where it is pruned. So the smallest sum is that of all
-        neurons' smallest contributions less the largest positive ones, as many as may be pruned.
+        A neuron contributes 0 if it is pruned. So the smallest sum is that of all neurons' smallest
+        contributions, without the largest positive ones, as many as may be pruned.
+
+        Args:
+            entries: the entries.
+
+        Returns:
+            The bounds, [entries].
         """
         matrix, count = entries.matrix, self.chain.neurons
         width = matrix.shape[1]
@@ -105,7 +111,7 @@ class _Builder:
             ).reshape(-1, count + 1)
             for values in (ends.min(axis=0), -ends.max(axis=0))
         ]
-        # the last place holds what no neuron switches off
+        # the last place holds the columns that no neuron switches off
         sums = [values[:, count].copy() for values in each]
         for part, most in zip(self.chain.slices(), self.most, strict=True):
             for total, values in zip(sums, each, strict=True):
@@ -139,10 +145,10 @@ class _Builder:
     ) -> tuple[np.ndarray, np.ndarray]:
         """``0 <= h <= U v``, ``v <= s``, ``h >= z - U (1 - s)``, ``h <= z - L (1 - v)``.
 
-        A unit that is active whenever its neuron is kept has ``v = s``; without a neuron s is 1.
+        A unit that is active whenever its neuron is kept has ``v = s``; without a neuron, s is 1.
 
         Returns:
-            The columns of h, [units], and of v, [units], -1 where v is s.
+            The columns of h, [units], and those of v, [units]; -1 where v is s.
         """
         active = lower >= -ZERO
         widths = np.where(active, 1, 2)

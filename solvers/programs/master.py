@@ -1,4 +1,4 @@
-"""The linear program that tangents of the losses are added to, one after the other."""
+"""The linear program to which cutting planes add tangents of the losses."""
 
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ from solvers.programs.rows import Rows, joined
 
 
 class Master(NamedTuple):
-    """``min costs x`` over bounds and rows: a program with a column per loss, and one for P.
+    """``min costs x`` over bounds and rows.
 
-    Kelley's master problem ("The cutting-plane method for solving convex programs", 1960).
+    The columns are those of an ``AffineProgram``, then one loss per sample, then P.
 
     Attributes:
         costs: [columns].
         lower: [columns].
         upper: [columns].
-        rows: those of the program that are not lazy, and those of P.
+        rows: the program's rows that are not lazy, and the rows of P.
     """
 
     costs: np.ndarray
@@ -28,14 +28,14 @@ class Master(NamedTuple):
 
 
 def master(program: AffineProgram, objective: Objective) -> Master:
-    """The program's columns, then a bound on each sample's loss, then one on the penalty.
+    """Makes the master problem of a program.
 
     Args:
-        program: without its loss.
-        objective: what is minimised.
+        program: the program without its loss.
+        objective: the objective to minimise.
 
     Returns:
-        The linear program without any tangent.
+        The linear program, without any tangent.
     """
     columns, batch = program.columns, objective.batch
     width = len(columns.lower)

@@ -13,10 +13,10 @@ class Objective:
     """``loss_weight mean_b loss_b(x) + penalty(s)`` and its tangents.
 
     Args:
-        program: what gives the logits.
+        program: gives the logits.
         labels: [batch].
         loss_weight: lambda.
-        importance: what the scores cost.
+        importance: gives the penalty of the scores.
     """
 
     def __init__(
@@ -42,38 +42,38 @@ class Objective:
         return self.importance.neurons
 
     def logits(self, columns: np.ndarray) -> np.ndarray:
-        """Of each sample, [batch, classes]."""
+        """The logits of each sample, [batch, classes], at a point [columns]."""
         return self._constants + self._matrices @ columns
 
     def effects(self, column: int) -> np.ndarray:
-        """By how much a column moves the logits, [batch, classes]."""
+        """The derivative of the logits in a column, [batch, classes]."""
         return self._matrices[:, :, column]
 
     def promising(self, columns: np.ndarray) -> np.ndarray:
-        """Scores, sorted: first those that lower the objective most as they fall, near a point."""
+        """The numbers of the scores: first those whose decrease lowers the objective most."""
         slopes = self.losses(columns)[1][:, : self.neurons].mean(axis=0)
         gains = self.loss_weight * slopes + self.importance.weights.sum(axis=0)
         return np.argsort(-gains, kind="stable")
 
     def losses(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cross-entropy of each sample, [batch], and its gradient, [batch, columns]."""
+        """The cross-entropy of each sample, [batch], and its gradient, [batch, columns]."""
         values, slopes = cross_entropy(self.logits(columns), self.labels)
         return values, np.einsum("bk,bkn->bn", slopes, self._matrices)
 
     def value(self, columns: np.ndarray) -> float:
-        """The objective."""
+        """The objective at a point [columns]."""
         values = cross_entropy(self.logits(columns), self.labels).values
         return self.loss_weight * float(values.mean()) + self.penalty(columns)
 
     def tangents(self, columns: np.ndarray, first: int) -> tuple[np.ndarray, Rows]:
-        """The losses at a point, [batch], and rows that bound each from below around it.
+        """The losses at a point and their tangents there.
 
         Args:
-            columns: the point.
-            first: the column that stands for the first sample's loss; the others follow it.
+            columns: the point, [columns].
+            first: the column of the first sample's loss; those of the other samples follow it.
 
         Returns:
-            The losses and one row per sample.
+            The losses, [batch], and one row per sample, ``loss >= value + slope (x - columns)``.
         """
         values, slopes = self.losses(columns)
         rows = []
@@ -92,23 +92,23 @@ class Objective:
         """The tangents that a solver's solution violates.
 
         Args:
-            values: of the columns, the losses among them.
+            values: of all columns, those of the losses included.
             first: the column of the first sample's loss.
             gap: the relative gap to reach.
 
         Returns:
-            The rows.
+            The rows, of samples whose loss is too low in the solution.
         """
         losses, rows = self.tangents(values[:first], first)
         missing = losses - values[first : first + len(losses)]
         return lacking(rows, missing, values, tolerances.tangent(gap, self.loss_weight))
 
     def penalty(self, columns: np.ndarray) -> float:
-        """P: the sum of the largest importances."""
+        """P, the sum of the largest importances, at a point [columns]."""
         return self.importance.penalty(columns[: self.neurons])
 
     def completed(self, columns: np.ndarray) -> np.ndarray:
-        """The columns, then each sample's loss, then the penalty: those of ``programs.master``."""
+        """A point [columns] with its losses and its penalty: the columns of the master problem."""
         return np.concatenate([columns, self.losses(columns)[0], [self.penalty(columns)]])
 
 
@@ -117,9 +117,9 @@ def lacking(rows: Rows, missing: np.ndarray, values: np.ndarray, below: float) -
 
     Args:
         rows: tangents at the solution, one per sample.
-        missing: by how much the column of each sample's loss is below the loss, [batch], nats.
+        missing: how far the column of each sample's loss is below the loss, [batch], in nats.
         values: of the columns, [columns].
-        below: by how much it may be.
+        below: how far it may be below, in nats.
 
     Returns:
         The rows of samples whose loss is too low, and whose row is violated.

@@ -1,4 +1,4 @@
-"""The problem of critical neurons: a network, a batch, and what a neuron is worth."""
+"""The problem of critical neurons: a network, a batch, and what a neuron costs."""
 
 import dataclasses
 import functools
@@ -18,30 +18,32 @@ from solvers.programs.importance import Importance, importance
 Aggregate = Literal["sum_largest", "sum"]
 
 LARGEST_LOGIT = 1e15
-"""SCIP calls larger numbers huge, and ends with errors."""
+"""Beyond this SCIP takes numbers for infinite and fails."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PruningProblem:
-    """A network, a batch, and what a neuron is worth.
+    """A network, a batch, and what a neuron costs.
 
-    ``min loss_weight mean_b loss_b + P`` with the cross-entropy of each sample and, for each layer
-    whose neurons can be pruned, ``I_l = sum_i (s_i - 2) / N_l`` (N_l: units of a dense layer,
-    filters x height x width of a convolution's kernel).
+    The programs minimise ``loss_weight mean_b loss_b + P`` (ElAraby et al. 2023): the cross-entropy
+    of each sample, and a penalty P of the importances ``I_l = sum_i (s_i - 2) / N_l`` of each layer
+    whose neurons can be pruned. N_l is the number of units of a dense layer, and filters x height x
+    width of a convolution's kernel.
 
     Attributes:
-        layers: of the network; the last is a ``Dense`` that gives the logits and is never pruned.
-        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Values
-            outside of it are taken as they are: no bound clips them, unlike in the paper, where
-            bounds start at ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
+        layers: of the network; the last one is a ``Dense`` that gives the logits. It is never
+            pruned.
+        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Inputs
+            outside of [0, 1] are not clipped. In the paper they are: there, bounds start from
+            ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
         labels: [batch], integers.
         loss_weight: lambda, 5 in the paper.
-        epsilon: by how much an input may move when bounds are computed.
-        aggregate: P is the "sum_largest" I_l, all but the smallest (the paper), or the "sum" of
-            all.
+        epsilon: how far an input may move when bounds are computed.
+        aggregate: "sum_largest": P is the sum of all I_l but the smallest, as in the paper; "sum":
+            P is the sum of all.
 
     Raises:
-        ValueError: what does not fit, or is NaN.
+        ValueError: an argument is out of range, does not fit the others, or is NaN.
     """
 
     layers: Sequence[Layer] = dataclasses.field(repr=False)
@@ -77,7 +79,7 @@ class PruningProblem:
 
     @functools.cached_property
     def normal(self) -> Normal:
-        """The chain in units in which what every step puts out is about 1, and these units."""
+        """The chain in units in which the outputs of every step are about 1, and these units."""
         bounds = interval(self.chain, self.flat, self.epsilon, gated=False)
         return normalised(self.chain, bounds)
 
@@ -88,13 +90,13 @@ class PruningProblem:
 
     @property
     def largest(self) -> int:
-        """Of how many layers' importances P is the sum, the largest."""
+        """How many layers' importances P is the sum of."""
         layers = len(self.chain.gates)
         return layers if self.aggregate == "sum" else max(layers - 1, 1)
 
     @functools.cached_property
     def importance(self) -> Importance:
-        """What the scores cost, layer by layer."""
+        """The importances of the layers, and P."""
         return importance(self.chain.gates, self.largest)
 
     def penalty(self, scores: np.ndarray) -> float:
@@ -112,13 +114,13 @@ class PruningProblem:
         """The mean cross-entropy of the batch, in nats, with some neurons masked.
 
         Args:
-            kept: for each neuron 1 or 0; by default all 1.
+            kept: 1 for neurons that stay, 0 for others, [neurons]; by default all 1.
 
         Returns:
             The loss.
 
         Raises:
-            ValueError: there are not as many numbers as neurons.
+            ValueError: ``kept`` has another shape.
         """
         if kept is not None and np.shape(kept) != (self.chain.neurons,):
             raise ValueError(

@@ -1,10 +1,10 @@
-"""The published program in the space of the scores alone, by Kelley's cuts.
+"""The published program in the space of its scores.
 
-Bounds fix nearly every binary of the published program: an active unit is then
-``h = z - (1 - s) U``, affine in what comes before, and an inactive one is 0. So the logits are
-affine in the scores s, the loss is convex in them, and a linear program with tangents of the loss
-and the rows that keep units active is all that is left. A unit or a maximum that the bounds leave
-open keeps its variables: it is a column beside the scores, with its binaries.
+The bounds fix nearly every binary of the published program: an active unit is
+``h = z - (1 - s) U``, which is affine in its inputs, and an inactive one is 0. So the logits are
+affine in the scores s, and the loss is convex in them. What is left is a convex program over the
+scores, with the rows that keep units active. Only a unit or a maximum that the bounds leave open
+keeps its variables, as columns beside the scores.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ from solvers.tolerances import EQUAL
 def reduce(
     chain: Chain, inputs: np.ndarray, epsilon: float, until: float = np.inf
 ) -> AffineProgram:
-    """Eliminates everything but the scores and what the bounds leave open.
+    """Eliminates all variables but the scores, and those of open units and maxima.
 
     Args:
         chain: the network.
@@ -37,7 +37,7 @@ def reduce(
         The program.
 
     Raises:
-        TimeoutError: it took too long.
+        TimeoutError: the program was not complete in time.
     """
     intervals = interval(chain, inputs, epsilon, gated=False)
     columns = Columns.of_scores(chain.neurons)
@@ -60,16 +60,21 @@ def reduce(
 
 
 class _Elimination:
-    """Walks a chain once a sample.
+    """Walks along the chain, once per sample.
 
     Args:
         chain: the network.
-        columns: takes new columns and their rows.
+        columns: collects new columns and their rows.
+
+    Attributes:
+        lazy: rows that hold, most of which never bind.
+        steps: how new columns follow from the scores.
+        open: how many units and maxima the bounds leave open.
     """
 
     def __init__(self, chain: Chain, columns: Columns) -> None:
         self._chain, self._columns, self._slices = chain, columns, chain.slices()
-        self.lazy: list[Rows] = []  # entries that must not be negative
+        self.lazy: list[Rows] = []
         self.steps: list[Units | Largest] = []
         self.open = 0
 
@@ -117,9 +122,9 @@ class _Elimination:
         self._never_negative(Entries(upper[rows] - constant, -matrix))
 
     def _never_negative(self, entries: Entries) -> None:
-        """Rows for entries that must not be negative; constant entries need none.
+        """Makes rows ``entry >= 0``; constant entries need none.
 
-        A row of one column becomes a bound of that column; later layers can use it.
+        A row of one column becomes a bound of that column, which later layers can use.
         """
         lengths = np.diff(entries.matrix.indptr)
         rows = entries.at(np.flatnonzero(lengths > 1))
@@ -163,11 +168,11 @@ class _Elimination:
         sure, open_ = np.flatnonzero(decided), np.flatnonzero(~decided)
         result = now.at(windows[each, best])
         for place in range(windows.shape[1]):
-            # entries that are 0 whatever the scores are compete with nobody
+            # the difference is constant, and needs no row, where both entries are
             rows = sure[best[sure] != place]
             ahead = _difference(result.at(rows), now.at(windows[rows, place]))
             self._never_negative(ahead)
-            # the rival's own row, zeta = 0: the maximum may exceed it by so much and no more
+            # the rival's own row where its zeta is 0: how far the maximum may exceed it
             within = (others - lower)[rows, place] - ahead.constant
             self._never_negative(Entries(within, -ahead.matrix))
         columns = [
@@ -177,23 +182,23 @@ class _Elimination:
         return self._joined(result, sure, open_, np.array(columns, np.int64))
 
     def _dominant(self, now: Entries, windows: np.ndarray) -> np.ndarray:
-        """The place in each window that no other exceeds, whatever the columns are; -1 without any.
+        """The place in each window that no other exceeds, whatever the columns are; -1 if none.
 
-        Equal pixels make equal entries, whose intervals overlap without leaving anything open.
+        Equal pixels make equal entries: their intervals overlap, but their order is decided.
         """
         places = range(windows.shape[1])
-        found = np.full(len(windows), -1)
+        largest = np.full(len(windows), -1)
         for place in places:
-            rows = np.flatnonzero(found < 0)
+            rows = np.flatnonzero(largest < 0)
             entries, never = now.at(windows[rows, place]), np.ones(len(rows), bool)
             for other in places:
                 ahead = _difference(entries, now.at(windows[rows, other]))
                 never &= self._range(ahead).lower >= -EQUAL
-            found[rows[never]] = place
-        return found
+            largest[rows[never]] = place
+        return largest
 
     def _range(self, entries: Entries) -> Interval:
-        """The least and the largest values of entries, whatever the columns are."""
+        """The smallest and the largest value of each entry within the columns' bounds."""
         matrix = entries.matrix
         sides = [
             np.array(side)[matrix.indices] for side in (self._columns.lower, self._columns.upper)
@@ -209,7 +214,7 @@ class _Elimination:
         self.open += 1
         values = inputs.value(np.array(columns.start))
         first = int(np.argmax(values))
-        # the published bounds would not do: a gated layer's entries leave them
+        # the published bounds do not hold for entries of a gated layer
         least, most = self._range(inputs)
         top = columns.add(float(least.max()), float(most.max()), float(values[first]))
         chosen = [
@@ -222,7 +227,7 @@ class _Elimination:
     def _joined(
         self, entries: Entries, rows: np.ndarray, open_: np.ndarray, columns: np.ndarray
     ) -> Entries:
-        """Some entries as they are, columns in the place of others, 0 elsewhere."""
+        """Entries that are kept in ``rows``, replaced by columns in ``open_``, and 0 elsewhere."""
         constant = np.zeros(len(entries.constant))
         constant[rows] = entries.constant[rows]
         parts = [placed(entries, rows), (open_, columns, np.ones(len(open_)))]
@@ -232,7 +237,7 @@ class _Elimination:
 
 
 def _csr(*arguments: Any, **settings: Any) -> scipy.sparse.csr_array:
-    """A sparse matrix without entries that are 0."""
+    """A sparse matrix that does not store zeros."""
     made = scipy.sparse.csr_array(*arguments, **settings)
     made.eliminate_zeros()
     return made

@@ -27,7 +27,7 @@ class Row(NamedTuple):
         return Row(self.indices, self.coefficients * factor, self.bound * factor)
 
     def violation(self, values: np.ndarray) -> float:
-        """By how much values violate the row, in units of its largest coefficient."""
+        """The violation of the row by values, [columns], in units of its largest coefficient."""
         scaled = self.scaled()
         return scaled.bound - float(scaled.coefficients @ values[self.indices])
 
@@ -37,7 +37,7 @@ class Rows:
     """Many rows ``coefficients x >= bounds``, as the arrays of a sparse matrix by rows.
 
     Attributes:
-        starts: where each row's entries start, and where the last one's end, [rows + 1].
+        starts: where each row's entries start, and where those of the last row end, [rows + 1].
         indices: the entries' columns, [entries].
         coefficients: [entries].
         bounds: [rows].
@@ -100,7 +100,7 @@ class Rows:
         return Rows(self.starts, self.indices, coefficients, self.bounds * factors)
 
     def violations(self, values: np.ndarray) -> np.ndarray:
-        """By how much values, [columns], violate each row, [rows], in its unit."""
+        """The violation of each row, [rows], by values, [columns], in the row's unit."""
         rows = np.repeat(np.arange(len(self)), np.diff(self.starts))
         products = self.coefficients * values[self.indices]
         sums = np.bincount(rows, products, minlength=len(self))

@@ -1,4 +1,4 @@
-"""The published program's rows, recomputed step by step in NumPy for given scores."""
+"""A check of scores against the rows of the published program, step by step in NumPy."""
 
 import numpy as np
 
@@ -9,20 +9,20 @@ from solvers.network.chain import Chain, Linear, Maximum, Rectify
 def largest_violation(
     chain: Chain, inputs: np.ndarray, epsilon: float, scores: np.ndarray
 ) -> float:
-    """By how much the scores break a row of the published program, at most.
+    """The largest violation of a row of the published program by scores.
 
-    The activations are taken as small as the rows allow, ``h = max(0, z - (1 - s) U)``; what is
-    checked is whether a binary v exists for each unit, and a zeta for each maximum, such that
-    ``h <= v U`` and ``h <= z - (1 - v) L - (1 - s) U`` hold.
+    Activations are as small as the rows allow, ``h = max(0, z - (1 - s) U)``. The check is whether
+    each unit has a binary v, and each maximum a zeta, such that ``h <= v U`` and
+    ``h <= z - (1 - v) L - (1 - s) U``.
 
     Args:
         chain: the network.
         inputs: [batch, inputs].
-        epsilon: of the bounds.
-        scores: for each neuron, [neurons].
+        epsilon: of the bounds, see ``bounds.interval``.
+        scores: [neurons].
 
     Returns:
-        The largest violation over all samples, boxes included; 0 where there is none.
+        The largest violation over all samples, rows and bounds of scores; 0 if there is none.
     """
     bounds = interval(chain, inputs, epsilon, gated=False)
     worst = _largest(np.maximum(-scores, scores - 1))

@@ -1,1 +1,1 @@
-"""Ways to a solution: cutting planes, local search, processes, and how Ctrl-C ends them."""
+"""How solutions are found: cutting planes, local search, processes, and Ctrl-C."""

@@ -1,4 +1,4 @@
-"""Coordinate descent on scores: better ones that fulfil every row, without a linear program."""
+"""Coordinate descent on scores: it needs no linear program and keeps every row."""
 
 import time
 
@@ -11,17 +11,17 @@ from solvers.programs.objective import Objective
 from solvers.programs.rows import joined
 
 STEP = 1e-6
-"""Shorter steps of a score, which goes from 0 to 1, are not tried."""
+"""A score, from 0 to 1, is not lowered by less than this."""
 
 
 class Descent:
-    """Lowers one score after the other, as far as the rows allow and the objective falls.
+    """Lowers one score after the other, as far as the rows allow, if the objective falls.
 
-    The program's other columns, those of open units, keep their values.
+    The columns beside the scores keep their values.
 
     Args:
-        program: whose rows hold.
-        objective: what is minimised.
+        program: gives the rows.
+        objective: the objective to minimise.
     """
 
     def __init__(self, program: AffineProgram, objective: Objective) -> None:
@@ -33,36 +33,36 @@ class Descent:
         self._lower = np.array(columns.lower)
 
     def lowered(self, columns: np.ndarray, until: float) -> np.ndarray:
-        """Goes once through all scores, the most promising first.
+        """Goes through all scores once, the most promising ones first.
 
         Args:
-            columns: of the program; they fulfil its rows.
+            columns: a point that fulfils the rows, [columns].
             until: when to end, a reading of ``time.perf_counter``.
 
         Returns:
-            Columns that fulfil the rows; their objective is not higher.
+            A point that fulfils the rows, and whose objective is not higher, [columns].
         """
-        objective, found = self._objective, columns.copy()
-        slack = np.maximum(self._rows @ found - self._bounds, 0)
-        logits = objective.logits(found)
-        value = objective.value(found)
-        for score in objective.promising(found).tolist():
+        objective, point = self._objective, columns.copy()
+        slack = np.maximum(self._rows @ point - self._bounds, 0)
+        logits = objective.logits(point)
+        value = objective.value(point)
+        for score in objective.promising(point).tolist():
             if time.perf_counter() >= until:
                 break
             part = slice(self._rows.indptr[score], self._rows.indptr[score + 1])
             rows, coefficients = self._rows.indices[part], self._rows.data[part]
             falling = coefficients > 0
             allowed = slack[rows[falling]] / coefficients[falling]
-            step = float(min(found[score] - self._lower[score], allowed.min(initial=np.inf)))
+            step = float(min(point[score] - self._lower[score], allowed.min(initial=np.inf)))
             if step < STEP:
                 continue
             moved = logits - step * objective.effects(score)
-            before, found[score] = found[score], found[score] - step
+            before, point[score] = point[score], point[score] - step
             losses = cross_entropy(moved, objective.labels).values
-            lower = objective.loss_weight * float(losses.mean()) + objective.penalty(found)
+            lower = objective.loss_weight * float(losses.mean()) + objective.penalty(point)
             if lower >= value:
-                found[score] = before
+                point[score] = before
                 continue
             slack[rows] -= step * coefficients
             logits, value = moved, lower
-        return found
+        return point

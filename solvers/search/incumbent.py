@@ -1,4 +1,4 @@
-"""The best solution so far, what is certain of all others, and how both moved."""
+"""The best solution so far, a bound on all solutions, and how both moved."""
 
 import time
 from collections.abc import Callable
@@ -15,16 +15,16 @@ class Incumbent(Generic[Solution]):
     """The best solution of a minimisation, and a bound from below on every solution.
 
     Args:
-        solution: the first one, or None.
+        solution: what ``solution`` is before one was taken, or None.
         floor: a bound that needs no solver.
-        started: when the time began, a reading of ``time.perf_counter``.
-        tell: told (seconds, value, bound) whenever they have moved.
+        started: when the search started, a reading of ``time.perf_counter``.
+        tell: called with (seconds, value, bound) whenever one of these moves.
 
     Attributes:
-        solution: the best one.
-        value: its objective, infinity before the first one was taken.
+        solution: the best solution.
+        value: its objective; infinity before a solution was taken.
         bound: no solution has a smaller objective.
-        trajectory: what was told.
+        trajectory: (seconds, value, bound) whenever one of these moved.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class Incumbent(Generic[Solution]):
         self.trajectory: list[tuple[float, ...]] = []
 
     def take(self, solution: Solution, value: float) -> bool:
-        """Keeps a feasible solution if it is better, and says whether; ``record`` tells of it."""
+        """Takes a feasible solution if it is better, and returns whether it was."""
         if value >= self.value:
             return False
         self.solution, self.value = solution, value
         return True
 
     def lift(self, bound: float) -> None:
-        """Takes a solver's bound, if it is higher. ``record`` tells of it."""
+        """Takes a solver's bound if it is higher."""
         self.bound = max(self.bound, bound)
 
     def record(self) -> None:
-        """Checks the bound against the solution, and tells of both if they have moved."""
+        """Checks the bound against the solution, and reports both if one has moved."""
         self.bound = certified(self.bound, self.value, self._floor)
         moved = (self.value, self.bound)
         if not self.trajectory or moved != self.trajectory[-1][1:]:
@@ -59,25 +59,25 @@ class Incumbent(Generic[Solution]):
                 self._tell(*self.trajectory[-1])
 
     def closes(self, value: float, gap: float) -> bool:
-        """Whether the relative gap between an objective, maybe infinity, and the bound is small."""
+        """Whether the relative gap of an objective, maybe infinity, is small enough."""
         return bool(np.isfinite(value)) and value - self.bound <= gap * max(1.0, abs(value))
 
     def closed(self, gap: float) -> bool:
-        """Whether the best solution's relative gap is at most this one."""
+        """Whether the best solution's relative gap is small enough."""
         return self.closes(self.value, gap)
 
 
 def certified(bound: float, value: float, floor: float) -> float:
-    """A bound from below, unless a known solution contradicts it.
+    """A solver's bound from below, unless a known solution contradicts it.
 
     Args:
-        bound: a solver's; by its word no solution has a smaller objective.
+        bound: the solver's.
         value: the objective of a solution.
         floor: a bound that needs no solver.
 
     Returns:
-        The bound, at most the value. If the bound is above the value by more than solvers round,
-        it is wrong, and the floor is returned.
+        The bound, or the value if that is smaller. A bound that exceeds the value by more than
+        rounding is wrong; then the floor.
     """
     if bound - value > CONTRADICTION * max(1.0, abs(value)):
         return floor

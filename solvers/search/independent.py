@@ -1,4 +1,4 @@
-"""Independent programs, one after another or in several processes."""
+"""Independent programs, solved one after the other or in several processes."""
 
 import dataclasses
 import math
@@ -13,11 +13,11 @@ from solvers.settings import Settings
 
 
 class Solved(Protocol):
-    """What a program's answer has."""
+    """The answer of a program."""
 
     @property
     def status(self) -> str:
-        """ "optimal", or why it ended before."""
+        """ "optimal", or why the solve ended early."""
         ...
 
 
@@ -26,11 +26,11 @@ Result = TypeVar("Result", bound=Solved)
 
 
 class Answers(NamedTuple, Generic[Result]):
-    """What independent programs gave.
+    """The answers of independent programs.
 
     Attributes:
-        results: in the order of the programs.
-        interrupted: whether some were not begun because of Ctrl-C.
+        results: one per program, in their order.
+        interrupted: whether Ctrl-C came before all programs had begun.
     """
 
     results: list[Result]
@@ -38,15 +38,15 @@ class Answers(NamedTuple, Generic[Result]):
 
     @property
     def status(self) -> str:
-        """The status of all: "optimal" only where every program's is."""
-        found = {result.status for result in self.results}
+        """The status of all programs together: "optimal" only if that of every program is."""
+        statuses = {result.status for result in self.results}
         if self.interrupted:
-            found.add("interrupted")
-        return next((status for status in WORST_FIRST if status in found), "optimal")
+            statuses.add("interrupted")
+        return next((status for status in WORST_FIRST if status in statuses), "optimal")
 
 
 WORST_FIRST = ("interrupted", "memory limit", "time limit", "precision limit", "optimal")
-"""Statuses: the first that any program has is that of all."""
+"""The status of several programs is the first of these that one of them has."""
 
 
 def solve_each(
@@ -55,18 +55,19 @@ def solve_each(
     settings: Settings,
     on_solved: Callable[[Sequence[Result]], None] | None = None,
 ) -> Answers[Result]:
-    """Solves programs that know nothing of each other.
+    """Solves programs that do not depend on each other.
 
-    With ``settings.workers`` > 1 they are solved in processes that are started afresh (spawn), so
-    that a script needs the usual ``if __name__ == "__main__"``. Ctrl-C reaches all of them: what
-    runs ends with what it has, and what has not begun is answered as with a time limit of 0.
+    With ``settings.workers`` above 1, new processes solve them (spawned, so that a script needs the
+    usual ``if __name__ == "__main__"``). Ctrl-C reaches all processes. A program that runs then
+    ends with its best answer so far; one that has not begun gets a time limit of 0.
 
     Args:
-        solve: solves one; a function of a module.
+        solve: solves one program; it must be a function of a module, which a process can import.
         tasks: the programs.
-        settings: of all. Each program gets an equal share of the time that is left when it begins,
-            so that it may use what others have not; starting processes comes on top.
-        on_solved: told the answers so far, whenever there is one more.
+        settings: of all programs. A program that begins gets an equal share of the time that is
+            left, so that the time that others did not use is not lost. The time to start processes
+            does not count.
+        on_solved: called with the answers so far after each program.
 
     Returns:
         The answers.
@@ -77,7 +78,7 @@ def solve_each(
     until = settings.until(time.perf_counter())
 
     def share(waiting: int) -> Settings:
-        """The settings of the next program, where so many programs have not begun yet."""
+        """The settings of the next program, if ``waiting`` programs have not begun yet."""
         if until == math.inf:
             return alone
         left = max(until - time.perf_counter(), 0.0)

@@ -1,8 +1,8 @@
 """Ctrl-C while a solver written in another language runs.
 
-Where Ctrl-C arrives: Python runs the handler of a signal in the main thread only. A solve in
-another thread (``asyncio.to_thread``) never sees it; under ``asyncio.run`` the first Ctrl-C cancels
-the task instead of raising, and a solve that blocks the loop sees the second one only.
+Python calls the handler of a signal in the main thread only. So a solve in another thread
+(``asyncio.to_thread``) never sees Ctrl-C. Under ``asyncio.run`` the first Ctrl-C cancels the task
+instead of raising, and a solve that blocks the loop sees only the second one.
 """
 
 import signal
@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from typing import Any
 
 AGAIN = 0.05
-"""A solver that was told to stop and has not stopped is told again after so many seconds."""
+"""A solver that was told to stop, but runs on, is told again after so many seconds."""
 
 
 class Handler:
-    """A handler of Ctrl-C that raises ``KeyboardInterrupt`` once; later ones are ignored.
+    """A handler of Ctrl-C that raises ``KeyboardInterrupt`` once and ignores further signals.
 
     Attributes:
-        noting: whether it only notes the signal instead of raising.
-        noted: whether there was one to note.
+        noting: whether it notes a signal instead of raising.
+        noted: whether it has noted one.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Handler:
         self.noting = self.noted = self._pressed = False
 
     def __call__(self, *_: object) -> None:
-        """Takes the signal."""
+        """Handles the signal."""
         pressed, self._pressed = self._pressed, True
         if self.noting:
             self.noted = True
@@ -38,10 +38,13 @@ class Handler:
 
 @contextmanager
 def once() -> Iterator[Handler]:
-    """Within it, the first Ctrl-C raises ``KeyboardInterrupt``, and later ones are ignored.
+    """A context in which the first Ctrl-C raises ``KeyboardInterrupt``, and later ones nothing.
 
-    So whoever catches the first one can put the answer together undisturbed. Only Python's own
-    handler is replaced: one that somebody else has set, such as asyncio's, stays.
+    So the code that catches the first one can finish its answer undisturbed. Only Python's own
+    handler is replaced; another one, such as asyncio's, stays.
+
+    Yields:
+        The handler, whether or not it is the one that is set.
     """
     before = signal.getsignal(signal.SIGINT)
     if isinstance(before, Handler):
@@ -57,19 +60,19 @@ def once() -> Iterator[Handler]:
             yield handler
         finally:
             _put_back(signal.SIGINT, handler, before)
-    finally:  # once more, where another signal's handler raised before it was done
+    finally:  # once more, in case another signal's handler raised before this was done
         _put_back(signal.SIGINT, handler, before)
 
 
 class _Held:
-    """Handlers of others: what they raise is noted while they are held."""
+    """Notes what other handlers raise as long as ``holding`` is True."""
 
     def __init__(self) -> None:
         self.holding = True
         self.raised: list[BaseException] = []
 
     def around(self, handler: Callable[..., object]) -> Callable[..., None]:
-        """A handler that calls another one."""
+        """Wraps a handler."""
 
         def held(*signal_and_frame: Any) -> None:
             if not self.holding:
@@ -85,10 +88,13 @@ class _Held:
 
 @contextmanager
 def _held() -> Iterator[_Held]:
-    """Within it, no handler of a signal raises: what it raises is noted.
+    """A context in which no handler of a signal raises; what it would raise is noted.
 
     A handler can raise between any two steps of Python, also within ``except`` and ``finally``. So
     a ``try`` around a loop is not enough.
+
+    Yields:
+        The notes.
     """
     held = _Held()
     before, ours = {}, {}
@@ -109,10 +115,10 @@ def _held() -> Iterator[_Held]:
 
 
 def _put_back(number: int, ours: Callable[..., object], before: Any) -> None:
-    """Sets the former handler again, unless somebody has replaced ours meanwhile.
+    """Sets the former handler again, unless ours was replaced meanwhile.
 
     Raises:
-        BaseException: what a handler raised meanwhile.
+        BaseException: whatever a handler raised meanwhile.
     """
     raised = None
     while signal.getsignal(number) is ours:
@@ -125,26 +131,27 @@ def _put_back(number: int, ours: Callable[..., object], before: Any) -> None:
 
 
 def _in_main_thread() -> bool:
-    """Whether this is the thread in which Python calls handlers, and lets one set them."""
+    """Whether this is the thread in which Python calls handlers and allows setting them."""
     return threading.current_thread() is threading.main_thread()
 
 
 def interruptible(run: Callable[[], object], stop: Callable[[], object]) -> bool:
-    """Runs something in a thread, so that Python goes on seeing signals meanwhile.
+    """Runs a solver in a thread, so that Python still sees signals.
 
-    It returns or raises only when ``run`` has ended, however often Ctrl-C is pressed, and whatever
-    other handlers raise: a model must not be read while it is still being solved.
+    This returns or raises only when ``run`` has ended, however often Ctrl-C is pressed and whatever
+    other handlers raise: a model must not be read while it is being solved.
 
     Args:
-        run: lets go of Python's lock while it works.
-        stop: called after Ctrl-C, again and again until ``run`` has returned, since a solver that
-            has only just begun may forget the first call.
+        run: the solver; it must release Python's lock while it works.
+        stop: tells the solver to stop. It is called again and again from the first Ctrl-C until
+            ``run`` has returned, because a solver that has only just begun may forget the first
+            call.
 
     Returns:
         Whether there was a Ctrl-C.
 
     Raises:
-        BaseException: what ``run``, ``stop`` or another signal's handler raised.
+        BaseException: whatever ``run``, ``stop`` or another signal's handler raised.
     """
     raised: list[BaseException] = []
     ended = threading.Event()
@@ -161,7 +168,7 @@ def interruptible(run: Callable[[], object], stop: Callable[[], object]) -> bool
         handler.noted = False
         handler.noting = True
         try:
-            # not `Thread.join`: before Python 3.13, one that Ctrl-C breaks calls the thread ended
+            # not `Thread.join`: before Python 3.13, if Ctrl-C breaks it, the thread counts as ended
             threading.Thread(target=work, daemon=True).start()
             while not ended.wait(AGAIN):
                 if handler.noted or held.raised or raised:

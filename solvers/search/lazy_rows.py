@@ -1,4 +1,4 @@
-"""Rows that a program adds when they are violated, and whether a point fulfils all rows."""
+"""Rows that are added where they are violated, and the check of a point against all rows."""
 
 import numpy as np
 
@@ -7,14 +7,18 @@ from solvers.programs.affine import AffineProgram
 from solvers.programs.rows import Rows
 
 BATCH = 300
-"""How many lazy rows are added at once, the most violated first."""
+"""At most so many lazy rows are added at once."""
 
 
 class LazyRows:
-    """A program's lazy rows, of which each is given out once, and all its rows and bounds.
+    """The lazy rows of a program, and its other rows and bounds.
 
     Args:
         program: the program.
+
+    Attributes:
+        lower: the lower bounds of its columns, [columns].
+        upper: the upper bounds, [columns].
     """
 
     def __init__(self, program: AffineProgram) -> None:
@@ -28,12 +32,12 @@ class LazyRows:
     def violated(
         self, columns: np.ndarray, tolerance: float = tolerances.LAZY, *, again: bool = False
     ) -> Rows:
-        """The lazy rows that columns violate most, at most ``BATCH``.
+        """The lazy rows that a point violates most, at most ``BATCH`` of them.
 
         Args:
             columns: the point, [columns].
-            tolerance: by how much a row must be violated, in units of its largest coefficient.
-            again: whether rows that were given out before may come again.
+            tolerance: smaller violations do not count, in units of a row's largest coefficient.
+            again: True to return rows that an earlier call without it has returned.
 
         Returns:
             The rows, the most violated one first.
@@ -48,7 +52,7 @@ class LazyRows:
         return self._lazy.at(worst)
 
     def violation(self, columns: np.ndarray) -> float:
-        """By how much a point violates a row or a bound, at most; rows in their units."""
+        """The largest violation of a row, in its unit, or of a bound by a point, [columns]."""
         own = self._own_bounds - self._own_matrix @ columns
         return max(
             float(self._violations(columns).max(initial=0.0)),

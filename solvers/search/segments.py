@@ -1,25 +1,25 @@
-"""Feasible points between two others."""
+"""Feasible points on a segment."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 HALVINGS = 10
-"""How often bisection halves a segment."""
+"""How often bisection halves the segment."""
 
 
 def furthest(
     start: np.ndarray, end: np.ndarray, feasible: Callable[[np.ndarray], bool]
 ) -> np.ndarray:
-    """The feasible point between two others that bisection finds furthest from the first.
+    """The feasible point on a segment that bisection finds furthest from its start.
 
     Args:
         start: a feasible point.
-        end: another one.
-        feasible: whether a point is.
+        end: another point.
+        feasible: says whether a point is feasible.
 
     Returns:
-        A feasible point between them.
+        ``end`` if it is feasible, else a feasible point between the two.
     """
     if feasible(end):
         return end

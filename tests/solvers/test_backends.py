@@ -17,7 +17,7 @@ from solvers.backends import highs, scip
 from solvers.critical_neurons import Problem
 from solvers.layers import MaxPool
 from solvers.modes import full
-from solvers.programs.program import Builder
+from solvers.programs.builder import Builder
 from solvers.programs.rows import Row, stacked
 from solvers.settings import BACKENDS, Settings
 from tests.support.full_program_cases import perceptron, problem

@@ -17,6 +17,7 @@ from solvers.modes import exact
 from solvers.problem import Problem
 from solvers.programs import masked
 from solvers.search import local_search
+from solvers.search.masks import Evaluator
 from solvers.settings import Settings
 
 TIGHT = Settings(gap=0.0)
@@ -278,7 +279,7 @@ def test_progress_is_told_and_never_goes_back():
 
 def test_local_search_alone_finds_good_masks():
     instance = problem("two hidden layers", 6)
-    evaluator = local_search.Evaluator(instance, [6, 5])
+    evaluator = Evaluator(instance, [6, 5])
     found = list(local_search.search(evaluator, 0, 5, np.inf))
     for mask in found:
         assert mask.objective == pytest.approx(objective(instance, mask.kept), abs=1e-12)
@@ -289,7 +290,7 @@ def test_local_search_alone_finds_good_masks():
 def test_a_shaken_mask_prunes_no_more_than_it_may(share):
     """Under a cap that binds a flip becomes a swap, and is not dropped."""
     instance = problem("two hidden layers", 6)
-    evaluator = local_search.Evaluator(instance, exact.most_pruned(instance, share))
+    evaluator = Evaluator(instance, exact.most_pruned(instance, share))
     random = np.random.default_rng(0)
     kept = np.ones(11)
     for part, most in zip(evaluator.slices, evaluator.most.tolist(), strict=True):
@@ -309,7 +310,7 @@ def test_under_a_binding_cap_shakes_find_better_masks():
     better = 0
     for seed in range(6):
         instance = problem("14 neurons", seed, batch=6, loss_weight=2.0)
-        evaluator = local_search.Evaluator(instance, exact.most_pruned(instance, 0.3))
+        evaluator = Evaluator(instance, exact.most_pruned(instance, 0.3))
         optimum = brute_force(instance, 0.3) if seed == 0 else None
         values = [mask.objective for mask in local_search.search(evaluator, seed, 8, np.inf)]
         assert len(values) >= 2 + 9  # the whole network, the greedy mask, and every start
@@ -353,10 +354,10 @@ def test_what_is_certain_of_the_loss_is_said():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_masks_at_once_have_the_masked_networks_losses(kind, monkeypatch):
-    monkeypatch.setattr(local_search, "CHUNK", 100)
+    monkeypatch.setattr("solvers.search.masks.CHUNK", 100)
     instance = problem(kind, 8)
     masks = np.random.default_rng(0).integers(0, 2, (9, instance.chain.neurons)).astype(float)
-    found = local_search.Evaluator(instance, [99] * len(instance.chain.gates)).losses(masks)
+    found = Evaluator(instance, [99] * len(instance.chain.gates)).losses(masks)
     np.testing.assert_allclose(found, [instance.loss(kept) for kept in masks], atol=1e-12)
 
 

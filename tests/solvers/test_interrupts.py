@@ -15,6 +15,7 @@ from solvers.critical_neurons import Problem, solve
 from solvers.layers import Dense, Relu
 from solvers.search import interrupts, local_search
 from solvers.search.interrupts import interruptible
+from solvers.search.masks import Evaluator
 from solvers.settings import Settings
 
 
@@ -281,7 +282,7 @@ def test_a_bound_holds_after_ctrl_c_pressed_twice(backend, monkeypatch):
     problem = Problem(layers, inputs, labels, loss_weight=1.0)
     found = solve(problem, mode="exact", backend=backend, time_limit=60)
     assert found.status == "interrupted"
-    evaluator = local_search.Evaluator(problem, [24, 24])
+    evaluator = Evaluator(problem, [24, 24])
     best = min(
         mask.objective
         for seed in range(2)

@@ -46,7 +46,7 @@ def test_scores_are_the_mean_of_each_classs_own():
     assert found.bound_scope == "paper-restriction"
     assert found.violation <= 1e-6
     assert found.problem is instance
-    assert "the means over 3 programs, one a class" in found.explain()
+    assert "the means over 3 programs, one per class" in found.explain()
 
 
 def test_two_processes_find_what_one_finds():

@@ -12,6 +12,7 @@ from solvers.layers import Dense, Relu
 from solvers.modes import exact
 from solvers.network.probes import fit_probe
 from solvers.search import local_search
+from solvers.search.masks import Evaluator
 from solvers.solution import above
 from solvers.tolerances import better
 
@@ -67,7 +68,7 @@ def test_local_search_ends_at_any_size_of_the_objective(weight):
     given = Problem(
         layers, random.uniform(size=(6, 5)), random.integers(0, 3, size=6), loss_weight=weight
     )
-    evaluator = local_search.Evaluator(given, [8])
+    evaluator = Evaluator(given, [8])
     found = local_search.improve(evaluator, np.ones(8), np.inf)
     every = ((np.arange(256)[:, None] >> np.arange(8)) & 1).astype(np.float64)
     flips = every[np.abs(every - found.kept).sum(axis=1) <= 2]
