@@ -291,7 +291,7 @@ class Runner:
 
     def save_model(self, path: Path, pruned: filter_runs.Pruned) -> None:
         """Keeps a pruned network as a folder that needs nothing of this program."""
-        model = models.resized(self._bench.precise, pruned.plan.kept())
+        model = models.resized(self._bench.precise, pruned.plan.by_leaf())
         network.save_sliced(
             path.with_suffix(".sliced"),
             pruned.plan,

@@ -4,8 +4,8 @@ import contextlib
 import io
 import math
 import os
+import secrets
 import struct
-import tempfile
 import time
 import tokenize
 import zipfile
@@ -68,9 +68,9 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent
-        )
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}"
+        # the system takes the process's umask off the mode
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
     try:
@@ -78,10 +78,9 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             message = f"cannot write {path}: {error.strerror}; what stood there is unchanged"
             raise OSError(error.errno, message) from error
@@ -166,6 +165,9 @@ def read_arrays(
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows translates line ends unless it is told that a file is binary."""
+
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -188,10 +190,3 @@ def _array(content: bytes) -> np.ndarray:
         )
     flat = np.frombuffer(content, dtype, math.prod(shape), start)
     return flat.reshape(shape, order="F" if fortran_order else "C").copy()
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

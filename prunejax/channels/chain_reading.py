@@ -6,6 +6,7 @@ that keeps this form, or one that is a dense layer, a convolution, a ReLU or a p
 equation is refused by name.
 """
 
+import dataclasses
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -31,7 +32,7 @@ MOVES = ("reshape", "squeeze", "broadcast_in_dim", "transpose")
 
 
 class Held(NamedTuple):
-    """``scale h + shift``, h being what the chain gave after `changes` changes of its layers.
+    """``scale h + shift``, h being what the chain gave after ``changes`` changes of its layers.
 
     Folding a bias into a layer is a change too: what is held of the layer without it is outdated.
     """
@@ -52,14 +53,14 @@ def describe(network: Network, variables: PyTree) -> list[tuple[str, solvers_lay
     """The layers of a network as the solvers hold them, proved from its equations.
 
     Args:
-        network: a chain of layers.
-        variables: its variables.
+      network: a chain of layers.
+      variables: its variables.
 
     Returns:
-        Pairs of the layer's name and its arrays, in order.
+      Pairs of the layer's name and its arrays, in order.
 
     Raises:
-        ValueError: a layer of a kind that the program cannot hold, or not in a chain.
+      ValueError: a layer of a kind that the program cannot hold, or not in a chain.
     """
     before = "input"
     for layer in network.layers.values():
@@ -338,7 +339,7 @@ class _Reader:
             kernel = isinstance(last, solvers_layers.Dense | solvers_layers.Conv)
             if kernel and last.bias is None and np.all(scale == 1):
                 bias = np.broadcast_to(shift, last.kernel.shape[-1:])
-                self._found[-1] = (name, _changed(last, bias=bias))
+                self._found[-1] = (name, dataclasses.replace(last, bias=bias))
             else:
                 self._found.append((self._passed[-1], solvers_layers.Affine(scale, shift)))
             self._changes += 1
@@ -373,7 +374,10 @@ class _Reader:
             if np.ptp(scale, axis=0).any() or np.ptp(shift, axis=0).any():
                 raise ValueError("what follows the last layer depends on the place in the batch")
             bias = shift[0] if last.bias is None else last.bias * scale[0] + shift[0]
-            self._found[-1] = (name, _changed(last, kernel=last.kernel * scale[0], bias=bias))
+            self._found[-1] = (
+                name,
+                dataclasses.replace(last, kernel=last.kernel * scale[0], bias=bias),
+            )
         elif np.any(held.scale != 1) or np.any(held.shift != 0):
             self._found.append(("output", solvers_layers.Affine(held.scale, held.shift)))
         return self._found
@@ -433,10 +437,6 @@ def _equal(left: Held, right: Held) -> bool:
         and bool(np.all(left.scale == right.scale))
         and bool(np.all(left.shift == right.shift))
     )
-
-
-def _changed(layer: Any, **fields: Any) -> Any:
-    return type(layer)(**{**vars(layer), **fields})
 
 
 def _pair(numbers: Any) -> tuple[int, int]:

@@ -41,34 +41,34 @@ def critical_neurons(
     ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.
 
     Args:
-        network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
-            in evaluation mode, in float32; in mode "decoupled" any network. What each equation
-            between two kernels does is proved: a ReLU may be written in any of the usual ways, and
-            what is none (a capped or leaky one) is refused.
-        variables: its variables.
-        inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
-            others are taken as they are: nothing is clipped, here or in the bounds.
-        labels: [batch], integers.
-        loss_weight: lambda; it must grow with the batch.
-        epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
-        aggregate: see `solvers.critical_neurons.Problem`; "decoupled" has no sum over layers.
-        mode: see `solvers.critical_neurons.solve`.
-        examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
-            default the batch.
-        **settings: of `solvers.critical_neurons.solve`: time_limit, gap, memory_mb, seed,
-            max_prune, workers, backend, on_incumbent.
+      network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
+        in evaluation mode, in float32; in mode "decoupled" any network. What each equation
+        between two kernels does is proved: a ReLU may be written in any of the usual ways, and
+        what is none (a capped or leaky one) is refused.
+      variables: its variables.
+      inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
+        others are taken as they are: nothing is clipped, here or in the bounds.
+      labels: [batch], integers.
+      loss_weight: lambda; it must grow with the batch.
+      epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
+      aggregate: see ``solvers.critical_neurons.Problem``; "decoupled" has no sum over layers.
+      mode: see ``solvers.critical_neurons.solve``.
+      examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
+        default the batch.
+      **settings: of ``solvers.critical_neurons.solve``: time_limit, gap, memory_mb, seed,
+        max_prune, workers, backend, on_incumbent.
 
     Returns:
-        The scores; channels below a threshold go (``keep_above``), and ``evidence`` is the solver's
-        ``Solution``: certificate, trajectory, ``explain()``.
+      The scores; channels below a threshold go (``keep_above``), and ``evidence`` is the solver's
+      ``Solution``: certificate, trajectory, ``explain()``.
 
     Raises:
-        ValueError: the network is no such chain (the layer or the operation is named), its arrays
-            are laid out otherwise than Flax's, it returns more than its logits, or they are NaN or
-            infinite on the batch.
+      ValueError: the network is no such chain (the layer or the operation is named), its arrays
+        are laid out otherwise than Flax's, it returns more than its logits, or they are NaN or
+        infinite on the batch.
 
     Warns:
-        UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
+      UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
     """
     given = solver.check(mode, **settings)
     if len(network.traced.program.outputs) != 1:

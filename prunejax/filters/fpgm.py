@@ -1,16 +1,16 @@
 """FPGM: filters near the geometric median of their layer can be replaced by the others."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 from prunejax.filters.precision import measured_in_unit_range
 
 
-def fpgm(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def fpgm(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by the sum of its distances to all filters of its layer.
 
     ``sum_j ||F_i - F_j||_2``: it is lowest at the filter nearest to being the layer's geometric

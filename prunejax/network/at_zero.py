@@ -24,10 +24,10 @@ class Outcome(NamedTuple):
     """The results of a primitive over all probes.
 
     Attributes:
-        null: all are 0, also where what is not known is 0, huge, or one of the known numbers (but
-            for NaN there, which the masked network has as well).
-        finite: none is infinite or NaN for ordinary numbers.
-        only: the one result, if no operand was unknown; None otherwise.
+      null: all are 0, also where what is not known is 0, huge, or one of the known numbers (but
+        for NaN there, which the masked network has as well).
+      finite: none is infinite or NaN for ordinary numbers.
+      only: the one result, if no operand was unknown; None otherwise.
     """
 
     null: bool
@@ -44,12 +44,12 @@ def outcome(op: Op, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outco
     """Evaluates a primitive entry by entry.
 
     Args:
-        op: an operation whose primitive works element by element.
-        dtypes: of its operands.
-        operands: for each of them its value, or None where it is not known.
+      op: an operation whose primitive works element by element.
+      dtypes: of its operands.
+      operands: for each of them its value, or None where it is not known.
 
     Returns:
-        What it gives.
+      What it gives.
     """
     if all(operand is None for operand in operands):
         return UNKNOWN

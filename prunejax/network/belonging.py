@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax.masks import name
+from prunejax.names import listed
 from prunejax.network.resizing import shrink
+from prunejax.network.structure import Structure
 
 Kept = Mapping[str, list[np.ndarray]]
 """For each leaf that loses channels, by path: for each axis which indices stay."""
@@ -26,18 +28,18 @@ MAXIMA = ("ScaleBySM3State",)
 """States with an array for each axis of a parameter, the maximum over the others."""
 
 PARTS = ("real", "imaginary")
-"""What `optax.contrib.split_real_and_imaginary` divides a parameter into."""
+"""What ``optax.contrib.split_real_and_imaginary`` divides a parameter into."""
 
 
 def find(ends: Mapping[str, str], path: str) -> str | None:
     """The leaf of a network that a path of another tree ends with; the longest wins.
 
     Args:
-        ends: the network's leaves by the ends of their paths.
-        path: a path.
+      ends: the network's leaves by the ends of their paths.
+      path: a path.
 
     Returns:
-        The leaf's path, or None.
+      The leaf's path, or None.
     """
     parts = path.split("/")
     for start in range(len(parts)):
@@ -48,19 +50,19 @@ def find(ends: Mapping[str, str], path: str) -> str | None:
 
 
 def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kept: Kept) -> PyTree:
-    """Leaves the removed channels out of a tree; `Plan.slice` says of which.
+    """Leaves the removed channels out of a tree; ``Plan.slice`` says of which.
 
     Args:
-        tree: variables, gradients, or the state of an optimiser.
-        ends: the network's leaves by the ends of their paths.
-        leaves: its leaves by path.
-        kept: what stays.
+      tree: variables, gradients, or the state of an optimiser.
+      ends: the network's leaves by the ends of their paths.
+      leaves: its leaves by path.
+      kept: what stays.
 
     Returns:
-        The same tree with smaller leaves.
+      The same tree with smaller leaves.
 
     Raises:
-        ValueError: if a leaf belongs to the network and cannot be sliced; it is named.
+      ValueError: a leaf belongs to the network and cannot be sliced; it is named.
     """
 
     def smaller(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
@@ -142,11 +144,11 @@ def refuse_vectors(tree: PyTree, leaves: Mapping[str, Any]) -> None:
     """Refuses states that hold all parameters in one vector.
 
     Args:
-        tree: any tree.
-        leaves: the network's leaves by path.
+      tree: any tree.
+      leaves: the network's leaves by path.
 
     Raises:
-        ValueError: if it holds such a vector.
+      ValueError: it holds such a vector.
     """
     total = sum(math.prod(leaf.shape) for leaf in leaves.values())
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -156,3 +158,35 @@ def refuse_vectors(tree: PyTree, leaves: Mapping[str, Any]) -> None:
                 "network's leaves have together: a state of optax.flatten does not say what "
                 "belongs to which leaf"
             )
+
+
+def refuse_foreign(tree: PyTree, network: Structure) -> None:
+    """Refuses a tree that holds the variables of another network.
+
+    Args:
+      tree: variables, parameters alone, gradients, or the state of an optimiser.
+      network: the network that they should belong to.
+
+    Raises:
+      ValueError: no leaf belongs to the network, or some of the variables do not.
+    """
+    paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    ends, collections = network.endings, network.collections
+    if not any(find(ends, path) for path in paths):
+        raise ValueError(
+            f"no leaf belongs to the network: it has {listed(network.leaves, 12)}, "
+            f"the tree {listed(paths, 12)}"
+        )
+    # parameters alone, or the leaves of a bare tree: nothing but the network's
+    alone = any(path in ends for path in paths) and not any(
+        path.split("/")[0] in collections for path in paths
+    )
+    foreign = [
+        path
+        for path in paths
+        if find(ends, path) is None and (alone or path.split("/")[0] in collections)
+    ]
+    if foreign:
+        raise ValueError(
+            f"these are the variables of another network: this one has no {listed(foreign, 12)}"
+        )

@@ -1,4 +1,4 @@
-"""Derivatives that functions bring along, `jax.custom_jvp` and `jax.custom_vjp`, on fewer channels.
+"""Derivatives that functions bring along (``jax.custom_jvp`` and its kin), on fewer channels.
 
 A rule is a program of its own. It is followed with the labels of what it is given: where it holds
 channel by channel it runs on what is left, and elsewhere it is refused by name, as a function
@@ -29,7 +29,7 @@ class RuleError(ValueError):
 
 @runtime_checkable
 class Smaller(Protocol):
-    """A program that runs on fewer channels, `resizing.Resized`."""
+    """A program that runs on fewer channels, ``resizing.Resized``."""
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Evaluates it."""
@@ -40,10 +40,10 @@ class Surroundings(NamedTuple):
     """The program that a call stands in.
 
     Attributes:
-        program: the program, at full size.
-        coupling: its labels.
-        removed: for each label whether it is removed.
-        resize: `(program, coupling, removed) -> Smaller`.
+      program: the program, at full size.
+      coupling: its labels.
+      removed: for each label whether it is removed.
+      resize: ``(program, coupling, removed) -> Smaller``.
     """
 
     program: Program
@@ -56,13 +56,13 @@ def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> 
     """A call on fewer channels with the derivative that its function brings along.
 
     Args:
-        op: the call, its primitive one of `CUSTOM`.
-        body: what it computes, on fewer channels.
-        whole: the call at full size, which JAX differentiates by the function's own rule.
-        around: the program it stands in.
+      op: the call, its primitive one of ``CUSTOM``.
+      body: what it computes, on fewer channels.
+      whole: the call at full size, which JAX differentiates by the function's own rule.
+      around: the program it stands in.
 
     Returns:
-        The function. Where its rule cannot be sliced, differentiating it raises `ValueError`.
+      The function. Where its rule cannot be sliced, differentiating it raises ``ValueError``.
     """
     rules = _Rules(op, whole, around)
     if op.name == "custom_jvp_call":
@@ -85,7 +85,7 @@ class _Rules:
         self._programs: dict[str, Smaller] = {}
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """The rule of `jax.custom_jvp`."""
+        """The rule of ``jax.custom_jvp``."""
 
         def both(values: list[Any], moves: list[Any]) -> list[Any]:
             outputs, slopes = jax.jvp(self._whole, values, self._spread(moves, self._moves, values))
@@ -106,7 +106,7 @@ class _Rules:
         return outputs, self._spread(found[len(outputs) :], self._slopes, outputs)
 
     def forward(self, *inputs: Any) -> tuple[list[Any], tuple[Any, ...]]:
-        """The first rule of `jax.custom_vjp`: what it saves is its inputs."""
+        """The first rule of ``jax.custom_vjp``: what it saves is its inputs."""
 
         def outputs(values: list[Any]) -> list[Any]:
             return jax.vjp(self._whole, *values)[0]
@@ -116,7 +116,7 @@ class _Rules:
         return found, inputs
 
     def backward(self, inputs: tuple[Any, ...], pulled: list[Any]) -> tuple[Any, ...]:
-        """The second rule of `jax.custom_vjp`."""
+        """The second rule of ``jax.custom_vjp``."""
 
         def back(values: list[Any], pulled: list[Any]) -> list[Any]:
             outputs, pull = jax.vjp(self._whole, *values)
@@ -151,15 +151,15 @@ class _Rules:
         """Runs a rule on fewer channels.
 
         Args:
-            which: the rule.
-            function: the rule at full size.
-            arguments: the numbers of values like those it takes, one list an argument.
-            values: what is known of its inputs.
-            written: the numbers of values like those it returns.
-            inputs: its inputs, with fewer channels.
+          which: the rule.
+          function: the rule at full size.
+          arguments: the numbers of values like those it takes, one list an argument.
+          values: what is known of its inputs.
+          written: the numbers of values like those it returns.
+          inputs: its inputs, with fewer channels.
 
         Returns:
-            What it returns, with fewer channels.
+          What it returns, with fewer channels.
         """
         if which not in self._programs:
             described = [[self._described(number) for number in each] for each in arguments]

@@ -22,7 +22,7 @@ NAMES = frozenset(
         *("clamp", "select_n", "regularized_incomplete_beta", "random_gamma_grad"),
     )
 )
-"""The primitives that work element by element; what they give at 0 is computed (`at_zero`)."""
+"""The primitives that work element by element; what they give at 0 is computed (``at_zero``)."""
 
 
 def rule(
@@ -36,15 +36,15 @@ def rule(
     """Ties the operands axis by axis; an operand of length 1 or of rank 0 is repeated.
 
     Args:
-        labels: the labels so far.
-        op: the operation.
-        inputs: its operands.
-        shapes: their shapes.
-        dtypes: their types.
-        shape: the shape of the result.
+      labels: the labels so far.
+      op: the operation.
+      inputs: its operands.
+      shapes: their shapes.
+      dtypes: their types.
+      shape: the shape of the result.
 
     Returns:
-        The result.
+      The result.
     """
     axes, zero = [], []
     for axis, size in enumerate(shape):

@@ -16,10 +16,10 @@ class Member:
     """Where the channels of a group are found in one leaf.
 
     Attributes:
-        path: the leaf's path.
-        axis: one of its axes.
-        indices: for each channel of the group its indices along the axis, [width, copies]: one,
-            or several where flattening repeats a channel or tied positions share it.
+      path: the leaf's path.
+      axis: one of its axes.
+      indices: for each channel of the group its indices along the axis, [width, copies]: one,
+        or several where flattening repeats a channel or tied positions share it.
     """
 
     path: str
@@ -32,11 +32,11 @@ class Group:
     """Channels that are chosen freely from each other, each present in all members.
 
     Attributes:
-        name: the name of the first layer that produces them. Where one layer produces several
-            groups, the kernel's axis follows in brackets or a number after "#".
-        width: how many channels there are.
-        members: where they are.
-        layers: the names of all layers that produce them.
+      name: the name of the first layer that produces them. Where one layer produces several
+        groups, the kernel's axis follows in brackets or a number after "#".
+      width: how many channels there are.
+      members: where they are.
+      layers: the names of all layers that produce them.
     """
 
     name: str
@@ -51,12 +51,12 @@ def find_groups(
     """Collects equal labels into channels, and channels that occur in the same places into groups.
 
     Args:
-        leaves: for each leaf's path the labels of its axes.
-        coupling: the labels.
-        producers: the axes of kernels that make output channels, in topological order.
+      leaves: for each leaf's path the labels of its axes.
+      coupling: the labels.
+      producers: the axes of kernels that make output channels, in topological order.
 
     Returns:
-        The groups by name, in the order of the layers that produce them.
+      The groups by name, in the order of the layers that produce them.
     """
     places: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
     for path, axes in leaves.items():

@@ -13,7 +13,7 @@ Axis = np.ndarray | None
 """The label of each index of an axis; None where nothing can be removed."""
 
 Shape = tuple[Any, ...]
-"""Sizes of axes: integers, and the symbolic ones of `jax.export` for a batch of any size."""
+"""Sizes of axes: integers, and the symbolic ones of ``jax.export`` for a batch of any size."""
 
 
 class Labels:
@@ -31,10 +31,10 @@ class Labels:
         """Makes labels for an axis; one of one index or of symbolic length has none: it stays.
 
         Args:
-            size: the length of the axis.
+          size: the length of the axis.
 
         Returns:
-            New labels, [size], or None.
+          New labels, [size], or None.
         """
         return None if size == 1 or is_symbolic_dim(size) else self.make(size)
 
@@ -74,10 +74,10 @@ class Labels:
         """Ties axes of one length to each other, all of them frozen if one is.
 
         Args:
-            axes: one axis or more.
+          axes: one axis or more.
 
         Returns:
-            The axis they have become.
+          The axis they have become.
         """
         if any(axis is None for axis in axes):
             for axis in axes:

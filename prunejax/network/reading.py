@@ -37,13 +37,13 @@ def parsed(content: bytes) -> dict[str, Any]:
     """A JSON object.
 
     Args:
-        content: of a file.
+      content: of a file.
 
     Returns:
-        The object.
+      The object.
 
     Raises:
-        ValueError: if it is none.
+      ValueError: it is none.
     """
     try:
         found = json.loads(content)
@@ -60,13 +60,13 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Which channels a plan keeps.
 
     Args:
-        content: of a plan's file.
+      content: of a plan's file.
 
     Returns:
-        For each group a bool array, [width].
+      For each group a bool array, [width].
 
     Raises:
-        ValueError: if it says nothing sensible.
+      ValueError: it says nothing sensible.
     """
     entries = content["keep"]
     if not isinstance(entries, dict):
@@ -89,19 +89,19 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def unarchived(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` that `exporting.archive` wrote, none of which is compressed.
+    """The arrays of a ``.npz`` that ``exporting.archive`` wrote, none of which is compressed.
 
     Args:
-        path: the file.
+      path: the file.
 
     Returns:
-        The arrays by path.
+      The arrays by path.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if an array has not the number of bytes that its shape says, is compressed, or
-            holds no numbers.
-        zipfile.BadZipFile: if it is no such file.
+      FileNotFoundError: there is no such file.
+      ValueError: an array has not the number of bytes that its shape says, is compressed, or
+        holds no numbers.
+      zipfile.BadZipFile: it is no such file.
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():

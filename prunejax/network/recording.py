@@ -1,7 +1,7 @@
 """What the layers of a network put out on some input."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,27 +12,25 @@ from prunejax.masks import name
 from prunejax.network import traced
 from prunejax.network.program import Program
 from prunejax.network.resizing import bind
-
-if TYPE_CHECKING:
-    from prunejax.network.network import Network
+from prunejax.network.structure import Structure
 
 
 def record(
-    network: "Network", variables: PyTree, x: PyTree, layers: Sequence[str]
+    network: Structure, variables: PyTree, x: PyTree, layers: Sequence[str]
 ) -> dict[str, Float[Array, "..."]]:
-    """Evaluates a network as far as some layers need; `Network.record` says how.
+    """Evaluates a network as far as some layers need; ``Network.record`` says how.
 
     Args:
-        network: the network.
-        variables: its variables.
-        x: an input.
-        layers: the names of the layers.
+      network: the network.
+      variables: its variables.
+      x: an input.
+      layers: the names of the layers.
 
     Returns:
-        What they put out, by name.
+      What they put out, by name.
 
     Raises:
-        ValueError: as `Network.record` says.
+      ValueError: as ``Network.record`` says.
     """
     _check(network, variables, layers)
     found = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
@@ -57,13 +55,13 @@ def evaluate(
     """Evaluates what some values of a program need, and lets go of what is used up.
 
     Args:
-        program: the program.
-        inputs: an array for each of its inputs.
-        wanted: the numbers of the values.
-        given: arrays to take in the place of some values.
+      program: the program.
+      inputs: an array for each of its inputs.
+      wanted: the numbers of the values.
+      given: arrays to take in the place of some values.
 
     Returns:
-        The values.
+      The values.
     """
     given = given or {}
     needed, ops = set(wanted) - set(given), []
@@ -82,7 +80,7 @@ def evaluate(
     return [known[number] for number in wanted]
 
 
-def _check(network: "Network", variables: PyTree, layers: Sequence[str]) -> None:
+def _check(network: Structure, variables: PyTree, layers: Sequence[str]) -> None:
     for layer in layers:
         names.choose("layer", layer, network.layers)
     given = {

@@ -2,8 +2,8 @@
 
 The new folder is filled in a hidden workplace beside the one that it replaces. Two renames follow:
 the old folder goes into the workplace, the new one takes its name. A process that is killed between
-them leaves nothing under the name, but the old folder whole in its workplace, from where `recover`
-takes it back. Each workplace has a lock, which its process loses when it dies.
+them leaves nothing under the name, but the old folder whole in its workplace, from where
+``recover`` takes it back. Each workplace has a lock, which its process loses when it dies.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ BEGINNING = 3600.0
 
 @contextlib.contextmanager
 def workplace(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, then to `put` in another's place; it is gone at the end.
+    """An empty folder to fill, then to ``put`` in another's place; it is gone at the end.
 
     Args:
-        folder: what shall be replaced, or made.
+      folder: what shall be replaced, or made.
 
     Yields:
-        The folder to fill.
+      The folder to fill.
 
     Raises:
-        OSError: it cannot be made.
+      OSError: it cannot be made.
     """
     work = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     with locked(work):
@@ -51,11 +51,11 @@ def put(new: Path, folder: Path) -> None:
     """Gives a folder its name; what had the name before goes into the workplace.
 
     Args:
-        new: what `workplace` gave, filled.
-        folder: what it shall be called.
+      new: what ``workplace`` gave, filled.
+      folder: what it shall be called.
 
     Raises:
-        OSError: it cannot be renamed.
+      OSError: it cannot be renamed.
     """
     old = new.with_name(OLD)
     while True:
@@ -77,10 +77,10 @@ def recover(folder: Path) -> None:
     A process that is alive, and between its two renames, is waited for.
 
     Args:
-        folder: what was to be replaced.
+      folder: what was to be replaced.
 
     Raises:
-        OSError: it cannot be renamed.
+      OSError: it cannot be renamed.
     """
     from filelock import FileLock, Timeout
 

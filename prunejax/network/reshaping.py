@@ -23,15 +23,15 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape, choose: Choose
     are tied to a variable.
 
     Args:
-        labels: the labels so far.
-        value: what is reshaped.
-        old: its shape, without zeros.
-        new: the shape it gets.
-        choose: which of the axes that channels are cut into carries them, the others being
-            positions.
+      labels: the labels so far.
+      value: what is reshaped.
+      old: its shape, without zeros.
+      new: the shape it gets.
+      choose: which of the axes that channels are cut into carries them, the others being
+        positions.
 
     Returns:
-        The result.
+      The result.
     """
     axes: list[Axis] = []
     zero: list[bool] = []

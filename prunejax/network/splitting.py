@@ -24,13 +24,13 @@ def label(
     """Labels the channels of a network.
 
     Args:
-        program: the program.
-        masked: for each of its inputs whether removed entries of it are 0 in the masked network;
-            None for an input of which nothing can be removed.
-        ties: pairs (output, input) of positions: state that comes back updated.
+      program: the program.
+      masked: for each of its inputs whether removed entries of it are 0 in the masked network;
+        None for an input of which nothing can be removed.
+      ties: pairs (output, input) of positions: state that comes back updated.
 
     Returns:
-        The labels.
+      The labels.
     """
     best = _labelled(program, masked, ties, {})
     frozen_ones = {

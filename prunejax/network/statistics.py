@@ -20,11 +20,11 @@ def running(program: Program, paths: dict[int, str]) -> frozenset[str]:
     none.
 
     Args:
-        program: the program.
-        paths: the paths of those of its inputs that are variables.
+      program: the program.
+      paths: the paths of those of its inputs that are variables.
 
     Returns:
-        The paths.
+      The paths.
     """
     return _Search(program, paths).found()
 

@@ -1,5 +1,6 @@
-"""From a forward function to a `Network`."""
+"""From a forward function to a ``Network``."""
 
+import copyreg
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -24,21 +25,21 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     keeps all it touches, and a warning names it, as it says if nothing at all can be removed.
 
     Args:
-        apply_fn: `(variables, x) -> outputs`, any function that JAX can trace. Outputs whose path
-            ends with that of a variable outside of linen's `params` (updated `batch_stats`) are
-            state and may shrink with it; without collections, one of several outputs all of which
-            update variables that nothing else reads, or that normalise.
-        variables: any pytree of arrays or of `jax.ShapeDtypeStruct`s: Flax linen's
-            `{"params": ..., "batch_stats": ...}`, `nnx.to_pure_dict(state)`, the arrays of an
-            Equinox module, a bare dict.
-        x: an input, any pytree of arrays or of `jax.ShapeDtypeStruct`s. Batches of other sizes can
-            be put through the result.
+      apply_fn: ``(variables, x) -> outputs``, any function that JAX can trace. Outputs whose path
+        ends with that of a variable outside of linen's ``params`` (updated ``batch_stats``) are
+        state and may shrink with it; without collections, one of several outputs all of which
+        update variables that nothing else reads, or that normalise.
+      variables: any pytree of arrays or of ``jax.ShapeDtypeStruct``s: Flax linen's
+        ``{"params": ..., "batch_stats": ...}``, ``nnx.to_pure_dict(state)``, the arrays of an
+        Equinox module, a bare dict.
+      x: an input, any pytree of arrays or of ``jax.ShapeDtypeStruct``s. Batches of other sizes can
+        be put through the result.
 
     Returns:
-        The network.
+      The network.
 
     Raises:
-        ValueError: if the variables hold no array, or if the function cannot be traced.
+      ValueError: the variables hold no array, or the function cannot be traced.
     """
     described = traced.describe(variables)
     named = [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(described)]
@@ -94,3 +95,11 @@ def _why(flows: Flows) -> str:
         f"the outputs of its {len(kernels)} layers with kernels are returned, reach an operation "
         "that needs all of them, or are positions (print the network for its layers)"
     )
+
+
+def _traced_again(network: Network) -> tuple[Any, ...]:
+    """What pickle stores of a network: the function, which must pickle, and what it was given."""
+    return trace, (network.apply_fn, network.variables, network.traced.example)
+
+
+copyreg.pickle(Network, _traced_again)  # here: `Network` does not know who makes it

@@ -12,7 +12,7 @@ from prunejax import checkpoint, data
 from prunejax import masks as masks_lib
 from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
-from prunejax.training.state import Metrics, TrainState
+from prunejax.training.state import Metrics, TrainState, run_keys
 from prunejax.training.steps import EvalStep, TrainStep
 
 _EXTRA = ("history", "per_epoch", "batch_size", "given")
@@ -122,7 +122,7 @@ def fit(
         extra = dict(zip(_EXTRA, (history, per_epoch, batch_size, given), strict=True))
         checkpoint.save(checkpoints or "", step, state, extra)
 
-    order_key, _ = jax.random.split(state.key)
+    order_key = run_keys(state).order
     step = int(state.step)
     while step < epochs * per_epoch:
         epoch, start = divmod(step, per_epoch)
