@@ -33,8 +33,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers import critical_neurons, decoupled, probes
+from solvers import critical_neurons
 from solvers.layers import Conv, Dense, Layer, Relu
+from solvers.modes import decoupled
+from solvers.network import probes
 from solvers.settings import Settings
 
 BATCH_SIZE = 64
@@ -314,9 +316,9 @@ def _widest_layer(
     started = time.perf_counter()
     gates = problem.chain.gates
     widest = max(range(len(gates)), key=lambda place: gates[place].neurons)
-    seen = probes.representations(problem, examples.inputs)[widest]
+    seen = probes.representations(problem.chain, examples.inputs)[widest]
     probe = probes.fit_probe(seen, examples.labels, problem.chain.classes)
-    values = probes.representations(problem, problem.inputs)[widest]
+    values = probes.representations(problem.chain, problem.inputs)[widest]
     fitted = time.perf_counter()
     found = decoupled.decouple(
         values,

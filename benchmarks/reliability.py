@@ -224,11 +224,10 @@ def _ended(processes: Sequence[subprocess.Popen]) -> list[str]:
 def _records(folder: Path) -> dict[str, str]:
     """What each record says, but for times."""
     found = {}
-    for path in folder.glob("*.json"):
-        if path.suffixes == [".json"]:
-            record = json.loads(path.read_text())
-            metrics = {k: v for k, v in record["metrics"].items() if not _is_timed(k, record)}
-            found[path.name] = json.dumps([record["config"], metrics, record["history"]])
+    for path in folder.glob("*/record.json"):
+        record = json.loads(path.read_text())
+        metrics = {k: v for k, v in record["metrics"].items() if not _is_timed(k, record)}
+        found[path.parent.name] = json.dumps([record["config"], metrics, record["history"]])
     return found
 
 
@@ -240,7 +239,8 @@ def _is_timed(metric: str, record: dict) -> bool:
 def _changed(seen: dict[str, str], folder: Path) -> list[str]:
     """Records that were written a second time, or are gone."""
     now = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.json")
+        path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.glob("*/record.json")
     }
     faults = [f"{name} is gone or was done twice" for name in seen if now.get(name) != seen[name]]
     seen.update(now)
@@ -250,7 +250,7 @@ def _changed(seen: dict[str, str], folder: Path) -> list[str]:
 def _remains(folder: Path) -> list[str]:
     left = [
         *folder.rglob("*.unfinished"),
-        *folder.rglob("*.checkpoints"),
+        *folder.rglob("checkpoints"),
         *folder.rglob("*.damaged"),
     ]
     return [f"{path.name} stays" for path in left]

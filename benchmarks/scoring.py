@@ -6,7 +6,7 @@ import jax
 
 from benchmarks.steps import CASES, network
 from benchmarks.timing import in_turns
-from experiments.methods import METHODS, Subject
+from experiments.common.methods import METHODS, Subject
 from prunejax import masks, training
 from prunejax.network import trace
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from solvers import decoupled, exact, full, interrupts, paper, per_class
+from solvers.modes import decoupled, exact, full, paper, per_class
 from solvers.problem import Aggregate, Problem
+from solvers.search import interrupts
 from solvers.settings import Settings
-from solvers.solution import Solution
-from solvers.whole import whole
+from solvers.solution import Solution, whole
 
 __all__ = ["MODES", "Aggregate", "Mode", "Problem", "Solution", "solve"]
 

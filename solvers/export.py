@@ -4,22 +4,22 @@ Other solvers' tolerances are absolute, about 1e-6. So a file and a model hold t
 ``full.solve`` hands to its own solver: in units in which every column is about 1 (``scaling``),
 and each row in units of its largest coefficient. All factors are powers of 2 and round nothing.
 Only the columns h and m, what hidden layers put out, are in other units than the network's own:
-``formulation.formulate(problem, normal=True).units`` holds these units.
+``explicit.formulate(problem, normal=True).units`` holds these units.
 """
 
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from solvers import full, scip_program
-from solvers.formulation import Formulation, formulate
-from solvers.problem import Problem
-from solvers.program import Program
-from solvers.rows import Row
+from solvers.backends import scip_program
+from solvers.modes import full
+from solvers.programs.explicit import Formulation, formulate
+from solvers.programs.problem import PruningProblem
+from solvers.programs.program import Program
+from solvers.programs.rows import Rows, joined
 from solvers.settings import Settings
 
 COMMENTS = {".mps": "*", ".lp": "\\", ".cip": None}
@@ -38,7 +38,7 @@ NOTE = (
 )
 
 
-def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
+def with_tangents(form: Formulation, more: Rows | None = None) -> Program:
     """The linear program that files hold.
 
     Args:
@@ -49,16 +49,18 @@ def with_tangents(form: Formulation, more: Sequence[Row] = ()) -> Program:
         The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
         ``tangent_at_<number>``; each row in units of its largest coefficient.
     """
-    rows = {}
+    names: list[str] = []
+    blocks = []
     for place, point in enumerate(POINTS):
-        values = form.complete(np.full(form.problem.chain.neurons, point))
-        for sample, row in enumerate(form.tangents(values)):
-            rows[f"tangent_{place}_s{sample}"] = row
-    rows |= {f"tangent_at_{place}": row for place, row in enumerate(more)}
-    return form.program.with_rows(rows).scaled()
+        blocks.append(form.tangents(form.complete(np.full(form.chain.neurons, point))))
+        names += [f"tangent_{place}_s{sample}" for sample in range(len(blocks[-1]))]
+    if more is not None:
+        blocks.append(more)
+        names += [f"tangent_at_{place}" for place in range(len(more))]
+    return form.program.extended(tuple(names), joined(blocks)).scaled()
 
 
-def to_model(problem: Problem) -> Any:
+def to_model(problem: PruningProblem) -> Any:
     """The published program as a model of SCIP's, the losses as exponentials.
 
     The columns h and m are in other units than the network's own, see above.
@@ -76,7 +78,7 @@ def to_model(problem: Problem) -> Any:
     return scip_program.model(form.program.scaled(), form.exact_losses)
 
 
-def write(problem: Problem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
+def write(problem: PruningProblem, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
     """Writes a problem's published program to a file, whole or not at all.
 
     ``.cip`` (SCIP's own) holds everything, the losses as constraints with exponentials. ``.mps``

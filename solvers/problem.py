@@ -1,130 +1,20 @@
-"""The problem of critical neurons: a network, a batch, and what a neuron is worth."""
+"""The problem of critical neurons: what ``critical_neurons.solve`` takes."""
 
-import dataclasses
-import functools
 import os
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
+from solvers import export
+from solvers.programs.problem import Aggregate, PruningProblem
 
-from solvers import checks
-from solvers.bounds import interval
-from solvers.chain import Chain, build
-from solvers.layers import Layer
-from solvers.losses import cross_entropy
-from solvers.scaling import Normal, normalised
-
-Aggregate = Literal["sum_largest", "sum"]
-
-LARGEST_LOGIT = 1e15
-"""SCIP calls larger numbers huge, and ends with errors."""
+__all__ = ["Aggregate", "Problem"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Problem:
-    """A network, a batch, and what a neuron is worth.
+class Problem(PruningProblem):
+    """A network, a batch, and what a neuron is worth, with two ways out: a model and a file.
 
-    ``min loss_weight mean_b loss_b + P`` with the cross-entropy of each sample and, for each layer
-    whose neurons can be pruned, ``I_l = sum_i (s_i - 2) / N_l`` (N_l: units of a dense layer,
-    filters x height x width of a convolution's kernel).
-
-    Attributes:
-        layers: of the network; the last is a ``Dense`` that gives the logits and is never pruned.
-        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Values
-            outside of it are taken as they are: no bound clips them, unlike in the paper, where
-            bounds start at ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
-        labels: [batch], integers.
-        loss_weight: lambda, 5 in the paper.
-        epsilon: by how much an input may move when bounds are computed.
-        aggregate: P is the "sum_largest" I_l, all but the smallest (the paper), or the "sum" of
-            all.
-
-    Raises:
-        ValueError: what does not fit, or is NaN.
+    Args and errors are those of ``solvers.programs.problem.PruningProblem``: ``layers``,
+    ``inputs``, ``labels``, ``loss_weight=5.0``, ``epsilon=1e-5``, ``aggregate="sum_largest"``.
     """
-
-    layers: Sequence[Layer] = dataclasses.field(repr=False)
-    inputs: np.ndarray = dataclasses.field(repr=False)
-    labels: np.ndarray = dataclasses.field(repr=False)
-    loss_weight: float = 5.0
-    epsilon: float = 1e-5
-    aggregate: Aggregate = "sum_largest"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", checks.sequence(self.layers, "layers"))
-        checks.batch(self.inputs, self.labels, None, "the batch")
-        checks.positive(self.loss_weight, "loss_weight")
-        checks.not_negative(self.epsilon, "epsilon")
-        if self.aggregate not in ("sum_largest", "sum"):
-            raise ValueError(f"aggregate must be 'sum_largest' or 'sum', got {self.aggregate!r}")
-        if not self.chain.gates:
-            raise ValueError("no layer before the last one has neurons that could be pruned")
-        checks.batch(self.inputs, self.labels, self.chain.classes, "the batch")
-        logits = np.abs(self.chain.logits(self.flat))
-        if not np.isfinite(logits).all():
-            raise ValueError("the network's logits are too large for float64: NaN or infinite")
-        if logits.max() > LARGEST_LOGIT:
-            raise ValueError(
-                f"the network's logits are up to {logits.max():.1g}, and for solvers "
-                f"{LARGEST_LOGIT:g} is infinite: divide the last layer's weights"
-            )
-
-    @functools.cached_property
-    def chain(self) -> Chain:
-        """The network as linear steps, ReLUs and maxima."""
-        return build(self.layers, np.asarray(self.inputs).shape[1:])
-
-    @functools.cached_property
-    def normal(self) -> Normal:
-        """The chain in units in which what every step puts out is about 1, and these units."""
-        bounds = interval(self.chain, self.flat, self.epsilon, gated=False)
-        return normalised(self.chain, bounds)
-
-    @functools.cached_property
-    def flat(self) -> np.ndarray:
-        """The inputs as vectors, [batch, inputs]."""
-        return np.asarray(self.inputs, np.float64).reshape(len(self.inputs), -1)
-
-    @property
-    def largest(self) -> int:
-        """Of how many layers' importances P is the sum, the largest."""
-        layers = len(self.chain.gates)
-        return layers if self.aggregate == "sum" else max(layers - 1, 1)
-
-    def penalty(self, scores: np.ndarray) -> float:
-        """P, the sum of the largest importances.
-
-        Args:
-            scores: one a neuron, [neurons].
-
-        Returns:
-            P.
-        """
-        each = [
-            float(np.sum(scores[part] - 2)) / gate.size
-            for part, gate in zip(self.chain.slices(), self.chain.gates, strict=True)
-        ]
-        return float(np.sum(np.sort(each)[::-1][: self.largest]))
-
-    def loss(self, kept: np.ndarray | None = None) -> float:
-        """The mean cross-entropy of the batch, in nats, with some neurons masked.
-
-        Args:
-            kept: for each neuron 1 or 0; by default all 1.
-
-        Returns:
-            The loss.
-
-        Raises:
-            ValueError: there are not as many numbers as neurons.
-        """
-        if kept is not None and np.shape(kept) != (self.chain.neurons,):
-            raise ValueError(
-                f"kept must have {self.chain.neurons} numbers, got shape {list(np.shape(kept))}"
-            )
-        logits = self.chain.logits(self.flat, kept)
-        return float(cross_entropy(logits, np.asarray(self.labels)).values.mean())
 
     def to_model(self) -> Any:
         """The published program as a model of SCIP's, a ``pyscipopt.Model``.
@@ -138,8 +28,6 @@ class Problem:
         Raises:
             ImportError: pyscipopt is not installed.
         """
-        from solvers import export  # it imports this file
-
         return export.to_model(self)
 
     def write(self, path: str | os.PathLike[str], time_limit: float = 60.0) -> None:
@@ -156,6 +44,4 @@ class Problem:
             ValueError: another ending.
             ImportError: pyscipopt is not installed.
         """
-        from solvers import export  # it imports this file
-
         export.write(self, path, time_limit)

@@ -5,14 +5,14 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from solvers import checks
 
 Value = TypeVar("Value")
 
 BACKENDS = ("scip", "highs")
-"""The solvers: modules of this package with ``LinearProgram`` and ``solve_mip``."""
+"""The solvers: modules of ``solvers.backends`` with ``LinearProgram`` and ``solve_mip``."""
 
 LOSSES = ("cuts", "exp")
 """How mode "full" gives a solver the losses: by tangents, or by exponentials (SCIP only)."""
@@ -70,16 +70,41 @@ class Settings:
 
     def solver(self) -> Any:
         """The backend's module."""
-        return importlib.import_module(f"solvers.{self.backend}")
+        return importlib.import_module(f"solvers.backends.{self.backend}")
 
     def until(self, started: float) -> float:
         """The end of the time that began then; both are readings of ``time.perf_counter``."""
         return math.inf if self.time_limit is None else started + self.time_limit
 
+    def limits(self, started: float) -> "Limits":
+        """The limits of a search whose time began then, a reading of ``time.perf_counter``."""
+        return Limits(self.gap, self.until(started), self.memory_mb, self.seed)
+
     def tell(self, seconds: float, objective: float, bound: float) -> None:
         """Passes progress on."""
         if self.on_incumbent is not None:
             self.on_incumbent(seconds, objective, bound)
+
+
+class Limits(NamedTuple):
+    """When a search ends.
+
+    Attributes:
+        gap: the relative gap to reach.
+        until: the end of the time, a reading of ``time.perf_counter``; infinity for never.
+        memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
+            or None.
+        seed: for mixed-integer programs.
+    """
+
+    gap: float
+    until: float
+    memory_mb: float | None
+    seed: int
+
+    def left(self) -> float | None:
+        """Seconds that are left, maybe below 0; None for any number of them."""
+        return None if self.until == math.inf else self.until - time.perf_counter()
 
 
 def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:

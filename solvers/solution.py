@@ -137,6 +137,42 @@ class Solution:
         return "\n".join(lines)
 
 
+def whole(problem: Any, scope: str, status: str, seconds: float) -> Solution:
+    """The whole network as an answer, where there is no better one.
+
+    Args:
+        problem: the network and the batch.
+        scope: of the bound; no solver is needed for it.
+        status: why there is nothing better.
+        seconds: how long it took to find nothing.
+
+    Returns:
+        The solution.
+    """
+    scores = np.ones(problem.chain.neurons)
+    loss = problem.loss()
+    objective = problem.loss_weight * loss + problem.penalty(scores)
+    # neither scores nor losses are negative
+    bound = problem.penalty(np.zeros(problem.chain.neurons))
+    return Solution(
+        layers=problem.chain.names,
+        scores=problem.chain.split(scores),
+        status=status,
+        objective=objective,
+        bound=bound,
+        bound_scope=scope,
+        loss=loss,
+        problem=problem,
+        violation=0.0,
+        seconds={"build": seconds, "solve": 0.0},
+        rows=0,
+        columns=0,
+        binaries=0,
+        open=0,
+        trajectory=((seconds, objective, bound),),
+    )
+
+
 def above(scores: np.ndarray, threshold: float | str) -> np.ndarray:
     """Which scores are not below a threshold.
 

@@ -50,7 +50,7 @@ def edges_between_rooms(graph):
                 yield room, used, f"{module} imports {other}"
 
 
-@pytest.mark.parametrize("package", ["prunejax", "experiments"])
+@pytest.mark.parametrize("package", ["prunejax", "solvers", "experiments"])
 def test_nothing_imports_itself_by_a_detour(package):
     inside = imports().subgraph(name for name in imports() if name.split(".")[0] == package)
     circles = [sorted(part) for part in nx.strongly_connected_components(inside) if len(part) > 1]

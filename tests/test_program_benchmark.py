@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks import programs
 from benchmarks.__main__ import BENCHMARKS, table
-from solvers import probes
 from solvers.critical_neurons import Problem
+from solvers.network import probes
 
 SMALLEST = "64-32-16, paper, batch 10"
 COLUMNS = (
@@ -84,7 +84,7 @@ def test_the_batch_is_the_first_image_of_each_class(learnt):
 def test_random_channels_are_what_the_layer_puts_out():
     layers, batch, _ = programs.random_channels(10)
     problem = Problem(layers, *batch)
-    (values,) = probes.representations(problem, batch.inputs)
+    (values,) = probes.representations(problem.chain, batch.inputs)
     np.testing.assert_array_equal(values, np.maximum(batch.inputs.reshape(10, 4, 512), 0))
     (gate,) = problem.chain.gates
     assert (gate.neurons, gate.size) == (512, 512)

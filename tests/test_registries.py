@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from experiments.methods import METHODS, Subject, unstructured
+from experiments.common.methods import METHODS, Subject, unstructured
 from prunejax import allocation, masks, pruning, training
 from prunejax.criteria import CRITERIA
 from prunejax.network import trace

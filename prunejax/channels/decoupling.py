@@ -18,8 +18,8 @@ from jaxtyping import PyTree
 from prunejax.masks import name
 from prunejax.network import Network
 from solvers import checks
-from solvers.decoupled import Representation, solve_layers
-from solvers.probes import Probe, fit_probe
+from solvers.modes.decoupled import Representation, solve_layers
+from solvers.network.probes import Probe, fit_probe
 from solvers.settings import Settings
 from solvers.solution import Solution
 

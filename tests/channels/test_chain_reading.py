@@ -9,7 +9,7 @@ from jax import lax
 
 from prunejax.channels import critical_neurons, describe
 from prunejax.network import trace
-from solvers.chain import build
+from solvers.network.chain import build
 
 RANDOM = np.random.default_rng(4)
 DENSE = {

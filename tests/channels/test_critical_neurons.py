@@ -12,7 +12,7 @@ from flax import linen as nn
 from prunejax import masks, models, training
 from prunejax.channels import critical_neurons, describe
 from prunejax.network import trace
-from solvers.chain import build
+from solvers.network.chain import build
 
 NETWORKS = {
     "mlp": ({"hidden_widths": (12, 9)}, (4, 4, 1)),

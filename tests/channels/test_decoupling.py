@@ -14,7 +14,8 @@ from flax import linen as nn
 from prunejax import masks, models
 from prunejax.channels import critical_neurons, decoupling, describe, keep_above
 from prunejax.network import trace
-from solvers import decoupled, probes
+from solvers.modes import decoupled
+from solvers.network import probes
 from solvers.problem import Problem
 from solvers.settings import Settings
 
@@ -49,7 +50,7 @@ def problem(name):
 def test_representations_are_those_of_the_chain(name):
     _, variables, x, network = made(name)
     found = decoupling.representations(network, variables, x, positions=100)
-    expected = probes.representations(problem(name), np.asarray(x, np.float64))
+    expected = probes.representations(problem(name).chain, np.asarray(x, np.float64))
     for values, other in zip(found.values(), expected, strict=True):
         np.testing.assert_allclose(values, other, rtol=2e-4, atol=2e-5)
 

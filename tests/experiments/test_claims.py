@@ -1,21 +1,19 @@
 """Several processes on one results folder: nothing twice, nothing lost, nothing hung."""
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from experiments import claims
+from experiments.common import claims
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from experiments import claims
+from experiments.common import claims
 lock = claims.lock_of(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -26,7 +24,7 @@ time.sleep(60)
 @pytest.fixture
 def another_process(tmp_path):
     """Holds the claim of a run until it is killed."""
-    path = tmp_path / "experiment" / "b.json"
+    path = tmp_path / "experiment" / "b" / "record.json"
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
@@ -34,29 +32,13 @@ def another_process(tmp_path):
         process.kill()
 
 
-def test_what_another_process_has_claimed_comes_last_and_is_taken_over_when_it_dies(
-    tmp_path, another_process
-):
-    paths = [tmp_path / "experiment" / f"{name}.json" for name in "abc"]
-    waits, order = [], []
-
-    def wait(count):
-        waits.append(count)
-        os.kill(another_process.pid, signal.SIGKILL)
-
-    for path in claims.in_turns(paths, wait):
-        order.append(path.stem)
-    assert order == ["a", "c", "b"]
-    assert waits[0] == 1
-
-
 def test_a_claim_is_held_while_its_run_is_done_and_given_up_after(tmp_path):
-    paths = [tmp_path / "experiment" / f"{name}.json" for name in "ab"]
+    paths = [tmp_path / "experiment" / name / "record.json" for name in "ab"]
     program = """
 import sys
 from pathlib import Path
 from filelock import Timeout
-from experiments import claims
+from experiments.common import claims
 try:
     claims.lock_of(Path(sys.argv[1])).acquire(timeout=0)
     print("free")
@@ -68,17 +50,14 @@ except Timeout:
         command = [sys.executable, "-c", program, str(path)]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    turns = claims.in_turns(paths, on_wait=lambda count: pytest.fail("nobody else is there"))
-    assert next(turns) == paths[0]
-    assert [state(path) for path in paths] == ["claimed", "free"]
-    assert next(turns) == paths[1]
-    assert [state(path) for path in paths] == ["free", "claimed"]
-    turns.close()
-    assert state(paths[1]) == "free"
+    with claims.unless_claimed(paths[0]) as ours:
+        assert ours
+        assert [state(path) for path in paths] == ["claimed", "free"]
+    assert state(paths[0]) == "free"
 
 
 def test_a_run_that_another_process_needs_is_waited_for(tmp_path, another_process):
-    path = tmp_path / "experiment" / "b.json"
+    path = tmp_path / "experiment" / "b" / "record.json"
     told = []
 
     def wait():
@@ -87,15 +66,6 @@ def test_a_run_that_another_process_needs_is_waited_for(tmp_path, another_proces
 
     with claims.alone(path, wait):
         assert told == [1]
-
-
-def test_what_a_dead_process_left_half_written_goes_with_the_claim(tmp_path):
-    folder = tmp_path / "experiment"
-    folder.mkdir()
-    for name in (".a.json.x.unfinished", ".b.json.y.unfinished"):
-        (folder / name).write_text("half")
-    for _ in claims.in_turns([folder / "a.json"], lambda count: None):
-        assert [path.name for path in folder.iterdir()] == [".b.json.y.unfinished"]
 
 
 def test_two_commands_share_one_comparison(tmp_path):
@@ -110,19 +80,19 @@ def test_two_commands_share_one_comparison(tmp_path):
     texts = [one.communicate(timeout=300)[0] for one in both]
     assert [one.returncode for one in both] == [0, 0], texts
     assert time.monotonic() - started < 300
-    records = list(tmp_path.glob("compare/*.json"))
+    records = list(tmp_path.glob("compare/*/record.json"))
     assert len(records) == 3
     # Done twice, the second record would be the first one's equal.
     counts = [int(re.search(r"3 runs, (\d+) of them now", text)[1]) for text in texts]
     assert sum(counts) == 3
     assert all(json.loads(path.read_text())["metrics"]["accuracy"] > 0 for path in records)
-    assert not list(tmp_path.glob("compare/*.checkpoints"))
-    assert not list(tmp_path.glob("compare/.*"))
+    assert not list(tmp_path.glob("compare/*/checkpoints"))
+    assert not list(tmp_path.glob("compare/**/.*"))
 
 
 def test_a_run_that_is_done_again_keeps_its_checkpoints_from_others(tmp_path):
     """A second command sees the old record; the folder beside it is somebody else's."""
-    path = tmp_path / "experiment" / "b.json"
+    path = tmp_path / "experiment" / "b" / "record.json"
     with claims.unless_claimed(path) as ours:
         assert ours
     command = [sys.executable, "-c", HOLD, str(path)]

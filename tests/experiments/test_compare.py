@@ -1,6 +1,5 @@
 """The main job, run as a user runs it, on a small part of the digits."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -15,9 +14,13 @@ import pytest
 import tyro
 from rich.console import Console
 
-from experiments import compare, report, sources, workbench
-from experiments.compare import Compare
-from experiments.methods import METHODS
+from experiments import report
+from experiments.common import sources, trained
+from experiments.common.bench import workbench
+from experiments.common.methods import METHODS
+from experiments.common.options import changed
+from experiments.compare import __main__ as compare
+from experiments.compare.__main__ import Compare
 from prunejax import data, training
 from prunejax.criteria import CRITERIA
 
@@ -26,7 +29,8 @@ pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
 @pytest.fixture
 def config(tmp_path):
-    return Compare(
+    return changed(
+        Compare(),
         methods=("random", "snip"),
         sparsities=(0.5, 0.9),
         seeds=2,
@@ -45,8 +49,8 @@ def go(config):
 
 def records(config):
     return {
-        path.name: json.loads(path.read_text())
-        for path in (config.results / "compare").glob("*.json")
+        path.parent.name: json.loads(path.read_text())
+        for path in (config.running.results / "compare").glob("*/record.json")
     }
 
 
@@ -55,7 +59,7 @@ def test_a_sweep_from_start_to_figure(config):
     assert status == 0
     found = records(config)
     assert len(found) == 2 * (1 + 2 * 2)
-    (folder,) = (config.results / "compare").glob("digits-mlp-*")
+    (folder,) = (config.running.results / "compare").glob("digits-mlp-*")
     for name in ("accuracy.csv", "accuracy.md", "accuracy.png"):
         assert (folder / name).stat().st_size > 0
         assert f"{folder / name}" in text
@@ -71,7 +75,7 @@ def test_a_sweep_from_start_to_figure(config):
 
 def test_methods_of_one_seed_share_everything_but_the_masks(config):
     """At sparsity 0 any method is the dense network."""
-    go(dataclasses.replace(config, sparsities=(0.0,), seeds=1))
+    go(changed(config, sparsities=(0.0,), seeds=1))
     losses = {record["metrics"]["loss"] for record in records(config).values()}
     assert len(records(config)) == 3
     assert len(losses) == 1
@@ -79,22 +83,24 @@ def test_methods_of_one_seed_share_everything_but_the_masks(config):
 
 def test_finished_runs_are_not_done_again(config, monkeypatch):
     go(config)
-    monkeypatch.setattr(compare, "run", lambda *_, **__: pytest.fail("a finished run was repeated"))
+    monkeypatch.setattr(
+        trained, "train", lambda *_, **__: pytest.fail("a finished run was repeated")
+    )
     status, text = go(config)
     assert status == 0
     assert "10 of 10 runs are recorded already" in text
 
 
 def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on(config, monkeypatch):
-    real, calls = compare.run, []
+    real, calls = trained.train, []
 
     def interrupted(*args, **kwargs):
-        calls.append(args[1:4])
+        calls.append(args[1:3])
         if len(calls) == 4:
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(compare, "run", interrupted)
+    monkeypatch.setattr(trained, "train", interrupted)
     status, text = go(config)
     assert status == 130
     assert "Every finished run is recorded" in text
@@ -108,7 +114,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on(config, monkeyp
 
 def test_the_same_command_gives_the_same_numbers(config, tmp_path):
     go(config)
-    again = dataclasses.replace(config, results=tmp_path / "again")
+    again = changed(config, results=tmp_path / "again")
     go(again)
     first, second = records(config), records(again)
     assert first.keys() == second.keys()
@@ -120,7 +126,7 @@ def test_the_same_command_gives_the_same_numbers(config, tmp_path):
 def test_a_damaged_record_is_redone(config):
     go(config)
     name, record = next(iter(records(config).items()))
-    path = config.results / "compare" / name
+    path = config.running.results / "compare" / name / "record.json"
     path.write_text(path.read_text()[:100])
     status, text = go(config)
     assert status == 0
@@ -151,21 +157,21 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(config, monkeypatch)
 
 def test_a_folder_that_cannot_be_written_is_found_before_training(config, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(compare, "run", lambda *_, **__: pytest.fail("trained in vain"))
-    status, text = go(dataclasses.replace(config, results=tmp_path / "file"))
+    monkeypatch.setattr(trained, "train", lambda *_, **__: pytest.fail("trained in vain"))
+    status, text = go(changed(config, results=tmp_path / "file"))
     assert status == 1
     assert "cannot write" in text
 
 
 def test_masks_are_kept_on_request(config):
-    small = dataclasses.replace(config, seeds=1, methods=("snip",), sparsities=(0.9,))
+    small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,))
     go(small)
-    go(dataclasses.replace(small, save_masks=True))
-    assert len(list((config.results / "compare").glob("*.masks.npz"))) == 2
+    go(changed(small, save_masks=True))
+    assert len(list((config.running.results / "compare").glob("*/masks.npz"))) == 2
 
 
 def test_a_method_that_fails_stops_only_itself(config):
-    status, text = go(dataclasses.replace(config, sparsities=(0.9, 0.99999), seeds=1))
+    status, text = go(changed(config, sparsities=(0.9, 0.99999), seeds=1))
     assert status == 1
     assert "random at 0.99999, seed 0 failed" in text
     assert "fewer than the 3 layers" in text
@@ -174,7 +180,7 @@ def test_a_method_that_fails_stops_only_itself(config):
 
 
 def test_a_method_of_another_meaning_is_run_again(config, monkeypatch):
-    small = dataclasses.replace(config, seeds=1, methods=("snip",), sparsities=(0.9,))
+    small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,))
     go(small)
     monkeypatch.setitem(METHODS, "snip", METHODS["magnitude"])
     go(small)
@@ -183,14 +189,14 @@ def test_a_method_of_another_meaning_is_run_again(config, monkeypatch):
 
 def test_settings_have_tables_of_their_own(config):
     go(config)
-    go(dataclasses.replace(config, epochs=2))
-    assert len(list((config.results / "compare").glob("digits-mlp-*/accuracy.png"))) == 2
+    go(changed(config, epochs=2))
+    assert len(list((config.running.results / "compare").glob("digits-mlp-*/accuracy.png"))) == 2
 
 
 def test_a_record_without_its_metrics_is_redone(config):
     go(config)
     name, record = next(iter(records(config).items()))
-    path = config.results / "compare" / name
+    path = config.running.results / "compare" / name / "record.json"
     path.write_text(json.dumps(record | {"metrics": {}}))
     status, text = go(config)
     assert status == 0
@@ -198,8 +204,8 @@ def test_a_record_without_its_metrics_is_redone(config):
 
 
 def test_augmented_training_standardises_after_cropping(config):
-    augmented = dataclasses.replace(config, augment=True)
-    bench = workbench.workbench("digits", "mlp", augmented.protocol())
+    augmented = changed(config, augment=True)
+    bench = workbench(augmented.network.setup(augmented.protocol()))
     assert bench.train.images.dtype == np.uint8
     plain = data.load("digits", "train", limit=200)
     np.testing.assert_allclose(bench.prepare(bench.train.images), plain.images, atol=1e-6)
@@ -209,13 +215,13 @@ def test_augmented_training_standardises_after_cropping(config):
 
 
 def test_checkpoints_change_nothing_and_are_cleared(config, tmp_path):
-    small = dataclasses.replace(config, seeds=1, methods=("snip",), sparsities=(0.9,), epochs=2)
+    small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,), epochs=2)
     go(small)
-    saving = dataclasses.replace(small, checkpoint_epochs=1, results=tmp_path / "saving")
+    saving = changed(small, checkpoint_epochs=1, results=tmp_path / "saving")
     go(saving)
     first, second = records(small), records(saving)
     assert [r["metrics"] for r in first.values()] == [second[name]["metrics"] for name in first]
-    assert not list(tmp_path.glob("saving/compare/*.checkpoints"))
+    assert not list(tmp_path.glob("saving/compare/*/checkpoints"))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +248,7 @@ def test_checkpoints_change_nothing_and_are_cleared(config, tmp_path):
 )
 def test_bad_input_gives_one_clear_line(config, changes, message, monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    status, text = go(dataclasses.replace(config, **changes))
+    status, text = go(changed(config, **changes))
     assert status == 1
     assert "error:" in text
     assert message in text
@@ -269,7 +275,7 @@ def test_ctrl_c_in_the_middle(tmp_path):
     command = [sys.executable, "-m", "experiments.compare", "--results", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 300
-    while len(list(tmp_path.glob("compare/*.json"))) < 2 and time.monotonic() < deadline:
+    while len(list(tmp_path.glob("compare/*/record.json"))) < 2 and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -277,40 +283,40 @@ def test_ctrl_c_in_the_middle(tmp_path):
     assert process.returncode == 130, text
     assert "Every finished run is recorded" in text
     assert "Traceback" not in text
-    finished = list(tmp_path.glob("compare/*.json"))
+    finished = list(tmp_path.glob("compare/*/record.json"))
     assert len(finished) >= 2
     for path in finished:
         json.loads(path.read_text())
-    assert not list(tmp_path.glob("compare/.*"))
+    assert not list(tmp_path.glob("compare/**/.*"))
 
 
 def test_runs_are_done_again_when_asked(config, monkeypatch):
     go(config)
     before = records(config)
     done = []
-    real = compare.run
+    real = trained.train
 
-    def counting(bench, method, *args, **kwargs):
-        done.append(method)
-        return real(bench, method, *args, **kwargs)
+    def counting(bench, seed, pruning, **kwargs):
+        done.append(pruning and pruning.method)
+        return real(bench, seed, pruning, **kwargs)
 
-    monkeypatch.setattr(compare, "run", counting)
-    status, text = go(dataclasses.replace(config, redo=("snip",)))
+    monkeypatch.setattr(trained, "train", counting)
+    status, text = go(changed(config, redo=("snip",)))
     assert status == 0
     assert done == ["snip"] * 4
     assert "6 of 10 runs are recorded already" in text
     done.clear()
-    assert go(dataclasses.replace(config, redo=("all",)))[0] == 0
+    assert go(changed(config, redo=("all",)))[0] == 0
     assert len(done) == 10
     for name, record in records(config).items():
         assert record["metrics"] == before[name]["metrics"]
-    status, text = go(dataclasses.replace(config, redo=("snap",)))
+    status, text = go(changed(config, redo=("snap",)))
     assert status == 1
     assert "redo takes 'all' or what is asked for (dense, random, snip), got 'snap'" in text
 
 
 def test_a_method_whose_code_changed_is_run_again(config, monkeypatch):
-    small = dataclasses.replace(config, seeds=1, methods=("random", "snip"), sparsities=(0.9,))
+    small = changed(config, seeds=1, methods=("random", "snip"), sparsities=(0.9,))
     go(small)
     criterion = CRITERIA["snip"].score
     monkeypatch.setattr(sources, "_file_of", lambda f: "edited" if f is criterion else "as it was")
@@ -321,24 +327,22 @@ def test_a_method_whose_code_changed_is_run_again(config, monkeypatch):
     assert len(found) == 2
     monkeypatch.undo()
     console = Console(record=True, width=150)
-    assert report.main(report.Report(results=config.results), console) == 0
+    assert report.main(report.Report(results=config.running.results), console) == 0
     # Both would be averaged, one seed being two runs.
     assert "±" not in console.export_text().split("seeds", 1)[1]
 
 
 def test_broken_runs_are_marked_in_record_table_and_on_screen(config):
-    wild = dataclasses.replace(
-        config, seeds=1, methods=("random",), sparsities=(0.5,), learning_rate=1e30
-    )
+    wild = changed(config, seeds=1, methods=("random",), sparsities=(0.5,), learning_rate=1e30)
     status, text = go(wild)
     assert status == 0
     assert "dense at 0.0, seed 0 diverged: its loss is not finite" in text
     assert text.count("(diverged)") == 2
     for record in records(wild).values():
         assert record["metrics"]["diverged"] is True
-    (folder,) = (config.results / "compare").glob("digits-mlp-*")
+    (folder,) = (config.running.results / "compare").glob("digits-mlp-*")
     assert (folder / "accuracy.md").read_text().count("(diverged)") == 2
-    whole = dataclasses.replace(wild, learning_rate=None)
+    whole = changed(wild, learning_rate=None)
     go(whole)
     assert sorted(one["metrics"]["diverged"] for one in records(whole).values()) == [
         False, False, True, True,
@@ -358,48 +362,48 @@ def test_broken_runs_are_marked_in_record_table_and_on_screen(config):
     ],
 )
 def test_settings_that_are_no_numbers_are_refused(config, setting, message):
-    status, text = go(dataclasses.replace(config, **setting))
+    status, text = go(changed(config, **setting))
     assert status == 1
     assert message in text
     assert not records(config)
 
 
 def test_each_command_keeps_its_tables(config):
-    small = dataclasses.replace(config, seeds=1, sparsities=(0.9,), methods=("random",))
+    small = changed(config, seeds=1, sparsities=(0.9,), methods=("random",))
     go(small)
-    go(dataclasses.replace(small, methods=("snip",)))
-    tables = [path.read_text() for path in config.results.glob("compare/*/accuracy.md")]
+    go(changed(small, methods=("snip",)))
+    tables = [path.read_text() for path in config.running.results.glob("compare/*/accuracy.md")]
     assert sorted("snip" in text for text in tables) == [False, True]
     assert sorted("random" in text for text in tables) == [False, True]
 
 
 def test_what_a_killed_process_left_beside_its_record_goes(config):
-    small = dataclasses.replace(config, seeds=1, sparsities=(0.9,), methods=("random",))
+    small = changed(config, seeds=1, sparsities=(0.9,), methods=("random",))
     go(small)
-    (first, *_) = (config.results / "compare").glob("*.json")
-    first.with_suffix(".checkpoints").mkdir()
-    (first.with_suffix(".checkpoints") / "1.npz").write_bytes(b"")
+    (first, *_) = (config.running.results / "compare").glob("*/record.json")
+    first.parent.joinpath("checkpoints").mkdir()
+    (first.parent.joinpath("checkpoints") / "1.npz").write_bytes(b"")
     go(small)
-    assert not first.with_suffix(".checkpoints").exists()
+    assert not first.parent.joinpath("checkpoints").exists()
 
 
 def test_a_checkpoint_that_began_otherwise_is_begun_anew(config, tmp_path):
     """Another machine's initial weights differ in their last bits."""
-    small = dataclasses.replace(config, seeds=1, sparsities=(0.9,), methods=("random",), epochs=2)
+    small = changed(config, seeds=1, sparsities=(0.9,), methods=("random",), epochs=2)
     go(small)
     before = records(small)
     for name in before:
-        path = small.results / "compare" / name
+        path = small.running.results / "compare" / name / "record.json"
         path.unlink()
-        bench = workbench.workbench("digits", "mlp", small.protocol())
+        bench = workbench(small.network.setup(small.protocol()))
         params, _ = training.init_variables(bench.model, jax.random.key(99), bench.train.images[:1])
-        keys = jax.random.split(jax.random.key(0), 4)
-        state = training.init_state(params, {}, bench.tools.tx, key=keys[3])
+        key = trained.keys(0).training
+        state = training.init_state(params, {}, bench.tools.tx, key=key)
         training.fit(
             state, bench.tools.train_step, bench.train, epochs=1, batch_size=64,
-            checkpoints=path.with_suffix(".checkpoints"),
+            checkpoints=path.parent / "checkpoints",
         )  # fmt: skip
-    status, text = go(dataclasses.replace(small, checkpoint_epochs=1))
+    status, text = go(changed(small, checkpoint_epochs=1))
     assert status == 0
     assert text.count("training begins anew") == 2
     assert {n: r["metrics"] for n, r in records(small).items()} == {

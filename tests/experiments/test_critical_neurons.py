@@ -1,7 +1,6 @@
 """The experiment of critical neurons, run as a user runs it, on a small part of the digits."""
 
 import csv
-import dataclasses
 import json
 from typing import get_args
 
@@ -11,15 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments import critical_neurons, neuron_runs, neuron_studies
-from experiments.critical_neurons import CriticalNeurons
-from experiments.neuron_retraining import retrain
-from experiments.neuron_studies import Retraining, Solving
-from experiments.workbench import workbench
+from experiments.common.bench import workbench
+from experiments.common.options import changed
+from experiments.critical_neurons import __main__ as critical_neurons
+from experiments.critical_neurons import program, retraining, rivals, studies
+from experiments.critical_neurons.__main__ import CriticalNeurons
+from experiments.critical_neurons.retraining import Retrained, retrain
 from prunejax.channels import sum_weights
 
-STUDIES = get_args(neuron_studies.Study)
-SMALL = CriticalNeurons(quick=True, gap=1e-2, epochs=2, study=STUDIES)
+STUDIES = get_args(studies.Study)
+SMALL = changed(CriticalNeurons(), quick=True, gap=1e-2, epochs=2, study=STUDIES)
 
 pytestmark = pytest.mark.xdist_group("critical_neurons")  # the fixture is minutes of training
 
@@ -33,7 +33,7 @@ def go(config):
 
 def recorded(config, kind):
     found = {}
-    for path in (config.results / "critical_neurons").glob("*.json"):
+    for path in (config.running.results / "critical_neurons").glob("*/record.json"):
         record = json.loads(path.read_text())
         if record["config"]["kind"] == kind:
             found[path] = record
@@ -54,13 +54,13 @@ def first(config):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neuron_studies, "WEIGHTS", (5.0, 20.0))
-        config = dataclasses.replace(SMALL, results=tmp_path_factory.mktemp("results"))
+        patch.setattr(studies, "WEIGHTS", (5.0, 20.0))
+        config = changed(SMALL, results=tmp_path_factory.mktemp("results"))
         yield config, *go(config)
 
 
 def rows_of(config, study):
-    (folder,) = (config.results / "critical_neurons").glob("digits-mlp-*")
+    (folder,) = (config.running.results / "critical_neurons").glob("digits-mlp-*")
     return list(csv.DictReader((folder / f"{study}.csv").read_text().splitlines()))
 
 
@@ -71,7 +71,7 @@ def test_a_run_from_start_to_figures(finished):
     assert len(recorded(config, "solved")) == 6
     # 5 sub-networks elsewhere (digits have no other data: on themselves), 3 from their own start
     assert len(recorded(config, "retrained")) == 8
-    (folder,) = (config.results / "critical_neurons").glob("digits-mlp-*")
+    (folder,) = (config.running.results / "critical_neurons").glob("digits-mlp-*")
     figures = ("scores", "curve", "trajectory", "lambda", "batch-robustness", "transfer")
     for name in (*(f"{study}.csv" for study in STUDIES), *(f"{name}.png" for name in figures)):
         assert (folder / name).stat().st_size > 0
@@ -97,7 +97,7 @@ def test_rivals_lose_as_many_neurons_of_each_layer(finished):
 def test_the_table_follows_from_the_records(finished):
     config, _, _ = finished
     rows, record = rows_of(config, "table"), first(config)
-    assert [row["rival"] for row in rows] == list(neuron_runs.RIVALS)
+    assert [row["rival"] for row in rows] == list(rivals.RIVALS)
     for row in rows:
         expected = record["metrics"]["rivals"][row["rival"]]
         assert float(row["accuracy"]) == pytest.approx(100 * expected["accuracy"])
@@ -117,7 +117,7 @@ def test_studies_vary_one_thing(finished):
     ):
         rows = rows_of(config, study)
         assert list(dict.fromkeys(row[column] for row in rows)) == values
-        assert len(rows) == len(values) * len(neuron_runs.RIVALS)
+        assert len(rows) == len(values) * len(rivals.RIVALS)
         others = {"seed", "batch", "mode", "balanced", "loss_weight"} - {column}
         assert all(len({row[other] for row in rows}) == 1 for other in others)
 
@@ -141,7 +141,7 @@ def test_sub_networks_have_the_sizes_that_they_are_compared_at(finished):
     config, _, _ = finished
     method = first(config)["metrics"]["rivals"]["method"]
     rows = rows_of(config, "transfer")
-    assert [row["subnetwork"] for row in rows] == list(neuron_studies.SUBNETWORKS)
+    assert [row["subnetwork"] for row in rows] == list(retraining.SUBNETWORKS)
     for row in rows:
         name, parameters = row["subnetwork"], float(row["parameters"])
         assert float(row["accuracy"]) > 60
@@ -188,11 +188,11 @@ def test_nothing_is_done_twice_and_what_is_lost_comes_out_the_same(finished):
     [("mlp", 0.1, "hidden1"), pytest.param("resnet8", 0.3, "stem", marks=pytest.mark.slow)],
 )
 def test_decoupled_scores_any_network(tmp_path, monkeypatch, model, threshold, group):
-    monkeypatch.setattr(neuron_runs, "EXAMPLES", 100)
-    config = dataclasses.replace(
+    monkeypatch.setattr(program, "EXAMPLES", 100)
+    config = changed(
         SMALL, results=tmp_path, study=("table",), model=model, mode="decoupled", epochs=1
     )
-    status, _ = go(dataclasses.replace(config, loss_weight=20.0, limit=200))
+    status, _ = go(changed(config, loss_weight=20.0, limit=200))
     assert status == 0
     (record,) = recorded(config, "solved").values()
     assert next(iter(record["metrics"]["certificate"]["scores"])) == group
@@ -201,14 +201,16 @@ def test_decoupled_scores_any_network(tmp_path, monkeypatch, model, threshold, g
 
 
 def test_sub_networks_need_data_with_their_own_neurons():
-    bench = workbench("digits", "mlp", SMALL.protocols()[0])
-    solved = Solving(0, SMALL.setting())
+    solved = critical_neurons.first(SMALL)
+    bench = workbench(solved.setup)
     with pytest.raises(ValueError, match="hidden1 256, hidden2 128, not hidden1 3"):
-        retrain(bench, Retraining(solved, "digits", "method", "new"), {"hidden1": np.ones(3)}, None)
+        retrain(
+            bench, Retrained(solved, solved.setup, "method", "new"), {"hidden1": np.ones(3)}, None
+        )
 
 
 def test_snip_of_neurons_is_the_sum_over_their_weights():
-    bench = workbench("digits", "mlp", SMALL.protocols()[0])
+    bench = workbench(critical_neurons.first(SMALL).setup)
     kernel = np.random.default_rng(0).uniform(size=(64, 256)).astype(np.float32)
     scores = {"hidden1": {"kernel": jnp.asarray(kernel), "bias": None}}
     worth = sum_weights(bench.traced, scores, ["hidden1"]).scores
@@ -230,7 +232,7 @@ def test_snip_of_neurons_is_the_sum_over_their_weights():
             {"max_prune": 1.5, "mode": "exact", "study": ("table",)},
             "max_prune must be in [0, 1], got 1.5",
         ),
-        ({"workers": 0}, "workers must be a whole number from 1 to 2**31 - 1, got 0"),
+        ({"solver_workers": 0}, "workers must be a whole number from 1 to 2**31 - 1, got 0"),
         ({"memory_mb": 0.0}, "memory_mb must be a positive number, got 0.0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"model": "resnet8"}, "the program holds chains of layers only"),
@@ -238,7 +240,7 @@ def test_snip_of_neurons_is_the_sum_over_their_weights():
     ],
 )
 def test_bad_settings_are_one_clear_line(tmp_path, changes, message):
-    status, text = go(dataclasses.replace(SMALL, results=tmp_path, **changes))
+    status, text = go(changed(SMALL, results=tmp_path, **changes))
     assert status == 1
     assert message in text.replace("\n", " ")
     assert "Traceback" not in text

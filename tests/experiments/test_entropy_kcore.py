@@ -1,7 +1,6 @@
 """The k-core experiment, run as a user runs it, on a small part of the digits."""
 
 import csv
-import dataclasses
 import json
 import math
 
@@ -11,11 +10,14 @@ import pytest
 import tyro
 from rich.console import Console
 
-from experiments import entropy_kcore, filter_runs
-from experiments.entropy_kcore import EntropyKCore
+from experiments.common.options import changed
+from experiments.entropy_kcore import __main__ as entropy_kcore
+from experiments.entropy_kcore.__main__ import EntropyKCore
+from experiments.entropy_kcore.selection import Selection
 from prunejax import data, models, network
 
-SMALL = EntropyKCore(
+SMALL = changed(
+    EntropyKCore(),
     tau=(0.75, 0.65),
     at=0.65,
     criteria=("entropy_kcore", "l1", "bn_scale"),
@@ -40,11 +42,13 @@ def go(config):
 
 def records(config, kind):
     found = {}
-    for path in (config.results / "entropy_kcore").glob("*.json"):
-        if not path.name.endswith(".plan.json"):
-            record = json.loads(path.read_text())
-            if record["config"]["kind"] == kind:
-                found[path] = record
+    if kind == "dense":
+        paths = (config.running.results / "networks").glob("*/record.json")
+        return {path: json.loads(path.read_text()) for path in paths}
+    for path in (config.running.results / "entropy_kcore").glob("*/record.json"):
+        record = json.loads(path.read_text())
+        if record["config"]["kind"] == kind:
+            found[path] = record
     return found
 
 
@@ -66,12 +70,12 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entropy_kcore, "SAMPLE_SIZES", (25, 30))
         patch.setattr(entropy_kcore, "RATES", (0.1, 0.01))
-        config = dataclasses.replace(SMALL, results=tmp_path_factory.mktemp("results"))
+        config = changed(SMALL, results=tmp_path_factory.mktemp("results"))
         yield config, *go(config)
 
 
 def table(config, name):
-    (folder,) = (config.results / "entropy_kcore").glob("digits-resnet8-*")
+    (folder,) = (config.running.results / "entropy_kcore").glob("digits-resnet8-*")
     return list(csv.DictReader((folder / name).read_text().splitlines()))
 
 
@@ -82,7 +86,7 @@ def test_a_run_from_start_to_figures(finished):
     assert len(records(config, "pruned")) == 3 + 2 + 1 + 2
     assert len(records(config, "dense")) == 1
     assert len(records(config, "latency")) == 3
-    (folder,) = (config.results / "entropy_kcore").glob("digits-resnet8-*")
+    (folder,) = (config.running.results / "entropy_kcore").glob("digits-resnet8-*")
     for study in SMALL.study:
         for kind in ("csv", "png"):
             assert (folder / f"{study}.{kind}").stat().st_size > 0
@@ -154,7 +158,7 @@ def test_peers_keep_as_many_channels_of_each_layer(finished):
     for method in ("l1", "bn_scale"):
         path, record = matching(config, tau=0.65, method=method)
         assert record["metrics"]["channels"] == expected["metrics"]["channels"]
-        plans.append(path.with_suffix(".plan.json").read_text())
+        plans.append((path.parent / "plan.json").read_text())
     assert plans[0] != plans[1]
 
 
@@ -162,7 +166,7 @@ def test_a_saved_network_is_restored_without_the_original(finished):
     config, _, _ = finished
     images, labels = data.load("digits", "test")
     path, record = ours(config, 0.65)
-    saved = network.load_sliced(path.with_suffix(".sliced"))
+    saved = network.load_sliced(path.parent / "sliced")
     logits = np.asarray(saved.apply_fn(saved.variables, images))
     assert np.mean(logits.argmax(-1) == labels) == pytest.approx(record["metrics"]["accuracy"])
     model = models.from_description(saved.description["model"])
@@ -207,30 +211,30 @@ def test_nothing_is_done_twice_and_what_is_lost_comes_out_the_same(finished):
     ],
 )
 def test_bad_settings_are_one_clear_line(tmp_path, changes, message):
-    config = dataclasses.replace(SMALL, results=tmp_path, epochs=1, **changes)
+    config = changed(SMALL, results=tmp_path, epochs=1, **changes)
     status, text = go(config)
     assert status == 1
     assert message in text.replace("\n", " ")
     assert "Traceback" not in text
-    assert not list(tmp_path.glob("*/*.json"))
+    assert not list(tmp_path.rglob("record.json"))
 
 
 def test_damaged_files_of_the_dense_network_are_said_or_made_again(tmp_path):
-    config = dataclasses.replace(
+    config = changed(
         SMALL, results=tmp_path, study=("criteria",), criteria=("entropy_kcore",), save_models=False
     )
     assert go(config)[0] == 0
     ((dense, before),) = records(config, "dense").items()
     (pruned,) = records(config, "pruned")
-    pruned.with_suffix(".plan.json").unlink()  # its run is incomplete, and is done again
+    (pruned.parent / "plan.json").unlink()  # its run is incomplete, and is done again
     dense.write_text('{"bad":')
     status, text = go(config)
     assert status == 0
     assert "is damaged" in text
     assert records(config, "dense")[dense]["metrics"] == before["metrics"]
-    assert pruned.with_suffix(".plan.json").exists()
+    assert (pruned.parent / "plan.json").exists()
     pruned.unlink()
-    (dense.with_suffix(".variables") / "0.npz").write_bytes(b"")
+    (dense.parent / "variables" / "0.npz").write_bytes(b"")
     status, text = go(config)
     assert status == 0
     assert "is trained again" in text.replace("\n", " ")
@@ -239,15 +243,15 @@ def test_damaged_files_of_the_dense_network_are_said_or_made_again(tmp_path):
 
 
 def test_a_peer_that_fails_stops_only_itself(tmp_path, monkeypatch):
-    plan = filter_runs.Selection.plan
+    plan = Selection.plan
 
     def failing(self, method, tau):
         if method == "l1":
             raise ValueError("l1 cannot score the channels of 'stem'")
         return plan(self, method, tau)
 
-    monkeypatch.setattr(filter_runs.Selection, "plan", failing)
-    config = dataclasses.replace(
+    monkeypatch.setattr(Selection, "plan", failing)
+    config = changed(
         SMALL,
         results=tmp_path,
         study=("criteria",),
@@ -262,7 +266,7 @@ def test_a_peer_that_fails_stops_only_itself(tmp_path, monkeypatch):
 
 
 def test_the_papers_protocol_is_cifars_default():
-    dense, tuning = EntropyKCore(dataset="cifar10", model="vgg16").protocols()
+    dense, tuning = changed(EntropyKCore(), dataset="cifar10", model="vgg16").protocols()
     assert (dense.epochs, dense.batch_size, dense.learning_rate) == (200, 256, 0.1)
     assert (dense.momentum, dense.weight_decay, dense.augment) == (0.9, 5e-4, True)
     assert (tuning.epochs, tuning.batch_size, tuning.learning_rate) == (70, 256, 0.01)
@@ -283,5 +287,5 @@ def test_flags_are_read():
     config = tyro.cli(EntropyKCore, args=["--model", "vgg16", "--tau", "0.7", "--study", "tau"])
     assert config.tau == (0.7,)
     assert entropy_kcore.chosen_tau(config) == 0.7
-    assert entropy_kcore.chosen_tau(dataclasses.replace(config, tau=(0.9, 0.8, 0.6))) == 0.8
-    assert math.isclose(entropy_kcore.shortened(EntropyKCore(quick=True)).tau[-1], 0.6)
+    assert entropy_kcore.chosen_tau(changed(config, tau=(0.9, 0.8, 0.6))) == 0.8
+    assert math.isclose(entropy_kcore.shortened(changed(EntropyKCore(), quick=True)).tau[-1], 0.6)

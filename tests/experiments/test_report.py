@@ -3,7 +3,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from experiments import comparison, report, results
+from experiments import report
+from experiments.common import records
+from experiments.compare import report as comparison
 
 ACCURACIES = {
     ("dense", 0.0): [0.97, 0.98],
@@ -33,8 +35,8 @@ def record(method, sparsity, seed, accuracy):
 def save_two_seeds(folder):
     for seed in range(2):
         one = record("snip", 0.9, seed, 0.5)
-        results.save(
-            results.path_of(folder, "compare", one["config"]),
+        records.save(
+            records.path_of(folder, "compare", one["config"]),
             **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
         )
 
@@ -111,16 +113,18 @@ def test_the_command_gathers_records(tmp_path, capsys):
 
 def test_copied_and_broken_records_are_left_out_and_left_alone(tmp_path):
     save_two_seeds(tmp_path)
-    (original,) = list(tmp_path.glob("compare/*.json"))[:1]
-    (tmp_path / "compare" / "copy.json").write_bytes(original.read_bytes())
-    (tmp_path / "compare" / "torn.json").write_text("{")
-    (tmp_path / "compare" / "folder.json").mkdir()
+    (original,) = list(tmp_path.glob("compare/*/record.json"))[:1]
+    for name in ("copy", "torn", "folder"):
+        (tmp_path / "compare" / name).mkdir()
+    (tmp_path / "compare" / "copy" / "record.json").write_bytes(original.read_bytes())
+    (tmp_path / "compare" / "torn" / "record.json").write_text("{")
+    (tmp_path / "compare" / "folder" / "record.json").mkdir()
     console = Console(record=True, width=120)
     with pytest.warns(UserWarning, match="is left out") as warned:
         assert report.main(report.Report(results=tmp_path), console) == 0
     assert len(warned) == 2
     assert "50.0 ± 0.0" in console.export_text()
-    assert (tmp_path / "compare" / "torn.json").exists()
+    assert (tmp_path / "compare" / "torn" / "record.json").exists()
 
 
 def test_records_from_strangers_write_nowhere_else(tmp_path):
@@ -134,8 +138,8 @@ def test_records_from_strangers_write_nowhere_else(tmp_path):
         for method in ("dense", "snip"):
             one = record(method, 0.9, 0, 0.5)
             one["config"] |= {"dataset": dataset, "model": model}
-            results.save(
-                results.path_of(tmp_path / "r", "compare", one["config"]),
+            records.save(
+                records.path_of(tmp_path / "r", "compare", one["config"]),
                 **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
             )
     console = Console(record=True, width=300)
@@ -144,15 +148,16 @@ def test_records_from_strangers_write_nowhere_else(tmp_path):
     assert text.count("is left out: unknown") == 6
     assert "unknown model '../../outside'" in text
     assert not outside.exists()
-    assert {path.suffix for path in (tmp_path / "r" / "compare").iterdir()} == {".json"}
+    written = {path.name for path in (tmp_path / "r" / "compare").glob("*/*")}
+    assert written == {"record.json"}
 
 
 def test_filters_choose_what_is_reported(tmp_path):
     for dataset, method in (("digits", "snip"), ("digits", "random"), ("mnist", "snip")):
         one = record(method, 0.9, 0, 0.5)
         one["config"]["dataset"] = dataset
-        results.save(
-            results.path_of(tmp_path, "compare", one["config"]),
+        records.save(
+            records.path_of(tmp_path, "compare", one["config"]),
             **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
         )
 
@@ -166,7 +171,7 @@ def test_filters_choose_what_is_reported(tmp_path):
     assert "mlp on digits" in text
     assert "mnist" not in text
     assert "random" not in text
-    written = {path.name for path in tmp_path.glob("compare/*/*")}
+    written = {path.name for path in tmp_path.glob("compare/*-*/*")}
     assert written == {"accuracy.tex", "accuracy.pdf"}
     # A report of all stands beside that of a part.
     assert told()[0] == 0
@@ -201,8 +206,8 @@ def test_one_strange_record_costs_only_itself(tmp_path, change, said):
     one["config"] |= change.get("config", {})
     one["metrics"] |= change.get("metrics", {})
     one["seconds"] = change.get("seconds", one["seconds"])
-    results.save(
-        results.path_of(tmp_path, "compare", one["config"]),
+    records.save(
+        records.path_of(tmp_path, "compare", one["config"]),
         **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
     )
     console = Console(record=True, width=200)

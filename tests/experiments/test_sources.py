@@ -4,8 +4,8 @@ import functools
 
 import pytest
 
-from experiments import sources
-from experiments.methods import METHODS, settings
+from experiments.common import sources
+from experiments.common.methods import METHODS, settings
 from prunejax.criteria import magnitude, snip
 
 SOURCE = '''"""A module."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.methods import METHODS, Subject
+from experiments.common.methods import METHODS, Subject
 from prunejax import masks as masks_lib
 from prunejax import models, training
 from prunejax.network import trace

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from experiments import figures, tables
-from experiments.methods import METHODS
-from experiments.outputs import Outputs
+from experiments.common import figures, tables
+from experiments.common.methods import METHODS
+from experiments.common.outputs import Outputs
 
 HEADER = ["method", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "scoring s"]
 BODY = [[name, *["88.8 ± 14.6"] * 6, "0.123"] for name in ("magnitude_uniform", "snip")]

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from solvers import critical_neurons, full, highs, scip
+from solvers import critical_neurons
+from solvers.backends import highs, scip
 from solvers.critical_neurons import Problem
 from solvers.layers import MaxPool
-from solvers.program import Builder
-from solvers.rows import Row
+from solvers.modes import full
+from solvers.programs.program import Builder
+from solvers.programs.rows import Row, stacked
 from solvers.settings import BACKENDS, Settings
 from tests.support.full_program_cases import perceptron, problem
 
@@ -74,15 +76,15 @@ def broken(rows, values):
 def test_linear_programs_that_grow(backend, seed):
     costs, lower, upper, rows = instance(seed)
     program = backend.LinearProgram(costs, lower, upper)
-    program.add([])
+    program.add(stacked([]))
     for count in (0, 3, 7):
-        program.add(rows[{0: 0, 3: 0, 7: 3}[count] : count])
+        program.add(stacked(rows[{0: 0, 3: 0, 7: 3}[count] : count]))
         values, objective = program.solve()
         assert objective == pytest.approx(linprog(costs, lower, upper, rows[:count]), abs=1e-7)
         assert objective == pytest.approx(costs @ values, abs=1e-9)
         assert broken(rows[:count], values) <= 1e-8
         assert np.all((values >= lower - 1e-8) & (values <= upper + 1e-8))
-    program.add([Row(np.array([0]), np.ones(1), upper[0] + 1)])
+    program.add(stacked([Row(np.array([0]), np.ones(1), upper[0] + 1)]))
     assert program.solve() is None
 
 
@@ -90,7 +92,8 @@ def test_linear_programs_that_grow(backend, seed):
 def test_free_columns(backend):
     free = np.array([np.inf, np.inf])
     program = backend.LinearProgram(np.array([1.0, 2.0]), -free, free)
-    program.add([Row(np.array([0, 1]), np.ones(2), -3.0), Row(np.array([1]), np.ones(1), -50.0)])
+    rows = [Row(np.array([0, 1]), np.ones(2), -3.0), Row(np.array([1]), np.ones(1), -50.0)]
+    program.add(stacked(rows))
     values, objective = program.solve()
     np.testing.assert_allclose(values, [47.0, -50.0])
     assert objective == pytest.approx(-53.0)
@@ -108,7 +111,7 @@ def test_mixed_integer_programs(backend, seed):
         lower,
         upper,
         [0, 1, 2],
-        rows,
+        stacked(rows),
         priority=[1],
         seed=seed % 7,
         on_incumbent=lambda objective, bound, values: told.append((objective, bound, values)),
@@ -131,7 +134,7 @@ def test_mixed_integer_programs(backend, seed):
 @pytest.mark.parametrize("backend", MODULES)
 def test_a_program_without_binaries(backend):
     costs, lower, upper, rows = instance(3)
-    result = backend.solve_mip(costs, lower, upper, [], rows)
+    result = backend.solve_mip(costs, lower, upper, [], stacked(rows))
     expected = linprog(costs, lower, upper, rows)
     assert result.status == "optimal"
     assert [costs @ result.values, result.bound] == pytest.approx([expected] * 2, abs=1e-6)
@@ -151,7 +154,7 @@ def test_no_time_leaves_the_start(backend):
         np.zeros(columns),
         np.ones(columns),
         list(range(columns)),
-        rows,
+        stacked(rows),
         start=start,
         time_limit=0.0,
     )
@@ -165,7 +168,7 @@ def test_no_time_leaves_the_start(backend):
 def test_the_same_seed_gives_the_same(backend):
     costs, lower, upper, rows = instance(12, columns=10, rows=8)
     found = [
-        backend.solve_mip(costs, lower, upper, [0, 1, 2, 3, 4], rows, seed=5).values
+        backend.solve_mip(costs, lower, upper, [0, 1, 2, 3, 4], stacked(rows), seed=5).values
         for _ in range(2)
     ]
     np.testing.assert_array_equal(*found)
@@ -180,7 +183,7 @@ def test_what_an_incumbent_raises_is_raised(backend, error):
         raise error
 
     with pytest.raises(error):
-        backend.solve_mip(costs, lower, upper, [0, 1], rows, on_incumbent=stop)
+        backend.solve_mip(costs, lower, upper, [0, 1], stacked(rows), on_incumbent=stop)
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 1e-2])
@@ -206,7 +209,9 @@ def test_a_gap_finer_than_the_solver_ends():
 
 
 def test_backends_have_the_same_calls():
-    assert [module.__name__ for module in MODULES] == [f"solvers.{name}" for name in BACKENDS]
+    assert [module.__name__ for module in MODULES] == [
+        f"solvers.backends.{name}" for name in BACKENDS
+    ]
     for name in ("solve_mip", "LinearProgram"):
         one, other = (inspect.signature(getattr(module, name)) for module in MODULES)
         assert one == other
@@ -218,9 +223,9 @@ def test_backends_have_the_same_calls():
 def test_a_linear_program_that_soplex_gives_up_is_loaded_anew(monkeypatch):
     rows = [Row(np.array([0, 1]), np.array([1.0, 2.0]), 3.0), Row(np.array([1]), np.ones(1), 0.5)]
     program = scip.LinearProgram(np.array([1.0, 3.0]), np.zeros(2), np.full(2, np.inf))
-    program.add(rows[:1])
+    program.add(stacked(rows[:1]))
     assert program.solve()[1] == pytest.approx(3.0)
-    program.add(rows[1:])
+    program.add(stacked(rows[1:]))
     solved, failures = scip.LinearProgram._solved, iter([False])
     monkeypatch.setattr(
         scip.LinearProgram, "_solved", lambda self: next(failures, None) is None and solved(self)
@@ -228,7 +233,7 @@ def test_a_linear_program_that_soplex_gives_up_is_loaded_anew(monkeypatch):
     values, objective = program.solve()
     np.testing.assert_allclose(values, [2.0, 0.5])
     assert objective == pytest.approx(3.5)
-    program.add([Row(np.array([0]), np.ones(1), 2.5)])
+    program.add(stacked([Row(np.array([0]), np.ones(1), 2.5)]))
     assert program.solve()[1] == pytest.approx(4.0)
     monkeypatch.setattr(scip.LinearProgram, "_solved", lambda self: False)
     assert program.solve() is None
@@ -245,7 +250,9 @@ def test_solvers_load_without_solvers_installed():
     code = (
         "import sys\n"
         "for name in ('highspy', 'pyscipopt', 'jax', 'prunejax'): sys.modules[name] = None\n"
-        "from solvers import critical_neurons, export, full, highs, scip\n"
+        "from solvers import critical_neurons, export\n"
+        "from solvers.backends import highs, scip\n"
+        "from solvers.modes import full\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

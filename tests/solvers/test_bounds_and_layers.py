@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import bounds, chain, layers
-from solvers.chain import Linear, Maximum, Rectify
 from solvers.critical_neurons import Problem
 from solvers.layers import (
     AdaptiveAveragePool,
@@ -18,11 +16,13 @@ from solvers.layers import (
     MaxPool,
     Relu,
 )
+from solvers.network import bounds, chain, matrices
+from solvers.network.chain import Linear, Maximum, Rectify
 
 
 def applied(layer, image):
     """A layer's matrix on an image, in the shape that it says."""
-    matrix, offset, shape = layers.linear(layer, image.shape)
+    matrix, offset, shape = matrices.linear(layer, image.shape)
     return (matrix @ image.ravel() + offset).reshape(shape)
 
 
@@ -76,7 +76,7 @@ def test_pools_are_loops(window, strides):
     image = np.random.default_rng(1).normal(size=(7, 6, 3))
     expected = windowed(image, window, strides or window, np.mean)
     np.testing.assert_allclose(applied(AveragePool(window, strides), image), expected, atol=1e-12)
-    taken, shape = layers.windows(MaxPool(window, strides), image.shape)
+    taken, shape = matrices.windows(MaxPool(window, strides), image.shape)
     expected = windowed(image, window, strides or window, np.max)
     np.testing.assert_array_equal(image.ravel()[taken].max(axis=1).reshape(shape), expected)
 

@@ -7,10 +7,11 @@ import pytest
 import scipy.optimize
 import scipy.special
 
-from solvers import decoupled, probes
-from solvers.decoupled import decouple
 from solvers.layers import AveragePool, Conv, Dense, MaxPool, Relu
-from solvers.probes import Probe
+from solvers.modes import decoupled
+from solvers.modes.decoupled import decouple
+from solvers.network import probes
+from solvers.network.probes import Probe
 from solvers.problem import Problem
 from solvers.settings import Settings
 
@@ -123,7 +124,7 @@ def network(seed=0):
 
 def test_representations_are_what_is_masked():
     problem = network()
-    values = probes.representations(problem, problem.inputs)
+    values = probes.representations(problem.chain, problem.inputs)
     assert [each.shape for each in values] == [(9, 16, 5), (9, 9, 6), (9, 1, 7)]
     # by hand: the first layer's filter 2 at the upper left
     patches = problem.inputs[:, :4, :4, 0]
@@ -138,9 +139,9 @@ def test_representations_are_what_is_masked():
 
 def test_the_last_layers_probe_is_the_network():
     problem = network()
-    probe = probes.linear_rest(problem)
+    probe = probes.linear_rest(problem.chain)
     assert probe is not None
-    last = probes.representations(problem, problem.inputs)[-1]
+    last = probes.representations(problem.chain, problem.inputs)[-1]
     random = np.random.default_rng(0)
     kept = np.ones(problem.chain.neurons)
     kept[-7:] = random.integers(0, 2, 7)
@@ -157,10 +158,10 @@ def test_a_last_layer_with_positions_is_read_by_the_network_too():
         Dense(random.normal(size=(16, 3)), random.normal(size=3)),
     ]
     problem = Problem(layers, random.uniform(size=(5, 6, 6, 1)), np.arange(5) % 3)
-    probe = probes.linear_rest(problem)
+    probe = probes.linear_rest(problem.chain)
     assert probe is not None
     kept = np.array([1.0, 0.0, 1.0, 0.0])
-    values = probes.representations(problem, problem.inputs)[0] * kept
+    values = probes.representations(problem.chain, problem.inputs)[0] * kept
     logits = values.reshape(5, -1) @ probe.kernel + probe.bias
     np.testing.assert_allclose(logits, problem.chain.logits(problem.flat, kept), atol=1e-12)
 
@@ -199,7 +200,7 @@ def test_two_processes_find_what_one_finds():
 
 def test_a_problem_is_its_layers_programs():
     problem = network(3)
-    values = probes.representations(problem, problem.inputs)
+    values = probes.representations(problem.chain, problem.inputs)
     given = [probes.fit_probe(each, problem.labels, 3) for each in values]
     solution = decoupled.solve(problem, Settings(gap=1e-6), probes=given)
     optima = [

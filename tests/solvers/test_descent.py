@@ -5,13 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from solvers import reduced, scip
+from solvers.backends import scip
 from solvers.critical_neurons import Problem, solve
-from solvers.descent import Descent
 from solvers.layers import Dense, Relu
-from solvers.objective import Objective
-from solvers.segments import furthest
-from solvers.verification import largest_violation
+from solvers.programs import reduced
+from solvers.programs.objective import Objective
+from solvers.programs.verification import largest_violation
+from solvers.search.descent import Descent
+from solvers.search.segments import furthest
 from tests.support.full_program_cases import CASES, problem
 
 
@@ -25,8 +26,7 @@ def test_scores_fulfil_the_published_rows(name, epsilon):
         program,
         np.asarray(given.labels),
         given.loss_weight,
-        reduced.penalty_rows(chain.gates),
-        given.largest,
+        given.importance,
     )
     start = np.array(program.columns.start)
     found = Descent(program, objective).lowered(start, np.inf)
@@ -37,7 +37,7 @@ def test_scores_fulfil_the_published_rows(name, epsilon):
     if not program.open:  # else what stands beside the scores may leave them no room
         assert objective.value(found) < objective.value(start)
         assert largest_violation(chain, given.flat, epsilon, scores) <= 1e-9
-    matrix, bound = program.lazy
+    matrix, bound = program.lazy.matrix(len(found)), program.lazy.bounds
     assert (bound - matrix @ found).max(initial=0.0) <= 1e-9
     for row in program.columns.rows:
         assert row.violation(found) <= 1e-9

@@ -12,9 +12,11 @@ import scipy.optimize
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
-from solvers import exact, local_search, mask_program
 from solvers.layers import Affine, AveragePool, Conv, Dense, MaxPool, Relu
+from solvers.modes import exact
 from solvers.problem import Problem
+from solvers.programs import masked
+from solvers.search import local_search
 from solvers.settings import Settings
 
 TIGHT = Settings(gap=0.0)
@@ -164,7 +166,7 @@ def test_every_mask_fulfils_the_rows_and_no_other_outputs_do(kind):
     """For sampled masks the rows hold, and leave the logits no freedom."""
     instance = problem(kind, 7, batch=2)
     gates = instance.chain.gates
-    program = mask_program.build(instance.chain, instance.flat, [gate.neurons for gate in gates])
+    program = masked.build(instance.chain, instance.flat, [gate.neurons for gate in gates])
     columns, neurons = program.columns, instance.chain.neurons
     rows = np.zeros((len(columns.rows), len(columns.lower)))
     for row, (indices, coefficients, _) in zip(rows, columns.rows, strict=True):
@@ -198,7 +200,7 @@ def test_every_mask_fulfils_the_rows_and_no_other_outputs_do(kind):
 def test_bounds_contain_what_units_take_in(kind, share):
     instance = problem(kind, 9, batch=2)
     most = exact.most_pruned(instance, share)
-    program = mask_program.build(instance.chain, instance.flat, most)
+    program = masked.build(instance.chain, instance.flat, most)
     columns = program.columns
     random = np.random.default_rng(1)
     masks = np.ones((60, instance.chain.neurons))
@@ -219,7 +221,7 @@ def test_bounds_contain_what_units_take_in(kind, share):
 def test_a_cap_makes_bounds_closer():
     instance = problem("two hidden layers", 3)
     counts = [
-        mask_program.build(instance.chain, instance.flat, exact.most_pruned(instance, share))
+        masked.build(instance.chain, instance.flat, exact.most_pruned(instance, share))
         for share in (1.0, 0.2)
     ]
     assert counts[1].open < counts[0].open

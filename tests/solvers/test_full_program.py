@@ -9,14 +9,15 @@ import pyscipopt
 import pytest
 import scipy.optimize
 
-from solvers import critical_neurons, export, full
+from solvers import critical_neurons, export
 from solvers.critical_neurons import Problem
-from solvers.formulation import formulate
 from solvers.layers import Dense, MaxPool, Relu
-from solvers.reduced import reduce
-from solvers.rows import Row
+from solvers.modes import full
+from solvers.programs.explicit import formulate
+from solvers.programs.reduced import reduce
+from solvers.programs.rows import Row
+from solvers.programs.verification import largest_violation
 from solvers.settings import Settings
-from solvers.verification import largest_violation
 from tests.support.full_program_cases import (
     CASES,
     convolutional,
@@ -119,8 +120,7 @@ def test_a_row_of_one_column_is_a_bound_of_it():
     program = reduce(chain, given.flat, given.epsilon)
     assert program.open == 0
     assert formulate(given).open >= 4
-    matrix, _ = program.lazy
-    assert np.diff(matrix.indptr).min(initial=2) > 1
+    assert np.diff(program.lazy.starts).min(initial=2) > 1
     # the bounds are the rows: a score just below its own breaks the published program
     lower = np.array(program.columns.lower)
     assert lower.max() > 0
@@ -184,7 +184,7 @@ def test_binaries_that_the_scores_imply_close_the_gap(monkeypatch, name):
     def never(*_, **__):
         raise AssertionError("a mixed-integer program was solved")
 
-    monkeypatch.setattr("solvers.scip.solve_mip", never)
+    monkeypatch.setattr("solvers.backends.scip.solve_mip", never)
     found = critical_neurons.solve(whole, gap=1e-4)
     assert found.open > 0
     assert found.status == "optimal"
@@ -202,7 +202,7 @@ def test_columns_complete_to_the_whole_network(name):
     np.testing.assert_allclose(columns, program.columns.start, atol=1e-12)
     assert (columns >= np.array(program.columns.lower) - 1e-12).all()
     assert (columns <= np.array(program.columns.upper) + 1e-12).all()
-    matrix, bound = program.lazy
+    matrix, bound = program.lazy.matrix(len(columns)), program.lazy.bounds
     assert (matrix @ columns - bound).min(initial=0.0) >= -1e-12
     for row in program.columns.rows:
         assert row.coefficients @ columns[row.indices] >= row.bound - 1e-12

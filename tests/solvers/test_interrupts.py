@@ -11,10 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from solvers import interrupts, local_search
 from solvers.critical_neurons import Problem, solve
-from solvers.interrupts import interruptible
 from solvers.layers import Dense, Relu
+from solvers.search import interrupts, local_search
+from solvers.search.interrupts import interruptible
 from solvers.settings import Settings
 
 

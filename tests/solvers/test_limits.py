@@ -10,20 +10,16 @@ import types
 import numpy as np
 import pytest
 
-from solvers import (
-    critical_neurons,
-    formulation,
-    highs,
-    interrupts,
-    mask_program,
-    paper,
-    reduced,
-    scip,
-)
+from solvers import critical_neurons
+from solvers.backends import highs, scip
 from solvers.critical_neurons import MODES, Problem, solve
-from solvers.formulation import formulate
-from solvers.independent import Answers
 from solvers.layers import Dense, Relu
+from solvers.modes import paper
+from solvers.programs import explicit, masked, reduced
+from solvers.programs.explicit import formulate
+from solvers.programs.rows import joined
+from solvers.search import interrupts
+from solvers.search.independent import Answers
 from solvers.settings import Settings, in_time
 from solvers.solution import above
 
@@ -229,7 +225,7 @@ def test_building_ends_with_the_sample_it_is_at(mode, monkeypatch):
             yield value
             time.sleep(0.1)
 
-    for module in (reduced, mask_program, formulation):
+    for module in (reduced, masked, explicit):
         monkeypatch.setattr(module, "in_time", slowed)
     started = time.perf_counter()
     found = solve(given, mode, time_limit=0.05)
@@ -246,7 +242,8 @@ def linear_program(backend):
     form = formulate(slow(), normal=True)
     program = form.program
     linear = backend.LinearProgram(program.costs, program.lower, program.upper)
-    linear.add([*program.inequalities(), *form.tangents(form.complete(np.ones(120)))])
+    tangents = form.tangents(form.complete(np.ones(120)))
+    linear.add(joined([program.inequalities(), tangents]))
     return linear
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from solvers import paper, per_class
-from solvers.independent import WORST_FIRST, Answers
 from solvers.layers import Dense, Relu
+from solvers.modes import paper, per_class
 from solvers.problem import Problem
+from solvers.search.independent import WORST_FIRST, Answers
 from solvers.settings import Settings
 
 

@@ -8,13 +8,16 @@ import numpy as np
 import pyscipopt
 import pytest
 
-from solvers import export, full, scaling
-from solvers.bounds import interval
-from solvers.chain import Linear, Maximum
+from solvers import export
 from solvers.critical_neurons import Problem, solve
-from solvers.formulation import formulate
 from solvers.layers import AveragePool, Conv, Dense, MaxPool, Relu
-from solvers.rows import Row, unit, units
+from solvers.modes import full
+from solvers.network import scaling
+from solvers.network.bounds import interval
+from solvers.network.chain import Linear, Maximum
+from solvers.network.units import unit, units
+from solvers.programs.explicit import formulate
+from solvers.programs.rows import Row
 from solvers.settings import Settings
 
 FINE = 1e-7

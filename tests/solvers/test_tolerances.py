@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 import solvers
-from solvers import exact, local_search
 from solvers.critical_neurons import Problem
 from solvers.layers import Dense, Relu
-from solvers.probes import fit_probe
+from solvers.modes import exact
+from solvers.network.probes import fit_probe
+from solvers.search import local_search
 from solvers.solution import above
 from solvers.tolerances import better
 
-FILES = sorted(Path(solvers.__file__).parent.glob("*.py"))
+FILES = sorted(Path(solvers.__file__).parent.rglob("*.py"))
 
 
 def nameless(code):

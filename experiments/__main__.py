@@ -1,0 +1,18 @@
+"""Lists the studies, one line each: ``python -m experiments``."""
+
+from rich.console import Console
+
+from experiments.common.gathering import studies
+
+
+def main(console: Console | None = None) -> int:
+    """Prints every study's command and what it says of itself."""
+    console = Console() if console is None else console
+    lines = studies() | {"report": "Tables and figures of all that is recorded."}
+    for name, line in lines.items():
+        console.print(f"python -m experiments.{name:<20} {line}", soft_wrap=True, highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

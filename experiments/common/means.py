@@ -1,0 +1,281 @@
+"""Where runs are done: in this process, in processes of this machine, or on a Dask cluster."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from experiments.common.attempts import Answer, Job, attempt, attempt_elsewhere
+from experiments.common.desk import Desk
+
+News = tuple[str, int, int]
+"""(what goes on, done, of)."""
+
+GRACE = 5.0
+"""Seconds that a worker has to end before it is killed."""
+
+
+CONNECTING = "30s"
+"""How long a cluster's scheduler has to answer."""
+
+
+class WorkerDiedError(Exception):
+    """The process that did a run is gone; nothing of the run is recorded."""
+
+
+class Means(Protocol):
+    """Does jobs.
+
+    Attributes:
+      width: how many jobs it is given at once.
+      retries: how often a job is given again whose worker died.
+    """
+
+    width: int
+    retries: int
+
+    def start(self, job: Job) -> Any:
+        """Begins a job; returns its future."""
+
+    def finished(self, futures: list[Any], patience: float) -> list[Any]:
+        """The futures whose jobs are over, waiting so many seconds for one at most."""
+        ...
+
+    def answer(self, future: Any) -> Answer:
+        """What became of a job that is over.
+
+        Raises:
+          WorkerDiedError: its process is gone.
+          OSError: a file could not be read or written.
+        """
+        ...
+
+    def news(self) -> Iterator[News]:
+        """How jobs went on since this was last asked."""
+        ...
+
+    def close(self) -> None:
+        """Ends all processes, also in the middle of jobs."""
+
+
+class ThisProcess:
+    """Jobs are done at once, one after the other.
+
+    Args:
+      desk: where they are done.
+    """
+
+    width, retries = 1, 0
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def start(self, job: Job) -> Future[Answer]:
+        """Does the job."""
+        future: Future[Answer] = Future()
+        future.set_result(attempt(job, self._desk))
+        return future
+
+    def finished(self, futures: list[Future[Answer]], patience: float) -> list[Future[Answer]]:
+        """All of them."""
+        del patience
+        return futures
+
+    def answer(self, future: Future[Answer]) -> Answer:
+        """What became of the job."""
+        return future.result()
+
+    def news(self) -> Iterator[News]:
+        """None: the desk shows it directly."""
+        yield from ()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class _Worker(NamedTuple):
+    pool: ProcessPoolExecutor
+    reader: Connection
+
+
+class Processes:
+    """Processes of this machine, each of which keeps its desk from job to job.
+
+    Each is a pool of its own, so that one that dies takes no other with it.
+
+    Args:
+      count: how many.
+      results: the folder of all results.
+    """
+
+    retries = 1
+
+    def __init__(self, count: int, results: Path) -> None:
+        self.width, self._results = count, results.resolve()
+        self._idle = [self._worker() for _ in range(count)]
+        self._busy: dict[Future[Answer], _Worker] = {}
+        self._pids: dict[_Worker, int] = {}
+        self._known = list(self._idle)
+
+    def start(self, job: Job) -> Future[Answer]:
+        """Begins a job in a process that has none."""
+        worker = self._idle.pop()
+        with _no_interrupt():
+            future = worker.pool.submit(_attempt, job, self._results)
+        self._busy[future] = worker
+        return future
+
+    def finished(self, futures: list[Future[Answer]], patience: float) -> list[Future[Answer]]:
+        """The futures whose jobs are over."""
+        return list(wait(futures, patience, FIRST_COMPLETED).done)
+
+    def answer(self, future: Future[Answer]) -> Answer:
+        """What became of a job; its process takes another one, or a new process does."""
+        worker = self._busy.pop(future)
+        try:
+            answer = future.result()
+        except BrokenProcessPool as error:
+            worker.pool.shutdown(wait=False)
+            self._known.remove(worker)
+            self._pids.pop(worker, None)
+            new = self._worker()
+            self._known.append(new)
+            self._idle.append(new)
+            raise WorkerDiedError from error
+        except BaseException:
+            self._idle.append(worker)
+            raise
+        self._idle.append(worker)
+        return answer
+
+    def news(self) -> Iterator[News]:
+        """How jobs went on since this was last asked."""
+        for worker in self._known:
+            with contextlib.suppress(EOFError, OSError):
+                while worker.reader.poll():
+                    message = worker.reader.recv()
+                    if isinstance(message, int):
+                        self._pids[worker] = message
+                    else:
+                        yield message
+
+    def close(self) -> None:
+        """Ends all processes; one that does not end in time is killed."""
+        list(self.news())
+        for worker in self._known:
+            worker.pool.shutdown(wait=False, cancel_futures=True)
+        for number in (signal.SIGTERM, signal.SIGKILL):  # who has no job ends without
+            for future, worker in self._busy.items():
+                if not future.done() and worker in self._pids:
+                    _signal(self._pids[worker], number)
+            wait(self._busy, GRACE)
+
+    def _worker(self) -> _Worker:
+        context = get_context("spawn")  # a process that was forked beside JAX's threads may hang
+        reader, writer = context.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(writer,))
+        return _Worker(pool, reader)
+
+
+_WRITER: list[Connection] = []
+
+
+def _begin(writer: Connection) -> None:
+    """The first thing that a worker does."""
+    _WRITER[:] = [writer]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # workers share a GPU
+    _tell(os.getpid())
+
+
+def _attempt(job: Job, results: Path) -> Answer:
+    return attempt_elsewhere(job, results, lambda *news: _tell(news))
+
+
+def _tell(message: int | News) -> None:
+    with contextlib.suppress(OSError):  # the command is gone
+        _WRITER[0].send(message)
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """A process that is begun inside ignores Ctrl-C from its first moment on."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread, which alone hears signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+class Dask:
+    """Any Dask cluster whose workers have this program and the folder of results.
+
+    The cluster itself gives a job to another worker when one dies.
+
+    Args:
+      scheduler: its address, "tcp://host:8786" say.
+      results: the folder of all results, as the workers see it too.
+
+    Raises:
+      ValueError: Dask is not installed.
+      OSError: nothing answers at the address.
+    """
+
+    width, retries = sys.maxsize, 0  # a cluster that grows has to see what waits
+
+    def __init__(self, scheduler: str, results: Path) -> None:
+        try:
+            import distributed
+        except ImportError as error:
+            raise ValueError("--scheduler needs Dask: pip install -e '.[dask]'") from error
+        self._distributed, self._results = distributed, results.resolve()
+        self._client = distributed.Client(scheduler, timeout=CONNECTING, set_as_default=False)
+        self._count = 0
+
+    def start(self, job: Job) -> Any:
+        """Hands a job to the cluster."""
+        self._count += 1
+        key = f"{job.run.study}-{job.path.parent.name}-{os.getpid()}-{self._count}"
+        return self._client.submit(attempt_elsewhere, job, self._results, key=key, pure=False)
+
+    def finished(self, futures: list[Any], patience: float) -> list[Any]:
+        """The futures whose jobs are over."""
+        deadline = time.monotonic() + patience
+        while not (over := [future for future in futures if future.done()]):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        return over
+
+    def answer(self, future: Any) -> Answer:
+        """What became of a job."""
+        try:
+            return future.result()
+        except self._distributed.scheduler.KilledWorker as error:
+            raise WorkerDiedError from error
+
+    def news(self) -> Iterator[News]:
+        """None: what is done on a cluster is seen on its own page."""
+        yield from ()
+
+    def close(self) -> None:
+        """Takes back what has not begun; what has begun is done and recorded."""
+        self._client.close(timeout=GRACE)

@@ -1,0 +1,160 @@
+"""The options that all command lines share; ``changed`` sets one wherever it stands."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import tyro
+
+from experiments.common.bench import Setup
+from experiments.common.outputs import DEFAULT, Format
+from experiments.common.protocol import Protocol
+from prunejax import data, models, training
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    DatasetName: TypeAlias = str
+    ModelName: TypeAlias = str
+    OptimizerName: TypeAlias = str
+    ScheduleName: TypeAlias = str
+else:
+    DatasetName = tyro.extras.literal_type_from_choices(data.DATASETS)
+    ModelName = tyro.extras.literal_type_from_choices(models.MODELS)
+    OptimizerName = tyro.extras.literal_type_from_choices(training.OPTIMIZERS)
+    ScheduleName = tyro.extras.literal_type_from_choices(training.SCHEDULES)
+
+ALL = "all"
+"""What ``--redo`` takes beside the names of methods."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The network and its data.
+
+    Attributes:
+      dataset: the data; "digits" needs no download, the others are read from TFDS_DATA_DIR.
+      model: the network.
+      shortcut: how a CIFAR ResNet's blocks change width (resnet20 .. resnet110).
+      dtype: of activations; parameters are float32 always.
+    """
+
+    dataset: DatasetName = "digits"
+    model: ModelName = "mlp"
+    shortcut: Literal["conv3x3", "conv1x1", "pad"] | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def setup(self, protocol: Protocol) -> Setup:
+        """The same, trained under a protocol."""
+        options = () if self.shortcut is None else (("shortcut", self.shortcut),)
+        return Setup(self.dataset, self.model, protocol, options, self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """How networks are trained; what is left out is the data set's default.
+
+    Attributes:
+      epochs: passes over the training data.
+      batch_size: examples per step.
+      optimizer: the optimiser.
+      learning_rate: the initial learning rate.
+      schedule: how the learning rate falls.
+      momentum: momentum, or the first decay rate of adamw and lion.
+      weight_decay: off biases and normalisation.
+      label_smoothing: in [0, 1).
+      augment: random crops and flips of the training images.
+      score_examples: how many training examples a criterion of weights sees.
+      limit: train on so many examples, drawn evenly from the classes.
+      checkpoint_epochs: save a run's state every so many epochs, to go on from; 0: never.
+    """
+
+    epochs: int | None = None
+    batch_size: int | None = None
+    optimizer: OptimizerName | None = None
+    learning_rate: float | None = None
+    schedule: ScheduleName | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    label_smoothing: float | None = None
+    augment: bool | None = None
+    score_examples: int | None = None
+    limit: int | None = None
+    checkpoint_epochs: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What was given, by the names of ``Protocol``'s fields."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """How much is run, where, and where results go.
+
+    Attributes:
+      seeds: how many seeds: 0, 1, ...
+      quick: less of everything, to see that it works.
+      redo: do runs again though they are recorded: "all", or those of these methods.
+      workers: do runs in so many processes of this machine.
+      scheduler: do runs on the Dask cluster at this address, "tcp://host:8786" say.
+      formats: of tables (csv, md, tex) and figures (png, pdf).
+      results: where records, tables and figures go.
+    """
+
+    seeds: int = 3
+    quick: bool = False
+    redo: tuple[str, ...] = ()
+    workers: int = 1
+    scheduler: str | None = None
+    formats: tuple[Format, ...] = DEFAULT
+    results: Path = Path("results")
+
+    def check(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+          ValueError: which setting is wrong, what was given and what is allowed.
+        """
+        for name in ("seeds", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.scheduler is not None and self.workers > 1:
+            raise ValueError("give --workers or --scheduler: a cluster has workers of its own")
+
+
+Config = TypeVar("Config")
+
+
+def changed(config: Config, **fields: Any) -> Config:
+    """A configuration with other values of some fields, wherever they stand in it.
+
+    Args:
+      config: a dataclass whose fields may be dataclasses.
+      **fields: a field's name, at any depth, and its new value.
+
+    Raises:
+      ValueError: there is no field of this name.
+    """
+    config, left = _changed(config, fields)
+    if left:
+        raise ValueError(f"there is no setting {', '.join(sorted(left))}")
+    return config
+
+
+def _changed(config: Any, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    own = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    here = {name: value for name, value in fields.items() if name in own}
+    left = {name: value for name, value in fields.items() if name not in own}
+    for name, value in own.items():
+        if left and name not in here and dataclasses.is_dataclass(value):
+            here[name], left = _changed(value, left)
+    return dataclasses.replace(config, **here), left
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """All settings of a configuration by name, those of nested options too."""
+    settings: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        settings |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
+    return settings

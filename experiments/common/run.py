@@ -1,0 +1,101 @@
+"""What a study is made of: runs. A run's configuration is its identity and names its record."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+
+from experiments.common import records
+from experiments.common.desk import Desk
+
+
+class Outcome(NamedTuple):
+    """What a run gives.
+
+    Attributes:
+      metrics: its results, as JSON holds them.
+      history: one row per epoch.
+      seconds: how long its parts took.
+      files: what lies beside the record: a name -> what writes the file (or folder) of that path.
+    """
+
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]] = ()
+    seconds: Mapping[str, float] = MappingProxyType({})
+    files: Mapping[str, Callable[[Path], Any]] = MappingProxyType({})
+
+
+class Run(abc.ABC):
+    """One thing that a study does and records. Subclasses are frozen dataclasses of plain fields.
+
+    A field that changes nothing in the outcome is declared with ``field(compare=False)`` and left
+    out of ``config``.
+
+    Attributes:
+      study: the folder of its records under ``results/``.
+      metrics: which metrics a record must have to count.
+    """
+
+    study: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Everything that determines the outcome, as JSON holds it; it names the record."""
+
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """The run's name for people."""
+
+    @abc.abstractmethod
+    def do(self, desk: Desk) -> Outcome:
+        """Does it.
+
+        Args:
+          desk: what the process keeps between runs; what this run needs is recorded there.
+
+        Raises:
+          ValueError: it cannot be done; other runs go on.
+        """
+
+    @property
+    def needs(self) -> "tuple[Run, ...]":
+        """The runs whose records or files this one reads."""
+        return ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of what must lie beside the record for the run to count as done."""
+        return ()
+
+
+def path_of(run: Run, results: Path) -> Path:
+    """Where a run's record is kept."""
+    return records.path_of(results, run.study, run.config())
+
+
+def recorded(run: Run, results: Path) -> records.Record | None:
+    """A run's record, or None where the run has to be done.
+
+    Args:
+      run: the run.
+      results: the folder of all results.
+    """
+    path = path_of(run, results)
+    if not all((path.parent / name).exists() for name in run.files):
+        return None
+    return records.load(path, run.config(), needs=run.metrics)
+
+
+def need(run: Run, results: Path) -> records.Record:
+    """The record of a run that another one needs.
+
+    Raises:
+      ValueError: it is not recorded.
+    """
+    record = recorded(run, results)
+    if record is None:
+        raise ValueError(f"{run.title} is needed and is not recorded under {results}")
+    return record

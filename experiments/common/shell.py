@@ -1,0 +1,115 @@
+"""What every experiment's command line shares: progress, early refusals, Ctrl-C."""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from prunejax.files import write_atomically
+
+INTERRUPTED = 130
+
+
+def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
+    """Runs an experiment; errors are one line, warnings are shown, Ctrl-C says how to go on.
+
+    Args:
+      console: where to print.
+      body: the experiment; returns the exit status.
+      stopped: what to say after Ctrl-C.
+
+    Returns:
+      The exit status.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: warn(console, f"{message}")
+            return body()
+    except KeyboardInterrupt:
+        console.print(f"\n[bold]stopped.[/] {stopped}")
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        fail(console, f"{error}")
+        return 1
+
+
+def warn(console: Console, message: str) -> None:
+    """Prints a warning; brackets in it are text, not markup."""
+    console.print(f"[yellow]warning:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def fail(console: Console, message: str, what: str = "error:") -> None:
+    """Prints an error; brackets in it are text, not markup."""
+    console.print(f"[bold red]{escape(what)}[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def leave(status: int) -> None:
+    """Ends the process with a status."""
+    sys.stdout.flush()
+    if status == INTERRUPTED:
+        # A program may still be compiling in a thread, which a normal exit does not survive.
+        os._exit(status)
+    sys.exit(status)
+
+
+class Bars:
+    """Two bars with counts and times: of all runs, and of what goes on.
+
+    Args:
+      console: where they are drawn.
+      total: how many runs there are.
+      done: how many of them are there already.
+    """
+
+    def __init__(self, console: Console, *, total: int, done: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description:<40}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._overall = self._progress.add_task("runs", total=total, completed=done)
+        self._current = self._progress.add_task("", total=1)
+
+    def __enter__(self) -> "Bars":
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._progress.__exit__(*raised)
+
+    def show(self, what: str, done: int, of: int) -> None:
+        """What goes on, and how far it is."""
+        self._progress.update(self._current, description=what, completed=done, total=of)
+
+    def advance(self, runs: int = 1) -> None:
+        """So many runs more are dealt with."""
+        self._progress.advance(self._overall, runs)
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raises OSError before hours of training rather than after."""
+    # another process may look at the same time
+    write_atomically(folder / ".writable", b"").unlink(missing_ok=True)
+
+
+def seconds_since(started: float) -> str:
+    """How long something took, for people."""
+    return f"{time.perf_counter() - started:.0f} s"

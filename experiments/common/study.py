@@ -1,0 +1,198 @@
+"""The engine of runs: does what is missing, needs first; a run that fails leaves the others."""
+
+import functools
+import time
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from experiments.common import attempts, claims, shell
+from experiments.common.attempts import Job
+from experiments.common.desk import Desk
+from experiments.common.means import Dask, Means, Processes, ThisProcess, WorkerDiedError
+from experiments.common.options import Running
+from experiments.common.records import Record, diverged
+from experiments.common.run import Run, path_of, recorded
+from experiments.common.schedule import Schedule, with_needs
+
+PATIENCE = 0.5
+"""Seconds between looks at what goes on elsewhere."""
+
+
+class Done(NamedTuple):
+    """What became of the runs of a command.
+
+    Attributes:
+      records: run -> its record, in the order in which they were asked for.
+      failed: run -> why it has none.
+      new: how many of the records this command made.
+    """
+
+    records: dict[Run, Record]
+    failed: dict[Run, str]
+    new: int
+
+    def of(self, runs: Iterable[Run]) -> list[Record]:
+        """The records of some runs, without those that failed."""
+        return [self.records[run] for run in runs if run in self.records]
+
+
+def conduct(
+    runs: Iterable[Run],
+    running: Running,
+    console: Console,
+    desk: Desk,
+    *,
+    again: Collection[Run] = (),
+    prepare: Callable[[], None] = lambda: None,
+) -> Done:
+    """Does the runs that are not recorded yet; a run that fails leaves the others.
+
+    Args:
+      runs: what is asked for; what they need is done too where it is not recorded.
+      running: where results go and where runs are done.
+      console: where progress is shown.
+      desk: of this process.
+      again: runs that are done although they are recorded.
+      prepare: called before the first run, where runs are done in this process.
+
+    Returns:
+      Records and failures.
+
+    Raises:
+      OSError: a file could not be read or written.
+      KeyboardInterrupt: it was stopped; what is finished is recorded.
+    """
+    asked, began, results = list(dict.fromkeys(runs)), time.time(), running.results
+    known = {run: None if run in again else recorded(run, results) for run in asked}
+    missing = [run for run, record in known.items() if record is None]
+    if len(missing) < len(asked):
+        console.print(f"{len(asked) - len(missing)} of {len(asked)} runs are recorded already")
+    for run in known.keys() - set(missing):
+        _clear(path_of(run, results))
+    if not missing:
+        return Done({run: record for run, record in known.items() if record}, {}, 0)
+    shell.refuse_unwritable(results)
+    here = running.scheduler is None and running.workers == 1
+    if here:
+        prepare()
+    is_recorded = functools.cache(lambda run: recorded(run, results) is not None)
+    ordered = with_needs(missing, is_recorded)
+    since = {run: began if run in again else None for run in ordered}
+    means: Means = (
+        ThisProcess(desk)
+        if here
+        else Processes(running.workers, results)
+        if running.scheduler is None
+        else Dask(running.scheduler, results)
+    )
+    if not here:
+        results = results.resolve()
+    total = len(asked) + len(set(ordered) - set(asked))
+    try:
+        with shell.Bars(console, total=total, done=total - len(ordered)) as bars:
+            desk.show = bars.show
+            made = _Conductor(Schedule(ordered), means, bars, since, results, console).go()
+    finally:
+        desk.show = lambda *_: None
+        means.close()
+    found = {run: known[run] or made.records.get(run) for run in asked}
+    return Done(
+        {run: record for run, record in found.items() if record},
+        {run: why for run, why in made.failed.items() if run in known},
+        sum(run in known for run in made.new),
+    )
+
+
+class _Made(NamedTuple):
+    records: dict[Run, Record]
+    failed: dict[Run, str]
+    new: set[Run]
+
+
+class _Conductor:
+    """Gives runs to processes and takes their answers."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        means: Means,
+        bars: shell.Bars,
+        since: dict[Run, float | None],
+        results: Path,
+        console: Console,
+    ) -> None:
+        self._schedule, self._means, self._bars = schedule, means, bars
+        self._since, self._results, self._console = since, results, console
+        self._begun: dict[Any, Run] = {}
+        self._deaths: dict[Run, int] = {}
+        self._made = _Made({}, schedule.failed, set())
+
+    def go(self) -> _Made:
+        """Until every run is recorded or failed."""
+        while self._schedule.waiting or self._begun:
+            self._begin()
+            if not self._begun:  # all that is left is claimed
+                count = self._schedule.look_again()
+                runs = "a run" if count == 1 else f"{count} runs"
+                self._bars.show(f"waiting for {runs} of another process", 0, 1)
+                time.sleep(PATIENCE)
+                continue
+            for future in self._means.finished(list(self._begun), PATIENCE):
+                self._end(future)
+            for what, done, of in self._means.news():
+                self._bars.show(what, done, of)
+        return self._made
+
+    def _begin(self) -> None:
+        while len(self._begun) < self._means.width and (run := self._schedule.begin()):
+            job = Job(run, path_of(run, self._results), self._since[run])
+            self._begun[self._means.start(job)] = run
+            if self._means.width == 1:
+                return
+
+    def _end(self, future: Any) -> None:
+        run = self._begun.pop(future)
+        try:
+            answer = self._means.answer(future)
+        except WorkerDiedError:
+            self._deaths[run] = self._deaths.get(run, 0) + 1
+            if self._deaths[run] > self._means.retries:
+                self._fail(run, "its worker died, again and again")
+            else:
+                shell.warn(self._console, f"the worker of {run.title} died; it is begun anew")
+                self._schedule.again(run)
+            return
+        for message in answer.warnings:
+            shell.warn(self._console, message)
+        if answer.record is not None:
+            self._made.records[run] = answer.record
+            self._schedule.settle(run)
+            self._bars.advance()
+            if answer.state == "done":
+                self._made.new.add(run)
+                if diverged(answer.record):
+                    about = "its loss is not finite; tables mark it"
+                    shell.fail(self._console, about, f"{run.title} diverged:")
+        elif answer.state == "busy":
+            self._schedule.postpone(run)
+        else:
+            self._fail(run, answer.message)
+
+    def _fail(self, run: Run, why: str) -> None:
+        shell.fail(self._console, why, f"{run.title} failed:")
+        left_out = self._schedule.fail(run, why)
+        self._bars.advance(1 + len(left_out))
+        if left_out:
+            count = "a run" if len(left_out) == 1 else f"{len(left_out)} runs"
+            shell.fail(self._console, f"{run.title} is what {count} need", "left out:")
+
+
+def _clear(path: Path) -> None:
+    """Removes what a process left beside a record that was killed right after it."""
+    if (path.parent / attempts.CHECKPOINTS).exists():
+        with claims.unless_claimed(path) as ours:
+            if ours:  # otherwise another process does this run again
+                attempts.clear(path)

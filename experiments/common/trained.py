@@ -1,0 +1,197 @@
+"""A network from its seed to its test: initialised, pruned or not, trained."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from experiments.common.bench import Tools, Workbench
+from experiments.common.desk import Show
+from experiments.common.methods import METHODS, Subject, settings
+from experiments.common.run import Outcome
+from prunejax import data, training
+from prunejax import masks as masks_lib
+
+
+class Keys(NamedTuple):
+    """What a seed stands for in every study: one key per purpose.
+
+    Attributes:
+      weights: initial weights.
+      training: the order of the data and what is random in training.
+      images: which images are scored, mapped or solved.
+      method: what is random in a pruning method.
+      tuning: the order of the data in fine-tuning.
+    """
+
+    weights: PRNGKeyArray
+    training: PRNGKeyArray
+    images: PRNGKeyArray
+    method: PRNGKeyArray
+    tuning: PRNGKeyArray
+
+
+def keys(seed: int) -> Keys:
+    """The keys of a seed."""
+    return Keys(*jax.random.split(jax.random.key(seed), len(Keys._fields)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruning:
+    """How a network is pruned before it is trained.
+
+    Attributes:
+      method: a name in ``METHODS``.
+      sparsity: the fraction of prunable weights removed.
+      examples: how many training examples the method may look at.
+    """
+
+    method: str
+    sparsity: float
+    examples: int
+
+    def config(self) -> dict[str, Any]:
+        """What of it names a record."""
+        return {
+            "method": self.method,
+            "method_settings": settings(self.method),
+            "sparsity": self.sparsity,
+            "score_examples": self.examples,
+        }
+
+
+class Trained(NamedTuple):
+    """A network after training.
+
+    Attributes:
+      variables: ``params`` and running statistics.
+      masks: under which it was trained.
+      outcome: what a record says of it.
+    """
+
+    variables: PyTree
+    masks: PyTree
+    outcome: Outcome
+
+
+def train(
+    bench: Workbench,
+    seed: int,
+    pruning: Pruning | None = None,
+    *,
+    show: Show = lambda *_: None,
+    checkpoints: Path | None = None,
+) -> Trained:
+    """Initialises, prunes, trains and tests one network.
+
+    The seed alone determines initial weights, scored examples, random scores and the order of the
+    data, so that methods differ in nothing else.
+
+    Args:
+      bench: from ``workbench``.
+      seed: the seed.
+      pruning: how it is pruned at initialisation, or None.
+      show: told (stage, done, of) as it goes on.
+      checkpoints: a folder for this run's checkpoints, or None.
+
+    Returns:
+      The network. Its metrics: accuracies in [0, 1], counts of weights, names of empty layers.
+
+    Raises:
+      ValueError: the method cannot prune this network so far.
+    """
+    drawn, variables = keys(seed), initial(bench, seed)
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    masks, scoring = masks_lib.make(params), 0.0
+    if pruning is not None:
+        show("scoring", 0, 1)
+        masks, scoring = _pruned(bench, pruning, variables, masks, drawn, show)
+    state = training.init_state(
+        params,
+        batch_stats,
+        bench.tools.tx,
+        key=drawn.training,
+        masks=None if pruning is None else masks,
+    )
+    started = time.perf_counter()
+    state, history = bench.train_network(
+        state,
+        on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
+        checkpoints=checkpoints,
+    )
+    trained = time.perf_counter() - started
+    if pruning is not None:
+        masks = state.masks  # a checkpoint's own, where training went on from one
+    tested = training.evaluate(bench.tools.eval_step, state.params, state.batch_stats, bench.test)
+    weights = sum(mask.size for mask in jax.tree.leaves(masks))
+    outcome = Outcome(
+        metrics={
+            "accuracy": tested["accuracy"],
+            "loss": tested["loss"],
+            "weights": weights,
+            "kept_weights": masks_lib.count(masks),
+            "kept_parameters": _kept_parameters(params, masks),
+            "sparsity": 1 - masks_lib.count(masks) / weights,
+            "layer_sparsity": {key: float(v) for key, v in masks_lib.sparsities(masks).items()},
+            "empty_layers": masks_lib.empty(masks),
+            "diverged": not training.is_finite(state, history, tested),
+        },
+        history=history,
+        seconds={"scoring": scoring, "training": trained},
+    )
+    return Trained(
+        {"params": state.params, **training.stats_collection(state.batch_stats)},
+        masks,
+        outcome,
+    )
+
+
+def _pruned(
+    bench: Workbench, pruning: Pruning, variables: PyTree, masks: PyTree, drawn: Keys, show: Show
+) -> tuple[PyTree, float]:
+    """The masks of a method, and the seconds that it took, without compiling."""
+    size = min(pruning.examples, len(bench.train.labels))
+    images, labels = next(data.batches(bench.train, batch_size=size, key=drawn.images))
+    subject = Subject(
+        params=variables["params"],
+        masks=masks,
+        batch=(bench.prepare(images), labels),
+        **bench.losses,
+        network=bench.traced,
+        batch_stats=variables.get("batch_stats", {}),
+        key=drawn.method,
+        on_round=lambda done, of: show("scoring", done, of),
+    )
+    method = METHODS[pruning.method]
+    if pruning.method not in bench.compiled:  # the first time it is done twice
+        method(subject, pruning.sparsity)
+        bench.compiled.add(pruning.method)
+    started = time.perf_counter()
+    masks = jax.block_until_ready(method(subject, pruning.sparsity))
+    return masks, time.perf_counter() - started
+
+
+def _kept_parameters(params: Any, masks: Any) -> int:
+    """Parameters left: kept weights, and all that no mask is for (biases, normalisation)."""
+    unmasked = sum(leaf.size for leaf in jax.tree.leaves(params)) - sum(
+        mask.size for mask in jax.tree.leaves(masks)
+    )
+    return masks_lib.count(masks) + unmasked
+
+
+def initial(bench: Workbench, seed: int) -> dict[str, Any]:
+    """The variables of a network at initialisation."""
+    inputs = jax.ShapeDtypeStruct((1, *bench.train.images.shape[1:]), jnp.float32)
+    params, batch_stats = training.init_variables(bench.model, keys(seed).weights, inputs)
+    return {"params": params, **training.stats_collection(batch_stats)}
+
+
+def accuracy(tools: Tools, variables: dict[str, Any], bench: Workbench) -> float:
+    """On the test images, in [0, 1]."""
+    return training.evaluate(
+        tools.eval_step, variables["params"], variables.get("batch_stats", {}), bench.test
+    )["accuracy"]

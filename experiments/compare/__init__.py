@@ -1,0 +1,1 @@
+"""Pruning at initialisation: methods compared under one protocol."""

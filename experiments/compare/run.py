@@ -1,0 +1,116 @@
+"""One run of the comparison: a network is pruned at initialisation, trained and tested."""
+
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jaxtyping import PyTree
+
+from experiments.common import networks, trained
+from experiments.common.bench import Setup, Workbench
+from experiments.common.desk import Desk
+from experiments.common.methods import settings
+from experiments.common.networks import MASKS, TrainedNetwork
+from experiments.common.protocol import DENSE
+from experiments.common.run import Outcome, Run, need, path_of
+from experiments.common.trained import Pruning
+from prunejax import masks
+
+NEEDS = ("accuracy", "kept_weights", "kept_parameters", "empty_layers")
+"""The metrics that a record must have to be reported."""
+
+
+@dataclass(frozen=True)
+class Compared(Run):
+    """A network that is pruned by a method, trained and tested.
+
+    Attributes:
+      setup: the network, its data and its protocol.
+      method: a name in ``METHODS``, or "dense".
+      sparsity: the fraction of prunable weights removed; 0 for "dense".
+      seed: the seed.
+      save_masks: whether the masks are kept beside the record.
+      save_network: whether the network is kept under ``results/networks``.
+    """
+
+    setup: Setup
+    method: str
+    sparsity: float
+    seed: int
+    save_masks: bool = field(default=False, compare=False)
+    save_network: bool = field(default=False, compare=False)
+
+    study: ClassVar[str] = "compare"
+    metrics: ClassVar[tuple[str, ...]] = NEEDS
+
+    def config(self) -> dict[str, Any]:
+        """Everything that determines the outcome."""
+        protocol = asdict(self.setup.protocol)
+        del protocol["checkpoint_epochs"]  # how often a run is saved changes nothing in it
+        return {
+            **self.setup.config(),
+            "protocol": protocol,
+            "method": self.method,
+            "method_settings": {} if self.method == DENSE else settings(self.method),
+            "sparsity": self.sparsity,
+            "seed": self.seed,
+        }
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return f"{self.method} at {self.sparsity}, seed {self.seed}"
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """How the network is pruned."""
+        if self.method == DENSE:
+            return None
+        return Pruning(self.method, self.sparsity, self.setup.protocol.score_examples)
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """The network as all studies know it."""
+        return TrainedNetwork(self.setup, self.seed, self.pruning)
+
+    @property
+    def needs(self) -> tuple[Run, ...]:
+        """The network, where it is kept."""
+        return (self.network,) if self.save_network else ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The masks, where they are kept."""
+        return (MASKS,) if self.save_masks else ()
+
+    def do(self, desk: Desk) -> Outcome:
+        """Prunes, trains and tests, or reads what was kept."""
+        bench = self.setup.bench(desk)
+        if self.save_network:
+            record = need(self.network, desk.results)
+            outcome = Outcome(record["metrics"], record["history"], record["seconds"])
+            kept = _masks_of(self.network, bench, desk) if self.save_masks else None
+        else:
+            made = trained.train(
+                bench,
+                self.seed,
+                self.pruning,
+                show=networks.titled(desk.show, self.title),
+                checkpoints=networks.checkpoints_of(self, bench, desk),
+            )
+            outcome, kept = made.outcome, made.masks
+        if self.save_masks:
+            return outcome._replace(files={MASKS: partial(_save, kept)})
+        return outcome
+
+
+def _save(kept: PyTree, path: Path) -> None:
+    masks.save(path, kept)
+
+
+def _masks_of(network: TrainedNetwork, bench: Workbench, desk: Desk) -> PyTree:
+    params = bench.traced.variables["params"]
+    if network.pruning is None:
+        return masks.make(params)
+    return masks.load(path_of(network, desk.results).parent / MASKS, params)

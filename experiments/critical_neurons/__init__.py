@@ -1,0 +1,1 @@
+"""Critical neurons by mixed-integer programs (ElAraby et al. 2023)."""

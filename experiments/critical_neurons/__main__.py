@@ -1,0 +1,223 @@
+"""Critical neurons (ElAraby et al. 2023): solve a program on a batch, prune by its scores, compare.
+
+    python -m experiments.critical_neurons          an MLP on digits, about a minute
+    python -m experiments.critical_neurons --quick  less of it, to see that everything works
+    python -m experiments.critical_neurons --dataset mnist --model lenet_300_100
+    python -m experiments.critical_neurons --study lambda per-class balance initialisation
+    python -m experiments.critical_neurons --dataset mnist --model lenet5 --study transfer
+    python -m experiments.critical_neurons --dataset cifar10 --model conv6 --mode decoupled
+
+Expect on digits: the whole network 97 %, the method as much with 28 % of the neurons gone. Each
+network is trained once, for all studies, and no run is done twice: stop with Ctrl-C, start again
+with the same command, and it goes on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+from rich.console import Console
+
+from experiments.common import command
+from experiments.common.command import Study
+from experiments.common.desk import Desk
+from experiments.common.options import DatasetName, Network, Running, Training, changed, flat
+from experiments.common.outputs import Outputs
+from experiments.common.protocol import Protocol, check_protocol
+from experiments.common.records import config_hash
+from experiments.common.run import Run
+from experiments.common.study import Done
+from experiments.common.trained import initial
+from experiments.critical_neurons import report, studies
+from experiments.critical_neurons.program import THRESHOLDS, Setting
+from experiments.critical_neurons.retraining import Retrained
+from experiments.critical_neurons.rivals import protocols
+from experiments.critical_neurons.run import Solved, Solver
+from prunejax.channels import describe
+from solvers import checks
+from solvers.critical_neurons import MODES
+from solvers.settings import Settings
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    ModeName: TypeAlias = str
+else:
+    ModeName = tyro.extras.literal_type_from_choices(MODES)
+
+TARGETS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}
+"""Data set -> where its sub-networks are trained again; by default on itself."""
+
+
+@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
+@dataclass(frozen=True)
+class CriticalNeurons:
+    """What to solve; settings left out are the data set's defaults.
+
+    Attributes:
+      study: "table": the rivals, over seeds and batches; "batch-robustness": 25 batches of one
+        network; "lambda": the loss's weight from 1 to 24; "per-class": a program per class against
+        one of all classes; "balance": batches of any classes against balanced ones; "transfer":
+        the sub-network trained from the beginning on other data; "initialisation": the same on its
+        own data, from other initial weights and from its own.
+      mode: how the program is solved: "paper" in seconds; "full" the same with all variables, for
+        small networks; "per_class"; "exact" all masks, with --time-limit beyond some 64 neurons;
+        "decoupled" a program per layer, for networks that one program cannot hold. All but the
+        last want a chain of dense layers, convolutions, ReLUs and pools.
+      target: the data of "transfer"; by default Fashion-MNIST for MNIST and the other way round,
+        and its own data for others.
+      batches: how many batches of each seed's network.
+      per_class: images of each class in a batch.
+      loss_weight: lambda; it must grow with the batch.
+      threshold: neurons whose score is below it are pruned, or "mean", each layer's own; by default
+        the paper's for the model.
+      time_limit: seconds a program may take, after which its best answer counts; None: as long as
+        it needs.
+      max_prune: for "exact": the largest share of a layer's neurons that may be pruned.
+      gap: the relative gap that counts as solved.
+      backend: the solver.
+      memory_mb: a limit for the solver's memory.
+      solver_workers: processes for programs that are independent of each other ("per_class",
+        "decoupled"), within one run.
+      network: the network and its data.
+      training: how the dense network is trained.
+      running: how much is run, and where; --quick: three epochs of training, one seed, one batch,
+        three batches for their robustness.
+    """
+
+    study: tuple[studies.Study, ...] = ("table",)
+    mode: ModeName = "paper"
+    target: DatasetName | None = None
+    batches: int = 3
+    per_class: int = 1
+    loss_weight: float = 5.0
+    threshold: float | Literal["mean"] | None = None
+    time_limit: float | None = None
+    max_prune: float | None = None
+    gap: float = 1e-4
+    backend: Literal["scip", "highs"] = "scip"
+    memory_mb: float | None = None
+    solver_workers: int = 1
+    network: Network = field(default_factory=Network)
+    training: Training = field(default_factory=Training)
+    running: Running = field(default_factory=Running)
+
+    def setting(self) -> Setting:
+        """The program of the first batch."""
+        threshold = self.threshold
+        if threshold is None:
+            threshold = THRESHOLDS.get(self.network.model, 0.3)
+        return Setting(0, self.per_class, self.loss_weight, self.mode, threshold)
+
+    def solver(self) -> Solver:
+        """How far and by what programs are solved."""
+        return Solver(**{name: getattr(self, name) for name in Solver._fields})
+
+    def protocols(self, dataset: str | None = None) -> tuple[Protocol, Protocol]:
+        """The protocols of training and of fine-tuning, on this data set or another."""
+        return protocols(
+            self.network.dataset if dataset is None else dataset,
+            self.network.model,
+            quick=self.running.quick,
+            **self.training.given(),
+        )
+
+
+def first(config: CriticalNeurons) -> Solved:
+    """The program of the first seed's first batch."""
+    dense, tuning = config.protocols()
+    setup = config.network.setup(dense)
+    return Solved(setup, tuning, 0, config.setting(), config.solver(), config.solver_workers)
+
+
+def by_study(config: CriticalNeurons) -> dict[studies.Study, list[Run]]:
+    """The runs of the studies asked for."""
+    dataset = config.network.dataset
+    target = TARGETS.get(dataset, dataset) if config.target is None else config.target
+    of_all = studies.runs(
+        first(config),
+        changed(config.network, dataset=target).setup(config.protocols(target)[0]),
+        seeds=config.running.seeds,
+        batches=config.batches,
+        many=3 if config.running.quick else None,
+    )
+    return {name: of_all[name] for name in config.study}
+
+
+def runs(config: CriticalNeurons) -> list[Run]:
+    """The programs that the studies are or need, and then the rest."""
+    asked = [run for of_study in by_study(config).values() for run in of_study]
+    return list(dict.fromkeys([*studies.programs(asked), *asked]))
+
+
+def mode_of(run: Run) -> str:
+    """The mode of the program that a run is or needs."""
+    assert isinstance(run, Solved | Retrained)
+    return (run.solved if isinstance(run, Retrained) else run).setting.mode
+
+
+def check(config: CriticalNeurons) -> None:
+    """Refuses what no run could do, before the first one starts.
+
+    Raises:
+      ValueError: which setting is wrong, what was given and what is allowed.
+    """
+    for name in ("batches", "per_class"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+    if not config.study:
+        raise ValueError("name at least one study")
+    checks.positive(config.loss_weight, "loss_weight")
+    Settings(**config.solver()._asdict(), workers=config.solver_workers)
+    for protocol in config.protocols():
+        check_protocol(protocol)
+    if isinstance(config.threshold, float) and not 0 <= config.threshold <= 1:
+        raise ValueError(f"threshold must be in [0, 1], where scores are, got {config.threshold}")
+    modes = {mode_of(run) for run in runs(config)}
+    if config.max_prune is not None and modes != {"exact"}:
+        raise ValueError(f"max_prune is for mode 'exact' alone, not {', '.join(sorted(modes))}")
+
+
+def prepare(config: CriticalNeurons, desk: Desk) -> None:
+    """Refuses networks that no program can hold."""
+    bench = first(config).setup.bench(desk)
+    if any(mode_of(run) != "decoupled" for run in runs(config)):
+        describe(bench.traced, initial(bench, 0))
+
+
+def write(config: CriticalNeurons, done: Done, desk: Desk, console: Console) -> Sequence[Path]:
+    """Prints and writes a table per study, and figures."""
+    del desk
+    aside = ("results", "quick", "solver_workers", "workers", "scheduler", "redo", "formats")
+    asked = {name: value for name, value in flat(config).items() if name not in aside}
+    shared = {"asked": asked, "run": first(config).config()}
+    dataset, model = config.network.dataset, config.network.model
+    name = f"{dataset}-{model}-{config_hash(shared)[:6]}"
+    outputs = Outputs(config.running.results / "critical_neurons" / name, config.running.formats)
+    report.write(
+        list(done.records.values()),
+        {name: done.of(of_study) for name, of_study in by_study(config).items()},
+        outputs=outputs,
+        title=f"{first(config).setup.title}, mode {config.mode}",
+        console=console,
+    )
+    return outputs.files
+
+
+def shortened(config: CriticalNeurons) -> CriticalNeurons:
+    """What ``--quick`` leaves of a configuration."""
+    return changed(config, seeds=1, batches=1) if config.running.quick else config
+
+
+STUDY = Study("critical_neurons", check, runs, write, mode_of, prepare, shortened)
+
+
+def main(config: CriticalNeurons, console: Console | None = None) -> int:
+    """Runs the experiment and reports it; returns the process's exit status."""
+    return command.main(STUDY, config, console)
+
+
+if __name__ == "__main__":
+    command.start(STUDY, CriticalNeurons, __doc__)

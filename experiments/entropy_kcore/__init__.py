@@ -1,0 +1,1 @@
+"""Entropy-guided k-core filter pruning (Yang et al. 2025)."""

@@ -1,0 +1,1 @@
+"""The modes of ``solvers.critical_neurons.solve``: a file each."""

@@ -1,0 +1,1 @@
+"""Ways to a solution: cutting planes, local search, processes, and how Ctrl-C ends them."""

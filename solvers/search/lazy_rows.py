@@ -1,0 +1,61 @@
+"""Rows that a program adds when they are violated, and whether a point fulfils all rows."""
+
+import numpy as np
+
+from solvers import tolerances
+from solvers.programs.affine import AffineProgram
+from solvers.programs.rows import Rows
+
+BATCH = 300
+"""How many lazy rows are added at once, the most violated first."""
+
+
+class LazyRows:
+    """A program's lazy rows, of which each is given out once, and all its rows and bounds.
+
+    Args:
+        program: the program.
+    """
+
+    def __init__(self, program: AffineProgram) -> None:
+        own, width = program.columns.rows.scaled(), len(program.columns.lower)
+        self._lazy, self._units = program.lazy, program.lazy.units()
+        self._lazy_matrix, self._own_matrix = program.lazy.matrix(width), own.matrix(width)
+        self._own_bounds = own.bounds
+        self._given = np.zeros(len(self._lazy), bool)
+        self.lower, self.upper = np.array(program.columns.lower), np.array(program.columns.upper)
+
+    def violated(
+        self, columns: np.ndarray, tolerance: float = tolerances.LAZY, *, again: bool = False
+    ) -> Rows:
+        """The lazy rows that columns violate most, at most ``BATCH``.
+
+        Args:
+            columns: the point, [columns].
+            tolerance: by how much a row must be violated, in units of its largest coefficient.
+            again: whether rows that were given out before may come again.
+
+        Returns:
+            The rows, the most violated one first.
+        """
+        violation = self._violations(columns)
+        if not again:
+            violation[self._given] = 0
+        worst = np.flatnonzero(violation > tolerance)
+        worst = worst[np.argsort(-violation[worst], kind="stable")][:BATCH]
+        if not again:
+            self._given[worst] = True
+        return self._lazy.at(worst)
+
+    def violation(self, columns: np.ndarray) -> float:
+        """By how much a point violates a row or a bound, at most; rows in their units."""
+        own = self._own_bounds - self._own_matrix @ columns
+        return max(
+            float(self._violations(columns).max(initial=0.0)),
+            float((self.lower - columns).max()),
+            float((columns - self.upper).max()),
+            float(own.max(initial=0.0)),
+        )
+
+    def _violations(self, columns: np.ndarray) -> np.ndarray:
+        return (self._lazy.bounds - self._lazy_matrix @ columns) / self._units
