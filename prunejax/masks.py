@@ -195,10 +195,10 @@ def validate(params: PyTree, masks: PyTree) -> None:
         the message names the leaf.
     """
     shapes = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    found = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(masks)}
-    if not found:
+    named_masks = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(masks)}
+    if not named_masks:
         raise ValueError("the masks are empty: every leaf is None (make them with masks.make)")
-    for key, mask in found.items():
+    for key, mask in named_masks.items():
         if key not in shapes:
             raise ValueError(f"there is a mask for {key!r}, but no parameter of that path")
         if not hasattr(mask, "dtype") or mask.dtype != np.bool_:

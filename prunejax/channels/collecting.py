@@ -64,19 +64,19 @@ def deciding_layers(
     except re.error as error:
         raise ValueError(f"select is no regular expression: {select!r} ({error})") from error
     everything = {group: deciding_layer(network, group, group_source) for group in network.groups}
-    found = {
+    deciding = {
         group: layer
         for group, layer in everything.items()
         if layer.kind in kinds and re.search(select, group)
     }
-    if not found:
+    if not deciding:
         there = ", ".join(f"{group} ({layer.kind})" for group, layer in everything.items())
         raise ValueError(
             f"no group of channels is made by a layer of kind {' or '.join(kinds)}"
             + (f" and named like {select!r}" if select else "")
             + f"; there are: {there or 'none'}"
         )
-    return found
+    return deciding
 
 
 def collect(
@@ -115,15 +115,15 @@ def collect(
         wanted = dict.fromkeys(layer for _, readings in part for layer in readings.values())
         outputs = network.record(variables, images, list(wanted)) if wanted else {}
         for group, readings in part:
-            found = {
+            members_read = {
                 member: _channels_last(network, group, layer, outputs[layer], member)
                 for member, layer in readings.items()
             }
             if "kernel" in members:
-                found["kernel"] = _kernel(network, group, chosen[group], leaves)
+                members_read["kernel"] = _kernel(network, group, chosen[group], leaves)
             if "scale" in members:
-                found["scale"] = _scale(network, group, chosen[group], leaves)
-            yield Collected(group, chosen[group].name, ChannelFeatures(**found))
+                members_read["scale"] = _scale(network, group, chosen[group], leaves)
+            yield Collected(group, chosen[group].name, ChannelFeatures(**members_read))
             done += 1
             if on_group is not None:
                 on_group(done, len(chosen))

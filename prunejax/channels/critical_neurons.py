@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from prunejax.channels import chain_reading, decoupling
+from prunejax.channels import chain_layers, chain_reading, decoupling
 from prunejax.channels.scores import ABOVE, ChannelScores
 from prunejax.network import Network
 from solvers import critical_neurons as solver
@@ -107,18 +107,18 @@ def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solve
     got = problem.chain.logits(problem.flat)
     limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if expected.shape != got.shape or not np.abs(expected - got).max() <= limit:
-        raise ValueError(chain_reading.LAYOUT)
+        raise ValueError(chain_layers.LAYOUT)
 
 
 def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarray]:
     """Scores in the order of the groups' channels; of neurons that can be cut out, that is."""
     by_layer = dict(zip(solution.layers, solution.scores, strict=True))
-    found = {}
+    by_group = {}
     for group in network.groups.values():
         for layer in group.layers:
             if layer in by_layer:
                 place = network.place(group.name, layer)
-                found[group.name] = by_layer.pop(layer)[place.indices]
+                by_group[group.name] = by_layer.pop(layer)[place.indices]
                 break
     if by_layer:
         warnings.warn(
@@ -126,4 +126,4 @@ def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarr
             "are in solution.scores)",
             stacklevel=3,
         )
-    return found
+    return by_group

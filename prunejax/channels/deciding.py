@@ -47,7 +47,7 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
 
 def _before(network: Network, layer: Layer) -> set[str]:
     """The layers with kernels whose outputs reach a layer without passing another such layer."""
-    found: set[str] = set()
+    before: set[str] = set()
     seen: set[str] = set()
     waiting = list(layer.inputs)
     while waiting:
@@ -56,10 +56,10 @@ def _before(network: Network, layer: Layer) -> set[str]:
             continue
         seen.add(name)
         if network.layers[name].kind in KERNELS:
-            found.add(name)
+            before.add(name)
         else:
             waiting.extend(network.layers[name].inputs)
-    return found
+    return before
 
 
 def _depths(network: Network) -> dict[str, int]:

@@ -134,7 +134,7 @@ def representations(
       ValueError: what a layer puts out is NaN or infinite.
     """
     read = {group: _behind(network, group) for group in network.groups}
-    found: dict[str, list[np.ndarray]] = {group: [] for group in read}
+    read_so_far: dict[str, list[np.ndarray]] = {group: [] for group in read}
     layers = list(dict.fromkeys(read.values()))
     for first in range(0, len(inputs), CHUNK):
         chunk = jnp.asarray(inputs[first : first + CHUNK])
@@ -147,8 +147,8 @@ def representations(
             for axis in range(1, values.ndim - 1):
                 values = _averaged(values, axis, positions)
             flat = values.reshape(values.shape[0], -1, values.shape[-1])
-            found[group].append(np.asarray(flat, np.float64))
-    return {group: np.concatenate(parts) for group, parts in found.items()}
+            read_so_far[group].append(np.asarray(flat, np.float64))
+    return {group: np.concatenate(parts) for group, parts in read_so_far.items()}
 
 
 def _behind(network: Network, group: str) -> str:

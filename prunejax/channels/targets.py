@@ -84,8 +84,8 @@ def reach(
             break
         middle = (low + high) / 2
         plan = plan_at(middle)
-        found = Reached(middle, plan, reduction(plan))
-        if abs(found.reduction - target) < abs(best.reduction - target):
-            best = found
-        low, high = (middle, high) if found.reduction < target else (low, middle)
+        tried = Reached(middle, plan, reduction(plan))
+        if abs(tried.reduction - target) < abs(best.reduction - target):
+            best = tried
+        low, high = (middle, high) if tried.reduction < target else (low, middle)
     return best

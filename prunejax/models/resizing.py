@@ -59,13 +59,13 @@ def resized(module: nn.Module, kept: Mapping[str, Sequence[np.ndarray]]) -> nn.M
     shapes = _shapes(module)
     stays = {path: np.ones(shape[-1], bool) for path, shape in shapes.items()}
     for path, axes in kept.items():
-        found = path if path in shapes else f"params/{path}"
-        if found not in shapes:
+        owner = path if path in shapes else f"params/{path}"
+        if owner not in shapes:
             raise ValueError(
                 f"{path!r} does not belong to this {type(module).__name__}, which has "
                 f"{', '.join(list(shapes)[:6])}, ..."
             )
-        stays[found] = _last(path, axes, shapes[found])
+        stays[owner] = _last(path, axes, shapes[owner])
     model: Any = module
     fields = model.width_fields(lambda layer: stays[f"params/{layer}/kernel"])
     smaller = model.clone(**jax.tree.map(lambda counted: int(counted.sum()), fields))

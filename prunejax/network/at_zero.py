@@ -94,13 +94,13 @@ def _evaluated(
             jnp.asarray(np.asarray([np.asarray(row[index]).astype(dtype) for row in rows], dtype))
             for index, dtype in enumerate(dtypes)
         ]
-        found = np.asarray(primitive.bind(*columns, **dict(params)))
-        numbers = found.astype(np.complex64 if found.dtype.itemsize < 8 else np.complex128)
+        outputs = np.asarray(primitive.bind(*columns, **dict(params)))
+        numbers = outputs.astype(np.complex64 if outputs.dtype.itemsize < 8 else np.complex128)
     missing = np.isnan(numbers)
     finite = bool(np.isfinite(numbers[:count]).all())
-    null = not np.any(found[:count]) and not np.any(found[count:][~missing[count:]])
+    null = not np.any(outputs[:count]) and not np.any(outputs[count:][~missing[count:]])
     known = all(operand is not None for operand in operands)
-    return Outcome(null, finite, found[0].item() if known else None)
+    return Outcome(null, finite, outputs[0].item() if known else None)
 
 
 def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:

@@ -43,9 +43,9 @@ def find(ends: Mapping[str, str], path: str) -> str | None:
     """
     parts = path.split("/")
     for start in range(len(parts)):
-        found = ends.get("/".join(parts[start:]))
-        if found is not None:
-            return found
+        leaf = ends.get("/".join(parts[start:]))
+        if leaf is not None:
+            return leaf
     return None
 
 
@@ -75,18 +75,18 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
         return _one(name(path), leaf)
 
     def _one(path: str, leaf: Any) -> Any:
-        found, shape = find(ends, path), np.shape(leaf)
-        if found is None:
+        owner, shape = find(ends, path), np.shape(leaf)
+        if owner is None:
             return _inside(path, leaf)
-        if found not in kept:
+        if owner not in kept:
             return leaf
-        wanted = tuple(leaves[found].shape)
+        wanted = tuple(leaves[owner].shape)
         if shape == wanted:
-            return shrink(leaf, kept[found])
+            return shrink(leaf, kept[owner])
         if math.prod(shape) <= 1:  # nothing, or one number for the whole leaf
             return leaf
         if shape[1:] == wanted:  # a history of the last steps
-            return shrink(leaf, [np.ones(shape[0], bool), *kept[found]])
+            return shrink(leaf, [np.ones(shape[0], bool), *kept[owner]])
         raise ValueError(
             f"cannot slice {path!r}: its shape is {shape}, but the network was traced with {wanted}"
         )
@@ -111,26 +111,26 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
 
     def _maximum(path: str, leaf: Any) -> Any:
         head, _, last = path.rpartition("/")
-        found = find(ends, path) if not last.isdigit() else find(ends, head)
-        if found is None or found not in kept:
+        owner = find(ends, path) if not last.isdigit() else find(ends, head)
+        if owner is None or owner not in kept:
             return _one(path, leaf)
-        wanted = tuple(leaves[found].shape)
+        wanted = tuple(leaves[owner].shape)
         if not last.isdigit() or np.shape(leaf) == wanted != (wanted[int(last)],):
             return _one(path, leaf)
         axis = int(last)
         if np.shape(leaf) != (wanted[axis],):
             raise ValueError(f"cannot slice {path!r}: its shape is {np.shape(leaf)}")
-        return shrink(leaf, [kept[found][axis]])
+        return shrink(leaf, [kept[owner][axis]])
 
     def _mean(path: str, leaf: Any) -> Any:
-        found = find(ends, path)
-        if found is None or found not in kept:
+        owner = find(ends, path)
+        if owner is None or owner not in kept:
             return leaf
-        wanted, shape = tuple(leaves[found].shape), np.shape(leaf)
+        wanted, shape = tuple(leaves[owner].shape), np.shape(leaf)
         if shape == wanted or shape == (1,):  # one number stands for what is not held
-            return shrink(leaf, kept[found]) if shape == wanted else leaf
+            return shrink(leaf, kept[owner]) if shape == wanted else leaf
         raise ValueError(
-            f"cannot slice {path!r}: Adafactor holds means over the rows and columns of {found!r} "
+            f"cannot slice {path!r}: Adafactor holds means over the rows and columns of {owner!r} "
             "there, those that go included. Begin its state anew, tx.init(plan.slice(params)), or "
             "do not factor (min_dim_size_to_factor)"
         )

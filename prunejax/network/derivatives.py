@@ -94,7 +94,7 @@ class _Rules:
         values = self._values(self._op.inputs)
         # what is always 0 does not move either
         moves = [value._replace(fill=None) for value in _where(self._moves, values)]
-        found = self._run(
+        results = self._run(
             "jvp",
             both,
             (self._op.inputs, _where(self._moves, self._op.inputs)),
@@ -102,8 +102,8 @@ class _Rules:
             [*self._op.outputs, *_where(self._slopes, self._op.outputs)],
             [*primals, *_where(self._moves, tangents)],
         )
-        outputs = found[: len(self._op.outputs)]
-        return outputs, self._spread(found[len(outputs) :], self._slopes, outputs)
+        outputs = results[: len(self._op.outputs)]
+        return outputs, self._spread(results[len(outputs) :], self._slopes, outputs)
 
     def forward(self, *inputs: Any) -> tuple[list[Any], tuple[Any, ...]]:
         """The first rule of ``jax.custom_vjp``: what it saves is its inputs."""
@@ -112,8 +112,8 @@ class _Rules:
             return jax.vjp(self._whole, *values)[0]
 
         values, written = self._values(self._op.inputs), list(self._op.outputs)
-        found = self._run("forward", outputs, (self._op.inputs,), values, written, inputs)
-        return found, inputs
+        results = self._run("forward", outputs, (self._op.inputs,), values, written, inputs)
+        return results, inputs
 
     def backward(self, inputs: tuple[Any, ...], pulled: list[Any]) -> tuple[Any, ...]:
         """The second rule of ``jax.custom_vjp``."""
@@ -128,7 +128,7 @@ class _Rules:
             # a gradient need not be 0 where the value is
             *(Value(value.axes, (False,) * len(value.axes)) for value in self._values(given)),
         ]
-        found = self._run(
+        results = self._run(
             "backward",
             back,
             (self._op.inputs, given),
@@ -136,7 +136,7 @@ class _Rules:
             _where(self._moves, self._op.inputs),
             [*inputs, *_where(self._slopes, pulled)],
         )
-        slopes = iter(found)
+        slopes = iter(results)
         return tuple(next(slopes) if moves else None for moves in self._moves)
 
     def _run(
@@ -181,8 +181,8 @@ class _Rules:
             axes = self._around.coupling.axes(like)
             coupling.join(number, [self._own(axis, roots) for axis in axes])
         gone = self._around.removed[roots]
-        found = labels.find(np.arange(len(roots)))
-        if found[gone].size and (np.isin(found[~gone], found[gone]).any()):
+        own_roots = labels.find(np.arange(len(roots)))
+        if own_roots[gone].size and (np.isin(own_roots[~gone], own_roots[gone]).any()):
             raise RuleError(
                 f"the derivative of {self._name()} ({self._op.name.removesuffix('_call')}) depends "
                 "on the channels together or on where they stand: its function can be sliced, but "
@@ -190,7 +190,7 @@ class _Rules:
                 "works channel by channel"
             )
         removed = np.zeros(len(labels), bool)
-        removed[found[gone]] = True
+        removed[own_roots[gone]] = True
         return self._around.resize(program, coupling, removed)
 
     def _roots(self) -> np.ndarray:
@@ -212,8 +212,8 @@ class _Rules:
 
     def _name(self) -> str:
         called = self._op.params.get("call_jaxpr")
-        found = getattr(getattr(called, "jaxpr", called), "debug_info", None)
-        return repr(str(getattr(found, "func_name", None) or "a function").split(" ")[0])
+        info = getattr(getattr(called, "jaxpr", called), "debug_info", None)
+        return repr(str(getattr(info, "func_name", None) or "a function").split(" ")[0])
 
     def _values(self, numbers: Sequence[int]) -> list[Value]:
         return [self._around.coupling.value(number) for number in numbers]

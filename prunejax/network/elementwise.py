@@ -51,7 +51,7 @@ def rule(
         spread = [len(given) == len(shape) and given[axis] == size for given in shapes]
         tied = [value.axes[axis] for value, whole in zip(inputs, spread, strict=True) if whole]
         axes.append(labels.join(tied) if size != 1 else None)
-        found = _found(
+        outcome = _found(
             op,
             dtypes,
             inputs,
@@ -60,9 +60,9 @@ def rule(
                 for value, whole in zip(inputs, spread, strict=True)
             ],
         )
-        if not found.finite:  # a pole: what is removed does not go away in the masked network
+        if not outcome.finite:  # a pole: what is removed does not go away in the masked network
             labels.freeze(axes[-1])
-        zero.append(found.null)
+        zero.append(outcome.null)
     everywhere = _found(op, dtypes, inputs, [value.null for value in inputs])
     return Value(tuple(axes), tuple(zero), everywhere.null, everywhere.only)
 

@@ -63,7 +63,7 @@ def find_layers(
     _visit(draft, program.ops)
     for position in results:
         resolve(draft, draft.flows[program.outputs[position]])
-    return draft.found
+    return draft.record
 
 
 def _visit(draft: Draft, ops: tuple[Op, ...]) -> None:
@@ -105,7 +105,7 @@ def _step(draft: Draft, op: Op) -> Flow:
         gone = (*dimensions.collapsed_slice_dims, *dimensions.operand_batching_dims)
         for axis in range(len(draft.program.shapes[op.inputs[0]])):
             if axis not in gone:
-                draft.found.producers.append(Producer(name, op.inputs[0], axis))
+                draft.record.producers.append(Producer(name, op.inputs[0], axis))
         return flow
     if op.name in ELEMENTWISE:
         if given:
@@ -131,7 +131,7 @@ def _affine(
     """A sum or product with parameters: a bias, part of a normalisation, or a layer."""
     if len(origin) == 1 and not any(flow.pool for flow in fed):
         (name,) = origin
-        layer = draft.found.layers.get(name)
+        layer = draft.record.layers.get(name)
         modules = {module(draft, path) for path in (layer.parameters if layer else ())}
         if layer and module(draft, parameters[0]) in modules:
             kind = "norm" if root and layer.kind == "affine" else layer.kind
@@ -143,9 +143,9 @@ def _affine(
     if root:  # the scale of a normalisation, whose size is that of what it scales
         (name,) = flow.origin
         shapes = [layer.output_shape for layer in feeding(draft, name)]
-        if shapes and math.prod(shapes[0]) > math.prod(draft.found.layers[name].output_shape):
+        if shapes and math.prod(shapes[0]) > math.prod(draft.record.layers[name].output_shape):
             change(draft, name, input_shape=shapes[0], output_shape=shapes[0])
-            del draft.found.values[name]
+            del draft.record.values[name]
     return flow
 
 
@@ -167,7 +167,7 @@ def _merge(draft: Draft, op: Op, fed: list[Flow], origin: frozenset[str], root: 
     if len({flow.origin for flow in fed}) == 1:
         return Flow(origin, root=root)
     for name in origin:
-        layer = draft.found.layers.get(name)
+        layer = draft.record.layers.get(name)
         part = layer is not None and layer.kind in ("norm", "activation")
         if layer and part and origin - {name} <= set(layer.inputs) and op.name in ABSORBED:
             put_out(draft, name, op)
@@ -183,7 +183,7 @@ def _activation(draft: Draft, op: Op, function: str) -> bool:
         return False
     if op.body is not None and not _is_function(op, flows):
         return False
-    sources = [draft.found.layers[name] for name in fed[0].origin if name in draft.found.layers]
+    sources = [draft.record.layers[name] for name in fed[0].origin if name in draft.record.layers]
     shape = draft.program.shapes[op.outputs[0]]
     size = math.prod(shape)
     if fed[0].pool or any(math.prod(source.output_shape) != size for source in sources):

@@ -65,7 +65,7 @@ class Draft:
       collections: names of collections, which are no part of a module's path.
       wanted: the numbers of the values that the results need.
       flows: where each value comes from.
-      found: the layers.
+      record: the layers.
       pools: the names of the layers that reductions have become, by the number of their output.
       counts: how often each name was wanted.
     """
@@ -74,7 +74,7 @@ class Draft:
     collections: frozenset[str]
     wanted: set[int]
     flows: dict[int, Flow]
-    found: Flows = dataclasses.field(default_factory=lambda: Flows({}, [], {}, {}))
+    record: Flows = dataclasses.field(default_factory=lambda: Flows({}, [], {}, {}))
     pools: dict[int, str] = dataclasses.field(default_factory=dict)
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
 
@@ -98,7 +98,7 @@ def add(
     inputs = tuple(dict.fromkeys(name for flow in fed for name in sorted(resolve(draft, flow))))
     name = unique_name(draft, details.get("function", kind), parameters)
     details.setdefault("input_shape", draft.program.shapes[op.inputs[0]])
-    draft.found.layers[name] = Layer(
+    draft.record.layers[name] = Layer(
         name,
         kind,
         parameters=parameters,
@@ -106,7 +106,7 @@ def add(
         output_shape=draft.program.shapes[op.outputs[0]],
         **details,
     )
-    draft.found.made[op.outputs[0]] = name
+    draft.record.made[op.outputs[0]] = name
     if kind != "avg_pool":
         put_out(draft, name, op)
     return Flow(frozenset((name,)))
@@ -121,7 +121,7 @@ def resolve(draft: Draft, flow: Flow) -> frozenset[str]:
         kind, shape = POOLS[flow.pool.name], draft.program.shapes[flow.pool.inputs[0]]
         axes = flow.pool.params["axes"]
         name = unique_name(draft, kind, ())
-        draft.found.layers[name] = Layer(
+        draft.record.layers[name] = Layer(
             name,
             kind,
             inputs=tuple(sorted(flow.origin)),
@@ -135,18 +135,18 @@ def resolve(draft: Draft, flow: Flow) -> frozenset[str]:
 
 def put_out(draft: Draft, name: str, op: Op) -> None:
     """Takes what an operation gives for a layer's output, if it has its shape."""
-    if draft.program.shapes[op.outputs[0]] == draft.found.layers[name].output_shape:
-        draft.found.values[name] = op.outputs[0]
+    if draft.program.shapes[op.outputs[0]] == draft.record.layers[name].output_shape:
+        draft.record.values[name] = op.outputs[0]
 
 
 def change(draft: Draft, name: str, **changes: Any) -> None:
     """Gives some fields of a layer other values."""
-    draft.found.layers[name] = dataclasses.replace(draft.found.layers[name], **changes)
+    draft.record.layers[name] = dataclasses.replace(draft.record.layers[name], **changes)
 
 
 def feeding(draft: Draft, name: str) -> list[Layer]:
     """The layers that feed a layer."""
-    layers = draft.found.layers
+    layers = draft.record.layers
     return [layers[other] for other in layers[name].inputs if other in layers]
 
 

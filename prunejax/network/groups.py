@@ -74,10 +74,10 @@ def find_groups(
                 makers[label].setdefault((producer.layer, producer.axis))
                 order.setdefault(label, (position, index))
     channels: dict[object, list[int]] = defaultdict(list)
-    for label, found in places.items():
+    for label, occurrences in places.items():
         # what no layer produces is no channel: the copies of a repeated value, say
         if label in makers:
-            counts = Counter((path, axis) for path, axis, _ in found)
+            counts = Counter((path, axis) for path, axis, _ in occurrences)
             channels[(tuple(counts.items()), tuple(makers[label]))].append(label)
     drafts = []
     for labels in channels.values():
@@ -111,8 +111,10 @@ def _names(origins: list[tuple[str, int]]) -> list[str]:
 
 
 def _members(channels: list[list[tuple[str, int, int]]]) -> tuple[Member, ...]:
-    found: dict[tuple[str, int], list[list[int]]] = defaultdict(lambda: [[] for _ in channels])
+    indices_at: dict[tuple[str, int], list[list[int]]] = defaultdict(lambda: [[] for _ in channels])
     for position, places in enumerate(channels):
         for path, axis, index in places:
-            found[path, axis][position].append(index)
-    return tuple(Member(path, axis, np.asarray(indices)) for (path, axis), indices in found.items())
+            indices_at[path, axis][position].append(index)
+    return tuple(
+        Member(path, axis, np.asarray(indices)) for (path, axis), indices in indices_at.items()
+    )

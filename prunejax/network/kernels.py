@@ -26,7 +26,7 @@ def convolution(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
         multiply_adds=products.convolution(params, left, kernel, result),
     )
     (name,) = flow.origin
-    draft.found.producers.append(Producer(name, op.inputs[1], numbers.rhs_spec[0]))
+    draft.record.producers.append(Producer(name, op.inputs[1], numbers.rhs_spec[0]))
     return flow
 
 
@@ -51,7 +51,7 @@ def product(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
         used = {*sums[side], *batches[side]}
         for axis in range(len(shapes[side])):
             if axis not in used:
-                draft.found.producers.append(Producer(name, op.inputs[side], axis))
+                draft.record.producers.append(Producer(name, op.inputs[side], axis))
     return flow
 
 
@@ -68,7 +68,7 @@ def aside(draft: Draft, op: Op, parameters: tuple[str, ...], work: products.Work
     if work.multiply_adds:
         draft.counts["parameters"] += 1
         name = f"parameters_{draft.counts['parameters']}"
-        draft.found.layers[name] = Layer(
+        draft.record.layers[name] = Layer(
             name,
             "parameters",
             parameters=parameters,

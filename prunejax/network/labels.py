@@ -49,12 +49,12 @@ class Labels:
 
     def find(self, labels: np.ndarray) -> np.ndarray:
         """The label that stands for the set of each label, an array of the same shape."""
-        found = self._parents[labels]
+        roots = self._parents[labels]
         while True:
-            above = self._parents[found]
-            if np.array_equal(above, found):
-                return found
-            self._parents[labels] = found = above
+            above = self._parents[roots]
+            if np.array_equal(above, roots):
+                return roots
+            self._parents[labels] = roots = above
 
     def union(self, first: np.ndarray, second: np.ndarray) -> None:
         """Ties two arrays of labels, index by index; they broadcast."""
@@ -96,8 +96,8 @@ class Labels:
         """Whether an index of the axis that can be removed is tied to a variable's."""
         if axis is None:
             return False
-        found = self.find(axis)
-        return bool(np.any((found != FROZEN) & (found < self.born)))
+        roots = self.find(axis)
+        return bool(np.any((roots != FROZEN) & (roots < self.born)))
 
     def _root(self, label: int) -> int:
         while self._parents[label] != label:

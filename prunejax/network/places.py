@@ -45,7 +45,7 @@ def find(network: Structure, group: str, layer: str) -> Place:
         for number, there in enumerate(coupling.axes(value)):
             if there is None:
                 continue
-            found, first = np.unique(labels.find(there), return_index=True)
-            if np.isin(wanted, found).all():
-                return Place(number, first[np.searchsorted(found, wanted)])
+            present, first = np.unique(labels.find(there), return_index=True)
+            if np.isin(wanted, present).all():
+                return Place(number, first[np.searchsorted(present, wanted)])
     raise ValueError(f"the channels of group {group!r} are not in what {layer!r} puts out")

@@ -89,17 +89,17 @@ class Plan:
         }
 
         def mask(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
-            found = belonging.find(self.network.endings, name(path))
-            if found is None or found not in grouped or found not in self.network.trainable:
+            owner = belonging.find(self.network.endings, name(path))
+            if owner is None or owner not in grouped or owner not in self.network.trainable:
                 return None
-            shape = self.network.leaves[found].shape
+            shape = self.network.leaves[owner].shape
             if tuple(np.shape(leaf)) != tuple(shape):
                 raise ValueError(
                     f"cannot mask {name(path)!r}: its shape is {tuple(np.shape(leaf))}, but the "
                     f"network was traced with {tuple(shape)}"
                 )
             made = np.ones(shape, bool)
-            for axis, stays in enumerate(kept.get(found, [])):
+            for axis, stays in enumerate(kept.get(owner, [])):
                 made &= stays.reshape([-1 if index == axis else 1 for index in range(len(shape))])
             return jnp.asarray(made)
 

@@ -46,14 +46,14 @@ def parsed(content: bytes) -> dict[str, Any]:
       ValueError: it is none.
     """
     try:
-        found = json.loads(content)
+        loaded = json.loads(content)
     except (RecursionError, MemoryError) as error:
         raise ValueError("its lists are nested too deeply") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no text: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"it is a {type(found).__name__}, not an object")
-    return found
+    if not isinstance(loaded, dict):
+        raise ValueError(f"it is a {type(loaded).__name__}, not an object")
+    return loaded
 
 
 def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
     entries = content["keep"]
     if not isinstance(entries, dict):
         raise ValueError(f"what it keeps is a {type(entries).__name__}, not an object")
-    found, left = {}, WIDEST
+    keep, left = {}, WIDEST
     for group, entry in entries.items():
         width, channels = entry["width"], entry["channels"]
         if type(width) is not int or not 0 < width <= left:
@@ -83,9 +83,9 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
         inside = all(0 <= each < width for each in channels)
         if not inside or len(set(channels)) != len(channels):
             raise ValueError(f"the channels of {group!r} are not among its {width}")
-        found[group] = np.zeros(width, bool)
-        found[group][channels] = True
-    return found
+        keep[group] = np.zeros(width, bool)
+        keep[group][channels] = True
+    return keep
 
 
 def unarchived(path: Path) -> dict[str, np.ndarray]:

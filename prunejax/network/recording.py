@@ -33,8 +33,8 @@ def record(
       ValueError: as ``Network.record`` says.
     """
     _check(network, variables, layers)
-    found = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
-    values = found.flows().values
+    again = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
+    values = again.flows().values
     for layer in layers:
         if layer not in values:
             raise ValueError(
@@ -42,7 +42,7 @@ def record(
                 f"{network.layers[layer].kind}"
             )
     inputs = [*jax.tree.leaves(variables), *jax.tree.leaves(x)]
-    outputs = evaluate(found.program, inputs, [values[layer] for layer in layers])
+    outputs = evaluate(again.program, inputs, [values[layer] for layer in layers])
     return dict(zip(layers, outputs, strict=True))
 
 

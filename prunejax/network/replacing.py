@@ -101,10 +101,10 @@ def _workplaces(folder: Path) -> list[Path]:
     """All workplaces for a folder; the one with the newest old folder first."""
     form = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{32}}")
     try:
-        found = [path for path in folder.parent.iterdir() if form.fullmatch(path.name)]
+        workplaces = [path for path in folder.parent.iterdir() if form.fullmatch(path.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(found, key=lambda work: _age(work / OLD))
+    return sorted(workplaces, key=lambda work: _age(work / OLD))
 
 
 def _age(path: Path) -> float:

@@ -65,19 +65,21 @@ class Sliced:
     def _program(self, variables: PyTree, x: PyTree) -> tuple[Resized, Any]:
         key = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((variables, x)))
         if key not in self._programs:
-            found = traced.make(self._network.apply_fn, variables, x)
-            made = resized(found, found.coupling(), self._kept), found.structure
-            if any(isinstance(leaf, core.Tracer) for leaf in found.program.constants.values()):
+            again = traced.make(self._network.apply_fn, variables, x)
+            made = resized(again, again.coupling(), self._kept), again.structure
+            if any(isinstance(leaf, core.Tracer) for leaf in again.program.constants.values()):
                 return made
             self._programs[key] = made
         return self._programs[key]
 
 
-def resized(found: traced.Traced, coupling: Coupling, kept: dict[str, list[np.ndarray]]) -> Resized:
+def resized(
+    function: traced.Traced, coupling: Coupling, kept: dict[str, list[np.ndarray]]
+) -> Resized:
     """The program of a function without some channels of its variables.
 
     Args:
-      found: the traced function.
+      function: the traced function.
       coupling: its labels.
       kept: for each leaf that loses channels, by path: for each axis which indices stay.
 
@@ -88,7 +90,7 @@ def resized(found: traced.Traced, coupling: Coupling, kept: dict[str, list[np.nd
       ValueError: channels that are to go cannot be removed here.
     """
     removed = np.zeros(len(coupling.labels), bool)
-    for number, path in found.paths.items():
+    for number, path in function.paths.items():
         for axis, stays in zip(coupling.axes(number), kept.get(path, []), strict=False):
             if axis is not None:
                 removed[coupling.labels.find(axis[~stays])] = True
@@ -97,4 +99,4 @@ def resized(found: traced.Traced, coupling: Coupling, kept: dict[str, list[np.nd
             "the plan removes channels that cannot be removed for this input: the function was "
             "traced with another one and does something else here"
         )
-    return Resized(found.program, coupling, removed)
+    return Resized(function.program, coupling, removed)

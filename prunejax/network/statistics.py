@@ -26,7 +26,7 @@ def running(program: Program, paths: dict[int, str]) -> frozenset[str]:
     Returns:
       The paths.
     """
-    return _Search(program, paths).found()
+    return _Search(program, paths).running()
 
 
 class _Search:
@@ -41,7 +41,7 @@ class _Search:
         self._pairs: set[tuple[str, str]] = set()
         self._sizes = {path: program.shapes[number] for number, path in paths.items()}
 
-    def found(self) -> frozenset[str]:
+    def running(self) -> frozenset[str]:
         for op in self._program.flat():
             if self._fed.intersection(op.inputs):
                 self._fed.update(op.outputs)

@@ -102,7 +102,7 @@ def _updates(
     returned: list[tuple[str, Any]], inputs: dict[str, int], shapes: list[Any]
 ) -> dict[int, int]:
     """Outputs whose path ends with that of a variable of the same shape, and the variable."""
-    found = {}
+    updates = {}
     for position, (path, shape) in enumerate(returned):
         parts = path.split("/")
         endings = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -110,8 +110,8 @@ def _updates(
         named = [ending for ending in endings if not ending.replace("/", "").isdigit()]
         state = next((inputs[ending] for ending in named if ending in inputs), None)
         if state is not None and shape == shapes[state]:
-            found[position] = state
-    return found
+            updates[position] = state
+    return updates
 
 
 def _unread(

@@ -49,15 +49,15 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     if len(leaves) < len(named):
         twice = next(path for path in leaves if sum(path == other for other, _ in named) > 1)
         raise ValueError(f"two leaves of the variables have the path {twice!r}: rename one")
-    found = traced.make(apply_fn, described, traced.describe(x))
-    coupling, flows = found.coupling(), found.flows()
+    seen = traced.make(apply_fn, described, traced.describe(x))
+    coupling, flows = seen.coupling(), seen.flows()
     if coupling.unknown:
         warnings.warn(
             f"no rule for {', '.join(coupling.unknown)}: the channels that go in or come out stay "
             "whole",
             stacklevel=2,
         )
-    axes = {path: coupling.axes(number) for number, path in found.paths.items()}
+    axes = {path: coupling.axes(number) for number, path in seen.paths.items()}
     groups = find_groups(axes, coupling, flows.producers)
     if not groups:
         warnings.warn(f"no channel of this network can be removed: {_why(flows)}", stacklevel=2)
@@ -75,9 +75,9 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         apply_fn=apply_fn,
         variables=described,
         leaves=leaves,
-        trainable=found.trainable,
-        collections=found.collections,
-        traced=found,
+        trainable=seen.trainable,
+        collections=seen.collections,
+        traced=seen,
         coupling=coupling,
     )
 

@@ -97,23 +97,23 @@ def fit(
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
     history: History = []
     given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state, split))
-    if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
-        if not isinstance(found.extra, dict) or not {*_EXTRA} <= {*found.extra}:
+    if checkpoints is not None and (last := checkpoint.restore(checkpoints, state)):
+        if not isinstance(last.extra, dict) or not {*_EXTRA} <= {*last.extra}:
             raise ValueError(f"the checkpoint in {checkpoints} is none that fit has saved")
-        if found.extra["per_epoch"] != per_epoch or found.extra["batch_size"] != batch_size:
+        if last.extra["per_epoch"] != per_epoch or last.extra["batch_size"] != batch_size:
             raise ValueError(
-                f"the checkpoint in {checkpoints} is of a run with {found.extra['per_epoch']} "
-                f"batches of {found.extra['batch_size']} an epoch, this one has {per_epoch} of "
+                f"the checkpoint in {checkpoints} is of a run with {last.extra['per_epoch']} "
+                f"batches of {last.extra['batch_size']} an epoch, this one has {per_epoch} of "
                 f"{batch_size}: go on with those, or name another folder"
             )
-        _refuse_another_run(checkpoints, found, state, split, given)
-        given = found.extra["given"]
-        if found.step > epochs * per_epoch:
+        _refuse_another_run(checkpoints, last, state, split, given)
+        given = last.extra["given"]
+        if last.step > epochs * per_epoch:
             raise ValueError(
-                f"the checkpoint in {checkpoints} is {found.step} steps old, more than the "
+                f"the checkpoint in {checkpoints} is {last.step} steps old, more than the "
                 f"{epochs * per_epoch} of {epochs} epochs"
             )
-        state, history = found.tree, found.extra["history"]
+        state, history = last.tree, last.extra["history"]
     classes_of = getattr(train_step, "classes", None)
     check_labels(split.labels, classes_of and classes_of(state, split.images[:1]))
     state = jax.device_put(state, placement.state)
@@ -152,7 +152,7 @@ def _beginning(state: TrainState, split: data.Split) -> dict[str, Any]:
 
 def _refuse_another_run(
     folder: str | os.PathLike[str],
-    found: checkpoint.Checkpoint,
+    last: checkpoint.Checkpoint,
     state: TrainState,
     split: data.Split,
     given: str,
@@ -161,7 +161,7 @@ def _refuse_another_run(
 
     The state given must be the one that the run began with, or the one that was saved.
     """
-    saved: TrainState = found.tree
+    saved: TrainState = last.tree
     keys = [jax.random.key_data(one.key).tolist() for one in (saved, state)]
     if keys[0] != keys[1]:
         raise AnotherRunError(f"the checkpoint in {folder} is of a run with another key")
@@ -171,7 +171,7 @@ def _refuse_another_run(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"
         )
-    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved, split))):
+    if given in (last.extra["given"], checkpoint.fingerprint(_beginning(saved, split))):
         return
     same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
     differing = "other initial parameters, images or labels"

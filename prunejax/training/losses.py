@@ -65,8 +65,8 @@ def check_labels(labels: Any, classes: int | None = None) -> None:
         raise ValueError(f"labels must be integers, got {dtype}")
     if isinstance(labels, Tracer) or np.size(labels) == 0:
         return
-    found = np.asarray(labels)
-    lowest, highest = int(found.min()), int(found.max())
+    values = np.asarray(labels)
+    lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or (classes is not None and highest >= classes):
         allowed = "0 or more" if classes is None else f"0 to {classes - 1}"
         raise ValueError(f"labels must be {allowed}, got labels from {lowest} to {highest}")
