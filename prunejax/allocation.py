@@ -120,7 +120,7 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
 
     Args:
       scores: a float array for each prunable leaf, ``None`` elsewhere. NaN ranks lowest.
-      counts: one integer a leaf, in the order of the tree.
+      counts: one integer per leaf, in the order of the tree.
       masks: weights that are pruned already; they are never kept.
 
     Returns:

@@ -11,7 +11,7 @@ from prunejax import names
 
 
 def check_sparsity(sparsity: SupportsFloat) -> float:
-    """Returns a sparsity as a Python number, refusing what is none in [0, 1).
+    """Checks a sparsity and returns it as a Python number.
 
     Raises:
       ValueError: it is traced, or outside [0, 1).
@@ -30,7 +30,7 @@ def check_sparsity(sparsity: SupportsFloat) -> float:
 
 
 def kept_weights(weights: int, sparsity: float) -> int:
-    """How many of so many weights a sparsity keeps: ``weights - round(sparsity * weights)``."""
+    """How many weights a sparsity keeps: ``weights - round(sparsity * weights)``."""
     return weights - round(sparsity * weights)
 
 

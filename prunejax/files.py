@@ -53,7 +53,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
 
 @contextlib.contextmanager
 def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to that takes its name when the block ends without an error.
+    """Opens a temporary file that takes its name when the block ends without an error.
 
     Args:
       path: the file to make or to replace; its folder is made too.
@@ -110,7 +110,7 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
 def remove_unfinished(
     folder: str | os.PathLike[str], stem: str = "", *, older_than: float = 0.0
 ) -> None:
-    """Removes what processes that died left half written in a folder.
+    """Removes the half-written files that dead processes left in a folder.
 
     Only for a caller that holds a lock on these files, or names an age that no file reaches that is
     still being written.
@@ -129,7 +129,7 @@ def remove_unfinished(
 def read_arrays(
     path: str | os.PathLike[str], *, most_bytes: int | None = None
 ) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file, of which nothing is believed before it is checked.
+    """Reads the arrays of an ``.npz`` file and checks everything before it is believed.
 
     Checksums are compared, a stored shape must be that of the stored bytes, and no pickled object
     is loaded. (``numpy.load`` reads a header before it knows the checksum, and takes its word for

@@ -114,7 +114,7 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
 
 
 def restrict(masks: PyTree, prunable: PyTree) -> PyTree:
-    """Leaves out the masks of leaves that other masks do not prune.
+    """Drops the masks of leaves that another tree of masks does not prune.
 
     A ``Plan``'s masks cover biases and normalisation too; so restricted, they can stand beside the
     masks of a criterion, which prunes kernels alone.
@@ -217,7 +217,7 @@ def validate(params: PyTree, masks: PyTree) -> None:
 
 
 def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
-    """Writes masks to a ``.npz`` file, eight weights a byte, in one atomic step.
+    """Writes masks to a ``.npz`` file, eight weights per byte, in one atomic step.
 
     Args:
       path: the file; an existing one is replaced.

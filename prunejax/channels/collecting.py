@@ -29,7 +29,7 @@ class Collected(NamedTuple):
     Attributes:
       group: the group's name.
       layer: the name of the layer that stands for it.
-      features: one entry a channel of the group along each array's last axis.
+      features: one entry per channel of the group along the last axis of each array.
     """
 
     group: str
@@ -192,7 +192,7 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
 
 
 def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
-    """The leaf, and its axis, that an axis of a kernel comes from: cast, scaled or turned."""
+    """The leaf, and its axis, that a kernel's axis comes from by casts, scaling, transposition."""
     program, paths = network.traced.program, network.traced.paths
     makers = {output: op for op in program.flat() for output in op.outputs}
     waiting = [(value, axis)]
@@ -210,7 +210,7 @@ def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | Non
 
 
 def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
-    """The factors of the next normalisation: the first of two vectors, or one that is so named."""
+    """The scale of the next normalisation: the first of two vectors, or one whose name says so."""
     norm = network.following(layer.name, "norm")
     vectors = [path for path in norm.parameters if path in network.trainable]
     if len(vectors) == 1 and vectors[0].split("/")[-1] not in ("scale", "weight", "gamma", "w"):

@@ -111,7 +111,7 @@ def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solve
 
 
 def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarray]:
-    """Scores in the order of the groups' channels; of neurons that can be cut out, that is."""
+    """Scores by group, in the order of its channels; only of neurons that can be cut out."""
     by_layer = dict(zip(solution.layers, solution.scores, strict=True))
     by_group = {}
     for group in network.groups.values():

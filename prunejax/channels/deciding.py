@@ -1,4 +1,4 @@
-"""Which of the layers that share a group's channels says which of them stay."""
+"""The layer that decides for all layers which share a group's channels."""
 
 from typing import Literal
 
@@ -46,7 +46,7 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
 
 
 def _before(network: Network, layer: Layer) -> set[str]:
-    """The layers with kernels whose outputs reach a layer without passing another such layer."""
+    """The layers with kernels that a layer reads without another kernel between them."""
     before: set[str] = set()
     seen: set[str] = set()
     waiting = list(layer.inputs)
@@ -63,7 +63,7 @@ def _before(network: Network, layer: Layer) -> set[str]:
 
 
 def _depths(network: Network) -> dict[str, int]:
-    """How many layers with kernels lie on the longest way to each layer, itself included."""
+    """For each layer the number of kernels on the longest path to it, its own included."""
     depths: dict[str, int] = {}
     for name, layer in network.layers.items():
         before = max((depths.get(other, 0) for other in layer.inputs), default=0)

@@ -1,4 +1,4 @@
-"""Critical neurons layer by layer: what a traced network's layers put out, and probes that read it.
+"""Critical neurons layer by layer: one program per layer, read by a linear probe.
 
 For networks that one program cannot hold, residual ones among them: a linear probe stands in the
 place of whatever follows a layer.
@@ -119,7 +119,7 @@ def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings
 def representations(
     network: Network, variables: PyTree, inputs: Any, *, positions: int = POSITIONS
 ) -> dict[str, np.ndarray]:
-    """What the neurons of each group put out behind their activation, averaged over a grid.
+    """The outputs of each group's neurons after their activation, averaged over a grid.
 
     Args:
       network: the network.
@@ -152,7 +152,7 @@ def representations(
 
 
 def _behind(network: Network, group: str) -> str:
-    """The layer behind which a group's neurons are read: the activation, if one follows."""
+    """The layer whose output is read for a group: the activation that follows, or its own layer."""
     layer = network.groups[group].layers[0]
     try:
         return network.following(layer, "activation").name

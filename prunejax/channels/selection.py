@@ -102,7 +102,7 @@ def at_random(groups: Mapping[str, Any], key: PRNGKeyArray) -> dict[str, np.ndar
 
 
 def _best(scores: Any, count: int) -> np.ndarray:
-    """Marks so many of the highest scores, the first of equal ones."""
+    """Marks the ``count`` highest scores; of equal ones the first."""
     stays = np.zeros(len(scores), bool)
     stays[np.argsort(-np.asarray(scores), kind="stable")[:count]] = True
     return stays

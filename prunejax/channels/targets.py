@@ -1,4 +1,4 @@
-"""How much a plan removes, and the plan that removes so much."""
+"""How much a plan removes, and the search for a plan that removes a given fraction."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What is refused before anything is computed. Values are looked at outside jit only."""
+"""Checks of arguments. Values are checked outside jit only."""
 
 import operator
 from typing import Any

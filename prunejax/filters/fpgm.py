@@ -34,7 +34,7 @@ def fpgm(
 
 @jax.jit
 def _distances(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
-    """Differences are taken as they are: by way of inner products, near filters lose all digits."""
+    """Distances from differences: inner products would lose all digits of close filters."""
 
     def total(one: Array) -> Array:
         return jnp.sum(jnp.linalg.norm(filters - one[:, None], axis=0))

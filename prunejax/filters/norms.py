@@ -50,7 +50,7 @@ def _absolute_sums(filters: Float[Array, "weights channels"]) -> Float[Array, " 
 
 
 def _norms(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
-    """Squares are taken in a unit of each filter's own: one may be far smaller than the others."""
+    """Each filter is scaled before it is squared: one may be far smaller than the others."""
     scaled = to_unit_range(filters, (0,))
     unit = jnp.max(jnp.abs(filters), axis=0) / jnp.max(jnp.abs(scaled), axis=0)  # a power of two
     return jnp.where(scaled.any(axis=0), unit, 0) * jnp.linalg.norm(scaled, axis=0)

@@ -1,4 +1,4 @@
-"""What a model may be given: fields and widths when it is built, an image when it is applied."""
+"""Checks of a model's fields and widths when it is built, and of images when it is applied."""
 
 from collections.abc import Iterable
 from numbers import Integral
@@ -10,7 +10,7 @@ from prunejax import names
 
 
 def check_fields(model: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Require fields that the model has.
+    """Requires fields that the model has.
 
     Args:
       model: the name of the model, for the error.
@@ -26,7 +26,7 @@ def check_fields(model: str, given: Iterable[str], allowed: Iterable[str]) -> No
 
 
 def check_width(field: str, width: Any) -> None:
-    """Require a positive integer.
+    """Requires a positive integer.
 
     Args:
       field: the constructor argument that ``width`` was given for.
@@ -40,7 +40,7 @@ def check_width(field: str, width: Any) -> None:
 
 
 def check_widths(field: str, widths: Any, count: int | None = None, *, each: str = "layer") -> None:
-    """Require a tuple of positive integers, with ``count`` entries if ``count`` is given.
+    """Requires a tuple of positive integers, with ``count`` entries if ``count`` is given.
 
     Args:
       field: the constructor argument that ``widths`` was given for.
@@ -57,7 +57,7 @@ def check_widths(field: str, widths: Any, count: int | None = None, *, each: str
 
 
 def check_length(field: str, values: Any, count: int | None = None, *, each: str = "layer") -> None:
-    """Require a tuple, with ``count`` entries if ``count`` is given.
+    """Requires a tuple, with ``count`` entries if ``count`` is given.
 
     Args:
       field: the constructor argument that ``values`` was given for.
@@ -79,7 +79,7 @@ def check_length(field: str, values: Any, count: int | None = None, *, each: str
 
 
 def check_image(model: str, x: Array, smallest: int = 1) -> None:
-    """Require a batch of images that are large enough for every layer to have an output.
+    """Requires a batch of images that are large enough for every layer to have an output.
 
     Args:
       model: the name of the model, for the error.

@@ -60,7 +60,7 @@ class Conv6(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images of at least 8x8. The shape of ``hidden1/kernel`` depends on their size.

@@ -30,7 +30,7 @@ class NormReluConv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch height width new_channels"]:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
           x: feature maps.
@@ -119,7 +119,7 @@ class DenseNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images that the transitions can halve: at least 4x4 with three blocks.

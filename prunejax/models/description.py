@@ -39,7 +39,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def from_description(description: Mapping[str, Any]) -> nn.Module:
-    """The model that ``describe`` described.
+    """Builds the model that ``describe`` described.
 
     Args:
       description: ``{"class": name, "fields": {...}}``; a field that is left out has its default.

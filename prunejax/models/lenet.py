@@ -64,7 +64,7 @@ class LeNet5(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images of at least 12x12. The shape of ``hidden1/kernel`` depends on their size.

@@ -52,7 +52,7 @@ class MLP(nn.Module):
     def __call__(
         self, x: Float[Array, "batch ..."], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images or vectors; all axes but the first are flattened.

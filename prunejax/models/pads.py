@@ -19,7 +19,7 @@ def default_pads(stage_widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
 
 
 def check_pads(pads: tuple[tuple[int, int], ...] | None, stage_widths: tuple[int, ...]) -> None:
-    """Require that zero channels alone bring each stage to the width of the next.
+    """Requires that zero channels alone bring each stage to the width of the next.
 
     Args:
       pads: the channels in front and behind, for every stage but the first; None is the default.

@@ -43,7 +43,7 @@ LINEN_FIELDS = ("parent", "name")
 
 
 def build(name: str, *, num_classes: int, **overrides: Any) -> nn.Module:
-    """Construct a model by its name.
+    """Builds a model by its name.
 
     >>> build("lenet_300_100", num_classes=10).hidden_widths
     (300, 100)

@@ -13,7 +13,7 @@ from prunejax.models.registry import CLASSES
 
 
 def resized(module: nn.Module, kept: Mapping[str, Sequence[np.ndarray]]) -> nn.Module:
-    """The same class with the channels that are left, everything else as it was.
+    """The same model with the channels that are left.
 
     With a plan of which channels stay (``prunejax.network``), the module is an ordinary one for the
     sliced variables, to be trained on, saved by ``describe`` or sliced again:

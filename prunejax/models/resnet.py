@@ -39,7 +39,7 @@ class BasicBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        """Apply the block.
+        """Applies the block.
 
         Args:
           x: feature maps.
@@ -162,7 +162,7 @@ class ResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images of any size.

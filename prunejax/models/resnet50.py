@@ -36,7 +36,7 @@ class BottleneckBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        """Apply the block.
+        """Applies the block.
 
         Args:
           x: feature maps.
@@ -123,7 +123,7 @@ class ResNet50(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images of any size; the paper's are 224x224.

@@ -61,7 +61,7 @@ class VGG16(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images of at least 32x32, which five halvings bring to 1x1. From 64x64 on the shape

@@ -36,7 +36,7 @@ class PreActivationBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        """Apply the block.
+        """Applies the block.
 
         Args:
           x: feature maps.
@@ -124,7 +124,7 @@ class WideResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
           x: images of any size.

@@ -1,4 +1,4 @@
-"""Trace any network once: its layers, the channels that go together, what it costs, a smaller one.
+"""Traces any network once: its layers, coupled channels, costs, and smaller networks.
 
 ``trace(apply_fn, variables, x)`` gives a ``Network``; ``network.plan(keep)`` a ``Plan``; the plan
 slices variables, makes masks, and gives the forward function of what is left.

@@ -65,7 +65,7 @@ def save_sliced(
     description: Any = None,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
 ) -> Path:
-    """Writes a sliced model as a folder, all of it or nothing.
+    """Writes a sliced model as a folder, in one step that either happens or not.
 
     A process that is killed while it replaces a folder loses nothing: the next ``save_sliced`` or
     ``load_sliced`` of this folder takes the old one back. Of several processes that save to one

@@ -104,7 +104,7 @@ def _evaluated(
 
 
 def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
-    """One of its cases, of which there may be many; any of them if the choice is not known."""
+    """The outcome of ``select_n``: of one case, or of any case where the choice is not known."""
     choice, *cases = operands
     if choice is not None:
         cases = [cases[min(max(int(choice), 0), len(cases) - 1)]]
@@ -119,7 +119,7 @@ def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
 
 
 def _known(dtype: Any, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> list[Any]:
-    """The numbers that the other operands of this type are."""
+    """The known operands of the same type."""
     pairs = zip(dtypes, operands, strict=True)
     return [known for other, known in pairs if known is not None and other == dtype]
 

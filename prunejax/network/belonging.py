@@ -1,4 +1,4 @@
-"""Which leaf of a network a leaf of another tree belongs to, and how it loses channels with it.
+"""Which leaf of a network a leaf of another tree belongs to, and how it loses the same channels.
 
 The state of an optimiser holds, beside moments in the shape of the parameters, histories of them,
 maxima over rows and columns, and means over them. What is no moment is told by its shape and by the
@@ -50,7 +50,7 @@ def find(ends: Mapping[str, str], path: str) -> str | None:
 
 
 def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kept: Kept) -> PyTree:
-    """Leaves the removed channels out of a tree; ``Plan.slice`` says of which.
+    """Leaves the removed channels out of a tree; see ``Plan.slice``.
 
     Args:
       tree: variables, gradients, or the state of an optimiser.
@@ -92,7 +92,7 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
         )
 
     def _inside(path: str, leaf: Any) -> Any:
-        """A leaf below one of the network's, or of no leaf at all."""
+        """A leaf that stands below one of the network's leaves, or belongs to none."""
         shape, parts = np.shape(leaf), path.split("/")
         if not kept or math.prod(shape) <= 1:
             return leaf

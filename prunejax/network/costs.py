@@ -51,7 +51,7 @@ def measure(
     convention: str,
     global_pool: str,
 ) -> Cost:
-    """Counts; ``Network.cost`` says what.
+    """Counts parameters and multiply-adds; see ``Structure.cost``.
 
     Args:
       layers: the layers by name.

@@ -133,7 +133,7 @@ def _outputs(
     given: list[Shape],
     shapes: list[Shape],
 ) -> list[Value] | None:
-    """As ``_ruled``, for the rules that need nothing but labels and shapes."""
+    """The outputs of an operation by a rule that needs labels and shapes only."""
     if op.name in contractions.REDUCTIONS:
         return [contractions.reduction(labels, op, inputs)]
     if op.name in contractions.CUMULATIONS:
@@ -180,7 +180,7 @@ def _outputs(
 
 
 def fill(value: object) -> Any:
-    """The number that every entry of a constant is; None if it has several or is no number."""
+    """The one number of a constant; None if it has several entries or is no number."""
     size, dtype = getattr(value, "size", 1), getattr(value, "dtype", None)
     if size != 1 or (dtype is not None and not isinstance(dtype, np.dtype)):
         return None

@@ -24,7 +24,7 @@ Function = Callable[..., list[Any]]
 
 
 class RuleError(ValueError):
-    """A derivative that holds for all channels together only."""
+    """A derivative rule that does not work channel by channel."""
 
 
 @runtime_checkable
@@ -53,7 +53,7 @@ class Surroundings(NamedTuple):
 
 
 def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> Function:
-    """A call on fewer channels with the derivative that its function brings along.
+    """Evaluates a call on fewer channels and keeps the derivative of its function.
 
     Args:
       op: the call, its primitive one of ``CUSTOM``.
@@ -194,7 +194,7 @@ class _Rules:
         return self._around.resize(program, coupling, removed)
 
     def _roots(self) -> np.ndarray:
-        """The labels that the call is given and gives; FROZEN first."""
+        """The labels of the call's operands and results; FROZEN first."""
         labels = self._around.coupling.labels
         axes = [
             labels.find(axis)
@@ -226,7 +226,7 @@ class _Rules:
         return jnp.issubdtype(self._around.program.dtypes[number], jnp.inexact)
 
     def _spread(self, given: Sequence[Any], places: list[bool], like: Sequence[Any]) -> list[Any]:
-        """What is given at some places, and what JAX takes for no derivative at the others."""
+        """The given derivatives at their places, and JAX's symbol for none at the others."""
         left = iter(given)
         return [
             next(left) if place else np.zeros(np.shape(value), float0)

@@ -1,4 +1,4 @@
-"""Coupling rules of element-by-element primitives: their operands keep and lose together."""
+"""Coupling rules of element-by-element primitives: operands keep and lose channels together."""
 
 from typing import Any
 

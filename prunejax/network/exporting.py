@@ -19,7 +19,7 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def stored(variables: PyTree) -> dict[str, np.ndarray]:
-    """The leaves as NumPy's files hold them, by path; floats that NumPy has not are float32.
+    """The leaves by path as NumPy's files hold them; floats that NumPy lacks become float32.
 
     Args:
       variables: any pytree of arrays.

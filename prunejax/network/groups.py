@@ -29,7 +29,7 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Channels that are chosen freely from each other, each present in all members.
+    """Channels that can be removed one by one; each occurs in all members.
 
     Attributes:
       name: the name of the first layer that produces them. Where one layer produces several

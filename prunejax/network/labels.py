@@ -28,7 +28,7 @@ class Labels:
         return self._count
 
     def fresh(self, size: Any) -> Axis:
-        """Makes labels for an axis; one of one index or of symbolic length has none: it stays.
+        """Makes labels for an axis; an axis of length 1 or symbolic length has none: it stays.
 
         Args:
           size: the length of the axis.

@@ -65,7 +65,7 @@ class Layer:
       padding: what is padded before and behind each spatial axis.
       dilation: the distance between a convolution's taps along each spatial axis.
       feature_groups: into how many groups a convolution divides its channels.
-      window: the window of a pool, one number an axis of its input.
+      window: the window of a pool, one number per axis of its input.
       multiply_adds: of the whole traced batch, for dense, conv, matmul, and loops and branches
         that hold such; 0 elsewhere.
       note: what is to be known about that number: of a ``while`` one iteration is counted, since

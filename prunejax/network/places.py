@@ -21,7 +21,7 @@ class Place(NamedTuple):
 
 
 def find(network: Structure, group: str, layer: str) -> Place:
-    """Finds a group's channels; ``Network.place`` says how.
+    """Finds a group's channels in a layer's output; see ``Network.place``.
 
     Args:
       network: the network.

@@ -203,14 +203,14 @@ def plan(
     round_to: int | None = None,
     min_channels: int = 1,
 ) -> Plan:
-    """Plans which channels stay; ``Network.plan`` says how."""
+    """Plans which channels stay; see ``Network.plan``."""
     return Plan(network, complete(network, keep, round_to=round_to, min_channels=min_channels))
 
 
 def complete(
     network: Structure, keep: Mapping[str, Any], *, round_to: int | None, min_channels: int
 ) -> dict[str, np.ndarray]:
-    """Checks what is kept and completes it; ``Network.plan`` says how.
+    """Checks a selection and completes it for all groups; see ``Network.plan``.
 
     Args:
       network: the network.

@@ -1,4 +1,4 @@
-"""How many multiply-adds convolutions and products of matrices take, inside of loops too."""
+"""Multiply-adds of convolutions and matrix products, also inside loops."""
 
 import math
 from collections.abc import Iterator
@@ -104,6 +104,6 @@ def _programs(params: dict[str, Any]) -> Iterator[Any]:
 
 
 def _grid(params: dict[str, Any]) -> int:
-    """How often a hand-written kernel runs its program."""
+    """The number of programs that a hand-written kernel runs."""
     grid = getattr(params.get("grid_mapping"), "grid", ())
     return math.prod(size for size in grid if isinstance(size, int))

@@ -1,4 +1,4 @@
-"""A traced function as one tree of operations on numbered values, its calls looked into."""
+"""A traced function as one tree of operations on numbered values; calls are opened."""
 
 import dataclasses
 from collections.abc import Iterator

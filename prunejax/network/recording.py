@@ -1,4 +1,4 @@
-"""What the layers of a network put out on some input."""
+"""The outputs of a network's layers on some input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ from prunejax.network.structure import Structure
 def record(
     network: Structure, variables: PyTree, x: PyTree, layers: Sequence[str]
 ) -> dict[str, Float[Array, "..."]]:
-    """Evaluates a network as far as some layers need; ``Network.record`` says how.
+    """Evaluates a network as far as some layers need; see ``Network.record``.
 
     Args:
       network: the network.
@@ -52,7 +52,7 @@ def evaluate(
     wanted: Sequence[int],
     given: Mapping[int, Any] | None = None,
 ) -> list[Any]:
-    """Evaluates what some values of a program need, and lets go of what is used up.
+    """Evaluates what some values of a program need; a value is freed after its last use.
 
     Args:
       program: the program.

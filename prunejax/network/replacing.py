@@ -1,4 +1,4 @@
-"""A folder replaced as a whole; what a process that dies meanwhile leaves is put right later.
+"""Replaces a folder as a whole; the next call repairs what a killed process left.
 
 The new folder is filled in a hidden workplace beside the one that it replaces. Two renames follow:
 the old folder goes into the workplace, the new one takes its name. A process that is killed between

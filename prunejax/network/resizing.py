@@ -187,7 +187,7 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
 
 
 def _whole(size: Any) -> np.ndarray:
-    """All of an axis is kept; one index stands for those of an axis of symbolic size."""
+    """An axis that is kept whole; one index stands for an axis of symbolic size."""
     return np.ones(1 if is_symbolic_dim(size) else size, bool)
 
 

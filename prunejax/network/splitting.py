@@ -1,4 +1,4 @@
-"""Labels of a whole network: where an axis of channels is cut into several, which one carries them.
+"""Labels of a whole network; where a reshape cuts an axis of channels, one part carries them.
 
 A dense layer's units become an image by a reshape, to [height, width, channels] or to [channels,
 height, width]: only what reads the image tells which of the axes are channels. They are taken to

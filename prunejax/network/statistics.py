@@ -1,4 +1,4 @@
-"""Running statistics among variables that are not divided into collections, told by their use."""
+"""Running statistics among variables without collections, recognised by their use."""
 
 import math
 from typing import Any

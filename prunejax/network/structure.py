@@ -83,7 +83,7 @@ class Structure:
         return ends
 
     def fingerprint(self) -> str:
-        """What tells this network from others: a digest of its leaves' paths and shapes."""
+        """A digest of the paths and shapes of the network's leaves."""
         shapes = sorted((path, list(leaf.shape)) for path, leaf in self.leaves.items())
         return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
 

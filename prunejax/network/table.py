@@ -12,7 +12,7 @@ RIGHT = ("parameters", "multiply-adds")
 
 
 def render(network: Structure) -> str:
-    """One row a layer, then the channel groups' widths and the totals.
+    """One row per layer, then the totals.
 
     Where the screen is too narrow for all columns (80 characters where there is none; the variable
     ``COLUMNS`` says otherwise), the others stand in a table below, beside the layers' names again.

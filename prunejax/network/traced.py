@@ -1,4 +1,4 @@
-"""What a traced function is: its program, and what its inputs and outputs are."""
+"""A traced function: its program, and the meaning of its inputs and outputs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from prunejax.network.statistics import running
 
 
 class Traced(NamedTuple):
-    """A program, and what its inputs and outputs are."""
+    """A program, and the meaning of its inputs and outputs."""
 
     program: Program
     paths: dict[int, str]  # of the inputs that are variables

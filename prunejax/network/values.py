@@ -1,4 +1,4 @@
-"""What the coupling rules know about one array."""
+"""What the coupling rules know of one array."""
 
 from typing import Any, NamedTuple, SupportsIndex
 

@@ -73,7 +73,7 @@ def fit(
         be the one that the run in it began with (its parameters, masks and key), or the saved one,
         and the data the same. (The step and its optimiser are functions, whose settings cannot be
         compared: a loop over learning rates needs a folder for each.)
-      checkpoint_every: steps between checkpoints; by default one an epoch.
+      checkpoint_every: steps between checkpoints; by default one per epoch.
 
     Returns:
       The state after the last step, and one row of metrics an epoch: ``epoch``, ``loss``,
@@ -145,7 +145,7 @@ def fit(
 
 
 def _beginning(state: TrainState, split: data.Split) -> dict[str, Any]:
-    """What tells one run from another."""
+    """What distinguishes one run from another: parameters, masks, key and data."""
     arrays = {"images": split.images, "labels": split.labels}
     return {"params": state.params, "masks": state.masks, "key": state.key, **arrays}
 

@@ -20,7 +20,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
-    """Cross-entropy of each example, in nats, in float32 or, for such logits, float64.
+    """Cross-entropy of each example, in nats; in float32, or in float64 for float64 logits.
 
     Args:
       logits: unnormalised log-probabilities.
@@ -51,7 +51,7 @@ def cross_entropy(
 
 
 def check_labels(labels: Any, classes: int | None = None) -> None:
-    """Refuses labels that are no classes; of traced labels only the dtype can be looked at.
+    """Refuses labels that are no classes; of traced labels only the dtype is checked.
 
     Args:
       labels: integers of any shape.

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class Placement(NamedTuple):
-    """Where arrays live.
+    """The devices that arrays live on.
 
     Attributes:
       state: the sharding of parameters, masks and optimiser state: whole on every device.

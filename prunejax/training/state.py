@@ -136,7 +136,7 @@ def _begin(
     batch_stats: PyTree,
     key: PRNGKeyArray,
 ) -> TrainState:
-    """Compiled whole: one small program for each array of a new shape takes seconds."""
+    """The state at step 0. Compiled as one program: one per array shape would take seconds."""
     params = masks_lib.apply(params, masks)
     params, masks, batch_stats, key = jax.tree.map(jnp.copy, (params, masks, batch_stats, key))
     return TrainState(
