@@ -71,6 +71,10 @@ def allocate(
       ValueError: the sparsity is outside [0, 1) or leaves fewer weights than there are leaves, the
         distribution is unknown, scores are not floating point or (outside jit) hold NaN, or
         ``masks`` do not match.
+
+    >>> scores = {"dense": {"kernel": jnp.array([[0.1, 0.9], [0.5, 0.2]]), "bias": None}}
+    >>> allocate(scores, 0.5)["dense"]["kernel"].tolist()
+    [[False, True], [True, False]]
     """
     sparsity = check_sparsity(sparsity)
     names.choose("distribution", distribution, DISTRIBUTIONS)

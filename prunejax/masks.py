@@ -81,6 +81,9 @@ def apply(params: PyTree, masks: PyTree) -> PyTree:
 
     Raises:
       ValueError: the trees differ in structure, or a mask in shape or dtype.
+
+    >>> apply({"kernel": jnp.array([1.0, 2.0])}, {"kernel": jnp.array([True, False])})
+    {'kernel': Array([1., 0.], dtype=float32)}
     """
     validate(params, masks)
     return jax.tree.map(

@@ -40,6 +40,16 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
 
     Raises:
       ValueError: the variables hold no array, or the function cannot be traced.
+
+    >>> variables = {"first": jnp.ones((4, 8)), "last": jnp.ones((8, 2))}
+    >>> def forward(variables, x):
+    ...     return jax.nn.relu(x @ variables["first"]) @ variables["last"]
+    >>> network = trace(forward, variables, jnp.ones((1, 4)))
+    >>> {name: group.width for name, group in network.groups.items()}
+    {'first': 8}
+    >>> plan = network.plan({"first": jnp.arange(8) < 3})
+    >>> {path: leaf.shape for path, leaf in plan.slice(variables).items()}
+    {'first': (4, 3), 'last': (3, 2)}
     """
     described = traced.describe(variables)
     named = [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(described)]
