@@ -13,6 +13,12 @@ from prunejax import names
 def check_sparsity(sparsity: SupportsFloat) -> float:
     """Checks a sparsity and returns it as a Python number.
 
+    Args:
+      sparsity: the fraction of weights removed.
+
+    Returns:
+      The same, as a float.
+
     Raises:
       ValueError: it is traced, or outside [0, 1).
     """

@@ -112,8 +112,8 @@ def remove_unfinished(
 ) -> None:
     """Removes the half-written files that dead processes left in a folder.
 
-    Only for a caller that holds a lock on these files, or names an age that no file reaches that is
-    still being written.
+    Only for a caller that holds a lock on these files, or that names an age which no file reaches
+    while it is being written.
 
     Args:
       folder: the folder.

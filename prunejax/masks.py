@@ -119,7 +119,7 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
 def restrict(masks: PyTree, prunable: PyTree) -> PyTree:
     """Drops the masks of leaves that another tree of masks does not prune.
 
-    A ``Plan``'s masks cover biases and normalisation too; so restricted, they can stand beside the
+    A ``Plan``'s masks cover biases and normalisation too. Restricted, they can be compared with the
     masks of a criterion, which prunes kernels alone.
 
     Args:

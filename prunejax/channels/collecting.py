@@ -48,8 +48,7 @@ def deciding_layers(
 
     Args:
       network: the network.
-      group_source: which layer stands for a group, see
-        ``deciding_layer``.
+      group_source: which layer decides for a group, see ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
       select: a regular expression; only groups in whose names it is found.
 

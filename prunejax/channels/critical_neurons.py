@@ -34,8 +34,8 @@ def critical_neurons(
     ElAraby, Wolf and Carvalho (2023), "Identifying Critical Neurons in ANN Architectures using
     Mixed Integer Programming", arXiv 2002.07259.
 
-    In mode "paper" a neuron that nothing reads, all of whose weights out are 0, can have a high
-    score (0.83, say). The published rows keep every neuron within the bounds that it has in the
+    In mode "paper" a neuron that nothing reads (all its outgoing weights are 0) can have a high
+    score, 0.83 say. The published rows keep every neuron within the bounds that it has in the
     whole network, whether something reads it or not: one that is always active must keep
     ``z - (1 - s) U >= 0``, and where pruning before it lowers z, its own score s must be at least
     ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.
@@ -44,7 +44,7 @@ def critical_neurons(
       network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
         in evaluation mode, in float32; in mode "decoupled" any network. What each equation
         between two kernels does is proved: a ReLU may be written in any of the usual ways, and
-        what is none (a capped or leaky one) is refused.
+        a capped or leaky one is refused.
       variables: its variables.
       inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
         others are taken as they are: nothing is clipped, here or in the bounds.

@@ -85,7 +85,7 @@ def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings
     Args:
       subject: the network, the batch, and lambda, which must grow with the batch.
       examples: inputs and labels to fit probes to, better many; None: the batch itself.
-      settings: limits, which the groups share, the solver, and how many processes.
+      settings: the limits, which all groups share, the solver, and the number of processes.
 
     Returns:
       The solution; its layers are the network's groups.

@@ -35,8 +35,7 @@ def rank(
         ``functools.partial`` of one, or a function ``(features, *, key) -> scores`` of your own,
         which gets kernels and feature maps (a ``filters.FilterCriterion`` says what it needs).
       key: for criteria that draw.
-      group_source: which layer stands for channels that several layers share, see
-        ``deciding_layer``.
+      group_source: which of the layers that share channels decides, see ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored: convolutions; "dense" if it is asked for.
       select: a regular expression; only groups in whose names it is found.
       on_group: told (done, of) after each group.

@@ -73,7 +73,7 @@ def best_of_each(
 ) -> dict[str, np.ndarray]:
     """Keeps as many channels of each group as another selection does: those of highest score.
 
-    So two methods that are compared differ in their choice alone.
+    Methods that are compared so differ only in which channels they choose.
 
     Args:
       kept: the other selection.

@@ -59,7 +59,8 @@ def reach(
     """Bisects for the plan that removes a given fraction.
 
     Args:
-      plan_at: from a position in [0, 1] to a plan that removes more the higher it is, nearly.
+      plan_at: from a position in [0, 1] to a plan; the higher the position, the more it removes,
+        nearly.
       target: the fraction to remove, in (0, 1).
       reduction: what a plan removes.
       near: how far from the target is close enough.

@@ -17,18 +17,18 @@ def at_least_single(values: Float[Array, "..."]) -> Float[Array, "..."]:
 def to_unit_range(values: Float[Array, "..."], axes: tuple[int, ...] | None) -> Float[Array, "..."]:
     """The values times the power of two that brings the largest of them to between 1 and 2.
 
-    The largest is that without its sign. Where all values are denormal the factor is the one for
-    the smallest normal number: the largest comes to between 2^-22 and 2 (2^-51 in float64).
+    The largest means the largest absolute value. Where all values are denormal the factor is the
+    one for the smallest normal number: the largest comes to between 2^-22 and 2 (2^-51 in float64).
 
-    Exact, and so that neither a range nor its reciprocal overflows. Numbers that are denormal,
-    which XLA takes for 0 in a product, are made of their bits.
+    The scaling is exact, and afterwards neither a range nor its reciprocal overflows. XLA takes
+    denormal numbers for 0 in a product; here they are made from their bits.
 
     Args:
       values: float32 or float64, finite.
       axes: over which the largest is looked for; the others have a factor each. None for all.
 
     Returns:
-      The scaled values; 0 where all are.
+      The scaled values; 0 where all values are 0.
     """
     return _scaled(values, axes)[0]
 

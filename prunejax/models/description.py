@@ -46,7 +46,7 @@ def from_description(description: Mapping[str, Any]) -> nn.Module:
 
     Returns:
       A module equal to the described one. A ``dtype`` is ``jnp.float32`` and the like; those equal
-      NumPy's types, but not their names, should the described module hold such a string.
+      NumPy's types, but not their names, if the described module holds such a string.
 
     Raises:
       ValueError: the description has other keys, there is no such class or field, or the

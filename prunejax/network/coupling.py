@@ -48,7 +48,7 @@ class Coupling:
       program: the program.
       labels: the labels so far.
       inputs: what is known of its inputs.
-      choices: for reshapes that may go several ways which way they go, see ``splits``.
+      choices: for each reshape with several possible results the one to take, see ``splits``.
 
     Attributes:
       labels: the union-find.

@@ -58,7 +58,7 @@ def product(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
 def aside(draft: Draft, op: Op, parameters: tuple[str, ...], work: products.Work) -> None:
     """Records a product in which the input takes no part, and which is computed all the same.
 
-    It feeds no layer: what reads it takes it for parameters.
+    It feeds no layer: whatever reads it treats it as parameters.
     """
     shapes = [draft.program.shapes[number] for number in (*op.inputs, *op.outputs)]
     if op.name == "conv_general_dilated":

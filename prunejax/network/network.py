@@ -52,19 +52,20 @@ class Network(Structure):
 
         A convolution's or a dense layer's output has its bias added, that of a normalisation its
         scale and shift. Outside ``jax.jit`` operations run, and are compiled, one by one: equal
-        layers are compiled once, and a value is let go after its last use.
+        layers are compiled once, and a value is freed after its last use.
 
         Args:
           variables: as the network was traced with.
           x: an input, of any batch size that the function takes.
-          layers: names of layers; not of average pools, whose sum and division are apart.
+          layers: names of layers; not of average pools, whose sum and division are separate
+            operations.
 
         Returns:
           The outputs by the layers' names, in the order given.
 
         Raises:
-          ValueError: there is no such layer, its output cannot be told, or the variables
-            are not those of the network.
+          ValueError: there is no such layer, its output cannot be read off its equations, or the
+            variables are not those of the network.
         """
         return record(self, variables, x, layers)
 

@@ -43,7 +43,7 @@ def parsed(content: bytes) -> dict[str, Any]:
       The object.
 
     Raises:
-      ValueError: it is none.
+      ValueError: the bytes are no JSON object.
     """
     try:
         loaded = json.loads(content)
@@ -66,7 +66,7 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
       For each group a bool array, [width].
 
     Raises:
-      ValueError: it says nothing sensible.
+      ValueError: a width or a channel is no number in its range.
     """
     entries = content["keep"]
     if not isinstance(entries, dict):

@@ -74,7 +74,7 @@ def put(new: Path, folder: Path) -> None:
 def recover(folder: Path) -> None:
     """Takes back what a killed process moved away, and removes what dead processes left.
 
-    A process that is alive, and between its two renames, is waited for.
+    If a living process is between its two renames, this function waits for it.
 
     Args:
       folder: what was to be replaced.

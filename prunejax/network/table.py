@@ -15,7 +15,8 @@ def render(network: Structure) -> str:
     """One row per layer, then the totals.
 
     Where the screen is too narrow for all columns (80 characters where there is none; the variable
-    ``COLUMNS`` says otherwise), the others stand in a table below, beside the layers' names again.
+    ``COLUMNS`` says otherwise), the others stand in a second table below, again beside the layers'
+    names.
 
     Args:
       network: the network.

@@ -22,7 +22,7 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     A channel can be removed if nothing else needs it to be there: not the network's input or
     output, no position of an image, no maximum or product over channels. A sum over channels needs
     those removed to be exactly 0 once their parameters are masked. A primitive without a rule
-    keeps all it touches, and a warning names it, as it says if nothing at all can be removed.
+    keeps all it touches, and a warning names it. Another warning says if nothing can be removed.
 
     Args:
       apply_fn: ``(variables, x) -> outputs``, any function that JAX can trace. Outputs whose path

@@ -63,8 +63,8 @@ def fit(
       state: from ``init_state``. It is donated; use the returned one.
       train_step: from ``make_train_step``.
       split: training images and labels on the host.
-      epochs: how many in all; an epoch drops the examples that fill no batch.
-      batch_size: examples a step, over all devices.
+      epochs: how many in all; an epoch drops the examples that do not fill a batch.
+      batch_size: examples per step, over all devices.
       evaluate_with: called after each epoch with the state; what it returns enters the history
         under ``test_`` names.
       on_epoch: called after each epoch with a ``Progress``.
@@ -76,7 +76,7 @@ def fit(
       checkpoint_every: steps between checkpoints; by default one per epoch.
 
     Returns:
-      The state after the last step, and one row of metrics an epoch: ``epoch``, ``loss``,
+      The state after the last step, and one row of metrics per epoch: ``epoch``, ``loss``,
       ``accuracy`` (training, running over the epoch), and ``test_...``.
 
     Raises:
@@ -210,7 +210,7 @@ def evaluate(
       params: the parameters.
       batch_stats: running statistics, ``{}`` without.
       split: images and labels on the host.
-      batch_size: examples a step; the last batch is padded, so that one program serves all.
+      batch_size: examples per step; the last batch is padded, so that one program serves all.
 
     Returns:
       ``{"loss": nats, "accuracy": in [0, 1]}``.

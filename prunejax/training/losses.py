@@ -30,7 +30,7 @@ def cross_entropy(
         [0, 1).
 
     Returns:
-      One loss an example.
+      One loss per example.
 
     Raises:
       ValueError: ``label_smoothing`` is outside [0, 1), or a label is no class.
