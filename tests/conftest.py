@@ -19,6 +19,13 @@ def _strict_promotion():
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs():
+    """Compiled programs pile up to gigabytes; those of a module are of little use to the next."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def optax_mixes_dtypes(_strict_promotion):
     """For tests that run optax's own code, which is not strict."""

@@ -20,20 +20,20 @@ class Study(NamedTuple):
 
     Attributes:
       name: of its folder under ``results/`` and of its command.
-      check: raises ValueError for a configuration that no run could follow.
       runs: configuration -> what to do, in order.
       report: ``(configuration, done, desk, console) -> files``: prints tables, writes them.
       method: a run -> what ``--redo`` calls it.
+      check: raises ValueError for a configuration that no run could follow.
       prepare: ``(configuration, desk)``, before the first run: refuses what the data or the model
         cannot do. Not called where runs are done elsewhere.
       shorten: configuration -> what ``--quick`` leaves of it.
     """
 
     name: str
-    check: Callable[[Any], None]
     runs: Callable[[Any], Sequence[Run]]
     report: Callable[[Any, Done, Desk, Console], Sequence[Path]]
-    method: Callable[[Any], str]
+    method: Callable[[Any], str] = lambda run: run.study
+    check: Callable[[Any], None] = lambda *_: None
     prepare: Callable[[Any, Desk], None] = lambda *_: None
     shorten: Callable[[Any], Any] = lambda config: config
 

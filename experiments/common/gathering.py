@@ -40,22 +40,24 @@ class Recorded(NamedTuple):
 
 
 def studies() -> dict[str, str]:
-    """Study -> the first line of what its command says of itself, for every folder with one."""
-    found = {}
+    """Study -> the first line of what its command says of itself: every folder that has one."""
+    lines = {}
     for module in pkgutil.iter_modules(experiments.__path__):
-        if not module.ispkg or find_spec(f"experiments.{module.name}.__main__") is None:
-            continue
-        main = importlib.import_module(f"experiments.{module.name}.__main__")
-        found[module.name] = (main.__doc__ or "").partition("\n")[0]
-    return found
+        if module.ispkg and find_spec(f"experiments.{module.name}.__main__"):
+            main = importlib.import_module(f"experiments.{module.name}.__main__")
+            lines[module.name] = (main.__doc__ or "").partition("\n")[0]
+    return lines
 
 
 def gatherings() -> dict[str, Recorded]:
-    """Study -> its ``RECORDED``."""
-    reports = {
-        name: importlib.import_module(f"experiments.{name}.report") for name in sorted(studies())
-    }
-    return {name: report.RECORDED for name, report in reports.items()}
+    """Study -> the ``RECORDED`` of its ``report``, for every study that has one."""
+    tables = {}
+    for name in sorted(studies()):
+        if find_spec(f"experiments.{name}.report"):
+            report = importlib.import_module(f"experiments.{name}.report")
+            if hasattr(report, "RECORDED"):
+                tables[name] = report.RECORDED
+    return tables
 
 
 def write_table(

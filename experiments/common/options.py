@@ -8,7 +8,7 @@ import tyro
 
 from experiments.common.bench import Setup
 from experiments.common.outputs import DEFAULT, Format
-from experiments.common.protocol import Protocol
+from experiments.common.protocol import Protocol, check_protocol, protocol_for
 from prunejax import data, models, training
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ else:
     ModelName = tyro.extras.literal_type_from_choices(models.MODELS)
     OptimizerName = tyro.extras.literal_type_from_choices(training.OPTIMIZERS)
     ScheduleName = tyro.extras.literal_type_from_choices(training.SCHEDULES)
+
+Flat = tyro.conf.OmitArgPrefixes
+"""Options that are named on the command line as if they were not nested."""
 
 ALL = "all"
 """What ``--redo`` takes beside the names of methods."""
@@ -120,6 +123,38 @@ class Running:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.scheduler is not None and self.workers > 1:
             raise ValueError("give --workers or --scheduler: a cluster has workers of its own")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a study's command takes; its own settings are fields of a subclass.
+
+    Attributes:
+      network: the network and its data.
+      training: how networks are trained.
+      running: how much is run, and where.
+    """
+
+    network: Flat[Network] = dataclasses.field(default_factory=Network)
+    training: Flat[Training] = dataclasses.field(default_factory=Training)
+    running: Flat[Running] = dataclasses.field(default_factory=Running)
+
+
+def setup_of(config: Options, *, trained: bool = False) -> Setup:
+    """The network that a configuration names, with the protocol that it asks for.
+
+    Args:
+      config: the configuration.
+      trained: whether the network is pruned after training.
+
+    Raises:
+      ValueError: a setting of the protocol is out of its range.
+    """
+    network = config.network
+    quick, given = config.running.quick, config.training.given()
+    protocol = protocol_for(network.dataset, network.model, quick=quick, trained=trained, **given)
+    check_protocol(protocol)
+    return network.setup(protocol)
 
 
 Config = TypeVar("Config")

@@ -1,12 +1,14 @@
 """What a study is made of: runs. A run's configuration is its identity and names its record."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 from experiments.common import records
+from experiments.common.bench import Setup
 from experiments.common.desk import Desk
 
 
@@ -29,8 +31,7 @@ class Outcome(NamedTuple):
 class Run(abc.ABC):
     """One thing that a study does and records. Subclasses are frozen dataclasses of plain fields.
 
-    A field that changes nothing in the outcome is declared with ``field(compare=False)`` and left
-    out of ``config``.
+    A field that changes nothing in the outcome is declared with ``field(compare=False)``.
 
     Attributes:
       study: the folder of its records under ``results/``.
@@ -40,14 +41,26 @@ class Run(abc.ABC):
     study: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ()
 
-    @abc.abstractmethod
     def config(self) -> dict[str, Any]:
-        """Everything that determines the outcome, as JSON holds it; it names the record."""
+        """Everything that determines the outcome, as JSON holds it; it names the record.
+
+        By default the fields that are compared; a setup's own configuration among them.
+        """
+        config: dict[str, Any] = {}
+        for name, value in self._fields():
+            config |= value.config() if isinstance(value, Setup) else {name: value}
+        return config
 
     @property
-    @abc.abstractmethod
     def title(self) -> str:
-        """The run's name for people."""
+        """The run's name for people; by default its fields but for the setup."""
+        said = (f"{n} {value}" for n, value in self._fields() if not isinstance(value, Setup))
+        return ", ".join(said)
+
+    def _fields(self) -> Iterator[tuple[str, Any]]:
+        for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
+            if field.compare:
+                yield field.name, getattr(self, field.name)
 
     @abc.abstractmethod
     def do(self, desk: Desk) -> Outcome:

@@ -11,7 +11,7 @@ stop with Ctrl-C, start again with the same command, and it goes on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
 from experiments.common.methods import METHODS
-from experiments.common.options import Network, Running, Training
-from experiments.common.protocol import DENSE, Protocol, check_protocol, protocol_for
+from experiments.common.options import Options, setup_of
+from experiments.common.protocol import DENSE, Protocol
 from experiments.common.records import config_hash
 from experiments.common.study import Done
 from experiments.compare import report
@@ -40,9 +40,8 @@ else:
 METHODS_DEFAULT = ("random", "magnitude", "snip", "grasp", "synflow", "prospr")
 
 
-@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
-@dataclass(frozen=True)
-class Compare:
+@dataclass(frozen=True, kw_only=True)
+class Compare(Options):
     """What to compare; settings left out are the data set's defaults.
 
     Attributes:
@@ -59,18 +58,10 @@ class Compare:
     sparsities: tuple[float, ...] = (0.9, 0.95, 0.98)
     save_masks: bool = False
     save_networks: bool = False
-    network: Network = field(default_factory=Network)
-    training: Training = field(default_factory=Training)
-    running: Running = field(default_factory=Running)
 
     def protocol(self) -> Protocol:
         """The settings of the runs."""
-        return protocol_for(
-            self.network.dataset,
-            self.network.model,
-            quick=self.running.quick,
-            **self.training.given(),
-        )
+        return setup_of(self).protocol
 
 
 def check(config: Compare) -> None:
@@ -84,12 +75,12 @@ def check(config: Compare) -> None:
     for name, given in (("method", config.methods), ("sparsity", config.sparsities)):
         if not given:
             raise ValueError(f"name at least one {name}")
-    check_protocol(config.protocol())
+    setup_of(config)
 
 
 def runs(config: Compare) -> list[Compared]:
     """Every run: seed by seed, the dense network first."""
-    setup = config.network.setup(config.protocol())
+    setup = setup_of(config)
     grid = [(DENSE, 0.0)]
     grid += [(method, sparsity) for method in config.methods for sparsity in config.sparsities]
     return [
@@ -101,7 +92,7 @@ def runs(config: Compare) -> list[Compared]:
 
 def prepare(config: Compare, desk: Desk) -> None:
     """Refuses what the data or the model cannot do."""
-    config.network.setup(config.protocol()).bench(desk)
+    setup_of(config).bench(desk)
 
 
 def write(config: Compare, done: Done, desk: Desk, console: Console) -> Sequence[Path]:
@@ -115,14 +106,14 @@ def write(config: Compare, done: Done, desk: Desk, console: Console) -> Sequence
     return report.write(
         frame,
         report.folder_of(frame, config.running.results, asked[:6]),
-        config.network.setup(config.protocol()).title,
+        setup_of(config).title,
         console,
         report.details(records[-1]),
         config.running.formats,
     )
 
 
-STUDY = Study("compare", check, runs, write, lambda run: run.method, prepare)
+STUDY = Study("compare", runs, write, lambda run: run.method, check, prepare)
 
 
 def main(config: Compare, console: Console | None = None) -> int:

@@ -13,7 +13,7 @@ with the same command, and it goes on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,7 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.options import DatasetName, Network, Running, Training, changed, flat
+from experiments.common.options import DatasetName, Options, changed, flat
 from experiments.common.outputs import Outputs
 from experiments.common.protocol import Protocol, check_protocol
 from experiments.common.records import config_hash
@@ -51,9 +51,8 @@ TARGETS = {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}
 """Data set -> where its sub-networks are trained again; by default on itself."""
 
 
-@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
-@dataclass(frozen=True)
-class CriticalNeurons:
+@dataclass(frozen=True, kw_only=True)
+class CriticalNeurons(Options):
     """What to solve; settings left out are the data set's defaults.
 
     Attributes:
@@ -100,9 +99,6 @@ class CriticalNeurons:
     backend: Literal["scip", "highs"] = "scip"
     memory_mb: float | None = None
     solver_workers: int = 1
-    network: Network = field(default_factory=Network)
-    training: Training = field(default_factory=Training)
-    running: Running = field(default_factory=Running)
 
     def setting(self) -> Setting:
         """The program of the first batch."""
@@ -211,7 +207,7 @@ def shortened(config: CriticalNeurons) -> CriticalNeurons:
     return changed(config, seeds=1, batches=1) if config.running.quick else config
 
 
-STUDY = Study("critical_neurons", check, runs, write, mode_of, prepare, shortened)
+STUDY = Study("critical_neurons", runs, write, mode_of, check, prepare, shortened)
 
 
 def main(config: CriticalNeurons, console: Console | None = None) -> int:

@@ -21,7 +21,7 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.options import Network, Running, Training, changed, flat
+from experiments.common.options import Flat, Network, Options, changed, flat
 from experiments.common.outputs import Outputs
 from experiments.common.protocol import Protocol, check_protocol, decisive
 from experiments.common.records import config_hash
@@ -45,9 +45,8 @@ SAMPLE_SIZES = tuple(range(25, 201, 25))
 RATES = (0.1, 0.01, 0.001, 0.0001)
 
 
-@tyro.conf.configure(tyro.conf.OmitArgPrefixes)
-@dataclass(frozen=True)
-class EntropyKCore:
+@dataclass(frozen=True, kw_only=True)
+class EntropyKCore(Options):
     """What to prune; settings left out are the data set's defaults.
 
     Attributes:
@@ -92,9 +91,7 @@ class EntropyKCore:
     fine_tune_epochs: int | None = None
     fine_tune_rate: float | None = None
     save_models: bool = False
-    network: Network = field(default_factory=lambda: Network(model="resnet8"))
-    training: Training = field(default_factory=Training)
-    running: Running = field(default_factory=Running)
+    network: Flat[Network] = field(default_factory=lambda: Network(model="resnet8"))
 
     def protocols(self) -> tuple[Protocol, Protocol]:
         """Of training and of fine-tuning."""
@@ -157,6 +154,8 @@ def check(config: EntropyKCore) -> None:
         if getattr(config, name) is not None and getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
     for protocol in config.protocols():
+        if not 0 < protocol.learning_rate < float("inf"):
+            raise ValueError(f"learning rates must be positive, got {protocol.learning_rate}")
         check_protocol(protocol)
 
 
@@ -241,7 +240,7 @@ def _described(config: EntropyKCore) -> str:
     return ". ".join(parts)
 
 
-STUDY = Study("entropy_kcore", check, runs, write, lambda run: run.job.method, prepare, shortened)
+STUDY = Study("entropy_kcore", runs, write, lambda run: run.job.method, check, prepare, shortened)
 
 
 def main(config: EntropyKCore, console: Console | None = None) -> int:

@@ -80,7 +80,7 @@ def report(config, done, desk, console):
     return []
 
 
-STUDY = Study("toys", lambda config: None, lambda config: config.runs, report, lambda run: run.how)
+STUDY = Study("toys", lambda config: config.runs, report, lambda run: run.how)
 
 
 def go(runs: Sequence[Toy], results: Path, **running):
