@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from solvers import critical_neurons
-from solvers.backends import highs, scip
+from solvers.backends import highs, scip, scip_models
 from solvers.critical_neurons import MODES, Problem, solve
 from solvers.layers import Dense, Relu
 from solvers.modes import paper
@@ -255,7 +255,7 @@ def test_numerics_that_give_up_leave_the_best_so_far(monkeypatch):
         interrupts.interruptible(run, stop)
         raise Exception("SCIP: error in LP solver!")
 
-    monkeypatch.setattr(scip, "interruptible", broken)
+    monkeypatch.setattr(scip_models, "interruptible", broken)
     given = problem()
     found = solve(given, "full", gap=1e-3)
     assert found.objective < whole(given)
