@@ -11,7 +11,7 @@ WORKERS ?= 2
 # What changes most between versions of jax, flax and optax; the experiments only put it together.
 FAST := tests/test_any_pytree.py tests/test_masks.py tests/test_allocation.py tests/test_checkpoint.py \
   tests/test_pruning.py tests/test_imports.py tests/training tests/criteria/test_criteria.py \
-  tests/network/test_kinds_of_network.py tests/network/test_channel_plan.py tests/data \
+  tests/network/test_tracing.py tests/network/test_plan.py tests/data \
   tests/solvers/backends
 
 .PHONY: install demo test test-slow test-versions lint format bench clean

@@ -68,7 +68,7 @@ def measured(name: str) -> list[dict[str, Any]]:
         "multiples of 8": halved(dense, 8),
     }
     contestants = {
-        channels: (plan.slice(variables), jax.jit(plan.apply_fn()))
+        channels: (plan.slice(variables), jax.jit(plan.apply_fn))
         for channels, plan in plans.items()
     }
     contestants["dense"] = (variables, jax.jit(forward))

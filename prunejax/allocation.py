@@ -1,12 +1,11 @@
 """Allocation: from scores and a sparsity to masks of exactly that many weights.
 
-How many weights each layer keeps is one question (a *distribution*), which ones the other: those
-of the highest scores. The second is answered by a bit-wise binary search for the threshold, which
-reads the scores a fixed number of times instead of sorting them.
+How many weights each layer keeps is one question (``distributions``), which ones the other: those
+of the highest scores (``ranks``).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, SupportsFloat
 
@@ -17,7 +16,26 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from prunejax import masks as masks_lib
-from prunejax import names
+from prunejax import names, ranks
+from prunejax.distributions import (
+    DENSITIES,
+    DISTRIBUTIONS,
+    check_sparsity,
+    kept_weights,
+    leaf_counts,
+    refuse_too_few,
+)
+
+__all__ = [
+    "DENSITIES",
+    "DISTRIBUTIONS",
+    "allocate",
+    "check_sparsity",
+    "keep",
+    "keep_per_leaf",
+    "kept_weights",
+    "leaf_counts",
+]
 
 Counts = Sequence[int] | Int[np.ndarray, " leaves"] | Int[Array, " leaves"]
 
@@ -53,16 +71,21 @@ def allocate(
       ValueError: the sparsity is outside [0, 1) or leaves fewer weights than there are leaves, the
         distribution is unknown, scores are not floating point or (outside jit) hold NaN, or
         ``masks`` do not match.
+
+    >>> scores = {"dense": {"kernel": jnp.array([[0.1, 0.9], [0.5, 0.2]]), "bias": None}}
+    >>> allocate(scores, 0.5)["dense"]["kernel"].tolist()
+    [[False, True], [True, False]]
     """
     sparsity = check_sparsity(sparsity)
-    names, leaves, _ = _flatten(scores)
-    _refuse_nan(names, leaves)
+    names.choose("distribution", distribution, DISTRIBUTIONS)
+    paths, leaves, _ = _flatten(scores)
+    _refuse_nan(paths, leaves)
     alive = _alive(scores, masks, len(leaves))
     shapes = [leaf.shape for leaf in leaves]
     if distribution == "global":
         weights = sum(math.prod(shape) for shape in shapes)
         total = kept_weights(weights, sparsity)
-        _refuse_too_few(total, sum(leaf.size > 0 for leaf in leaves), sparsity, allow_empty)
+        refuse_too_few(total, sum(leaf.size > 0 for leaf in leaves), sparsity, allow_empty)
         return keep(scores, total, masks=masks, allow_empty=allow_empty)
     left = None
     if masks is not None and not any(isinstance(mask, Tracer) for mask in alive):
@@ -101,7 +124,7 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
 
     Args:
       scores: a float array for each prunable leaf, ``None`` elsewhere. NaN ranks lowest.
-      counts: one integer a leaf, in the order of the tree.
+      counts: one integer per leaf, in the order of the tree.
       masks: weights that are pruned already; they are never kept.
 
     Returns:
@@ -121,126 +144,6 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
     return jax.tree_util.tree_unflatten(structure, kept)
 
 
-def check_sparsity(sparsity: SupportsFloat) -> float:
-    """Returns a sparsity as a Python number, refusing what is none in [0, 1).
-
-    Raises:
-      ValueError: it is traced, or outside [0, 1).
-    """
-    if isinstance(sparsity, Tracer):
-        raise ValueError(
-            "the sparsity is traced: allocate needs a Python number, because the counts it stands "
-            "for are exact. Inside a jitted schedule pass traced counts to allocation.keep or "
-            "keep_per_leaf"
-        )
-    if not 0 <= (number := float(sparsity)) < 1:
-        raise ValueError(
-            f"sparsity is the fraction of weights removed, in [0, 1), got {sparsity!r}"
-        )
-    return number
-
-
-def kept_weights(weights: int, sparsity: float) -> int:
-    """How many of so many weights a sparsity keeps: ``weights - round(sparsity * weights)``."""
-    return weights - round(sparsity * weights)
-
-
-def leaf_counts(
-    shapes: Sequence[tuple[int, ...]],
-    sparsity: SupportsFloat,
-    distribution: str,
-    *,
-    left: Sequence[int] | None = None,
-    allow_empty: bool = False,
-) -> list[int]:
-    """How many weights each layer keeps; the sum is exact.
-
-    Layer l's density is ``min(1, c * d_l)`` with d_l from the distribution and c solved for the
-    total: where a layer would need more weights than it has, it is kept whole and the rest is
-    solved again. Fractions are rounded by largest remainder.
-
-    Args:
-      shapes: the layers' kernel shapes, ``(..., fan_in, fan_out)`` as Flax stores them.
-      sparsity: the fraction of all weights to remove, in [0, 1).
-      distribution: "uniform", "er" or "erk".
-      left: how many weights each layer has left, by default all.
-      allow_empty: whether a count may be 0.
-
-    Returns:
-      One count a layer.
-
-    Raises:
-      ValueError: an unknown distribution, or fewer weights to keep than layers.
-    """
-    sparsity = check_sparsity(sparsity)
-    names.choose("distribution", distribution, DENSITIES)
-    sizes = np.array([math.prod(shape) for shape in shapes], np.int64)
-    total = kept_weights(int(sizes.sum()), sparsity)
-    _refuse_too_few(total, int((sizes > 0).sum()), sparsity, allow_empty)
-    raw = np.array(
-        [DENSITIES[distribution](shape) if 0 not in shape else 0.0 for shape in shapes], np.float64
-    )
-    most = sizes if left is None else np.asarray(left, np.int64)
-    total = min(total, int(most.sum()))
-    least = np.zeros_like(sizes) if allow_empty else np.minimum(most, 1)
-
-    wanted = _share(raw * sizes, most, total)
-    counts = np.clip(np.floor(wanted + 1e-9).astype(np.int64), least, most)
-    by_remainder = np.argsort(-(wanted - counts), kind="stable")
-    while (missing := total - int(counts.sum())) != 0:
-        step = 1 if missing > 0 else -1
-        order = by_remainder if missing > 0 else by_remainder[::-1]
-        movable = [i for i in order if least[i] <= counts[i] + step <= most[i]]
-        counts[movable[: abs(missing)]] += step
-    return [int(count) for count in counts]
-
-
-def _share(weights: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
-    """Real-valued counts in proportion to ``weights``, none above its most, of sum ``total``."""
-    full = most == 0
-    wanted = np.zeros(len(most))
-    while not full.all():
-        rest = total - most[full].sum()
-        wanted = np.where(full, most, weights * (rest / weights[~full].sum()))
-        over = (wanted > most) & ~full
-        if not over.any():
-            break
-        full |= over
-    return np.minimum(wanted, most)
-
-
-def _uniform_density(shape: tuple[int, ...]) -> float:
-    """The same density everywhere (Zhu & Gupta 2017)."""
-    del shape
-    return 1.0
-
-
-def _er_density(shape: tuple[int, ...]) -> float:
-    """Erdos-Renyi (Mocanu et al. 2018): (n_in + n_out) / (n_in n_out), of units or channels.
-
-    They are the last two axes, as Flax and Haiku store kernels; Equinox's convolutions, whose
-    channels come first, need ``erk``, which looks at all axes alike.
-    """
-    fan_in, fan_out = (1, 1, *shape)[-2:]
-    return (fan_in + fan_out) / (fan_in * fan_out)
-
-
-def _erk_density(shape: tuple[int, ...]) -> float:
-    """Erdos-Renyi-Kernel (Evci et al. 2020): sum(shape) / prod(shape)."""
-    return sum(shape) / math.prod(shape)
-
-
-DENSITIES: dict[str, Callable[[tuple[int, ...]], float]] = {
-    "uniform": _uniform_density,
-    "er": _er_density,
-    "erk": _erk_density,
-}
-"""Each layer-wise distribution's density of a layer, up to a common factor."""
-
-DISTRIBUTIONS: tuple[str, ...] = ("global", *DENSITIES)
-"""All distributions: one ranking of all weights, or a count for each layer."""
-
-
 @partial(jax.jit, static_argnames="allow_empty")
 def _keep_together(
     leaves: tuple[Array, ...],
@@ -251,112 +154,27 @@ def _keep_together(
 ) -> list[Bool[Array, "..."]]:
     """Masks of the ``count`` highest scores among all leaves."""
     wide = any(leaf.dtype == jnp.float64 for leaf in leaves)
-    ranks = [_rank(leaf, mask, wide) for leaf, mask in zip(leaves, alive, strict=True)]
+    ranked = [ranks.rank(leaf, mask, wide) for leaf, mask in zip(leaves, alive, strict=True)]
     if not allow_empty:
-        ranks = [_protect_best(rank) for rank in ranks]
-    flat = jnp.concatenate(ranks)
-    kept = _highest(flat, jnp.minimum(jnp.asarray(count, jnp.int32), _count(flat > 0)))
-    bounds = np.cumsum([rank.size for rank in ranks])[:-1]
+        ranked = [ranks.protect_best(rank) for rank in ranked]
+    flat = jnp.concatenate(ranked)
+    kept = ranks.highest(flat, jnp.minimum(jnp.asarray(count, jnp.int32), ranks.tally(flat > 0)))
+    bounds = np.cumsum([rank.size for rank in ranked])[:-1]
     return [
         part.reshape(leaf.shape) for part, leaf in zip(jnp.split(kept, bounds), leaves, strict=True)
     ]
-
-
-def _rank(scores: Array, alive: Bool[Array, "..."] | None, wide: bool) -> Array:
-    """Unsigned integers in the scores' order: 0 for pruned weights, 1 for NaN, then -inf..inf."""
-    unsigned = jnp.uint64 if wide else jnp.uint32
-    bits = jax.lax.bitcast_convert_type(_converted(scores.ravel(), wide), unsigned)
-    sign = np.array(1, unsigned) << np.array(63 if wide else 31, unsigned)
-    bits = jnp.where(bits == sign, np.array(0, unsigned), bits)  # -0.0 ranks with 0.0
-    rank = jnp.where(bits >= sign, ~bits, bits | sign)
-    rank = jnp.where(jnp.isnan(scores.ravel()), np.array(1, unsigned), rank)
-    return rank if alive is None else jnp.where(alive.ravel(), rank, np.array(0, unsigned))
-
-
-def _converted(scores: Array, wide: bool) -> Array:
-    """The scores in float64 or float32, exactly: XLA's own conversion makes denormal numbers 0."""
-    widest = jnp.float64 if wide else jnp.float32
-    if scores.dtype == widest:
-        return scores
-    converted = scores.astype(widest)
-    tiny = jnp.finfo(scores.dtype)
-    unsigned = {2: jnp.uint16, 4: jnp.uint32}.get(scores.dtype.itemsize)
-    if unsigned is None:
-        return converted
-    bits = jax.lax.bitcast_convert_type(scores, unsigned)
-    sign = np.array(1, unsigned) << np.array(tiny.bits - 1, unsigned)
-    mantissa = bits & ~sign
-    if widest == jnp.float32 and tiny.dtype == jnp.bfloat16:
-        # its exponents are float32's, and so are its denormal numbers: its bits are the upper half
-        upper = bits.astype(jnp.uint32) << np.uint32(16)
-        return jax.lax.bitcast_convert_type(upper, jnp.float32)
-    # A denormal number is its bits times the smallest one; both are normal in the wider format.
-    exact = mantissa.astype(widest) * np.array(tiny.smallest_subnormal, widest)
-    exact = jnp.where(bits >= sign, -exact, exact)
-    denormal = mantissa < np.array(1, unsigned) << np.array(tiny.nmant, unsigned)
-    return jnp.where(denormal, exact, converted)
-
-
-def _protect_best(rank: Array) -> Array:
-    """Raises the highest rank of a leaf above all others, unless nothing is left of the leaf."""
-    if rank.size == 0:
-        return rank
-    best = jnp.argmax(rank)
-    top = np.array(np.iinfo(rank.dtype).max, rank.dtype)
-    return rank.at[best].set(jnp.where(rank[best] > 0, top, rank[best]))
-
-
-def _highest(rank: Array, count: Int[Array, ""]) -> Bool[Array, " weights"]:
-    """Marks exactly ``count`` entries of the highest rank."""
-    threshold = _search(rank, count)
-    above = rank > threshold
-    tied = rank == threshold
-    missing = count - _count(above)
-
-    def all_tied() -> Bool[Array, " weights"]:
-        return tied
-
-    def some_tied() -> Bool[Array, " weights"]:
-        # Odd multiplication and xor-shifts are invertible: no two positions share a hash.
-        position = jax.lax.iota(jnp.uint32, rank.size)
-        position = (position ^ (position >> 16)) * np.uint32(0x7FEB352D)
-        position = (position ^ (position >> 15)) * np.uint32(0x846CA68B)
-        hashed = position ^ (position >> 16)
-        # Position 0 hashes to 0, the order of what is not tied; it is never wanted here, since
-        # fewer than all ties are.
-        order = jnp.where(tied, hashed, np.uint32(0))
-        return tied & (order >= _search(order, missing))
-
-    chosen = jax.lax.cond(missing == _count(tied), all_tied, some_tied)
-    return (above | chosen) & (count > 0)
-
-
-def _search(rank: Array, count: Int[Array, ""]) -> Array:
-    """The largest threshold that at least ``count`` entries reach, one bit at a time."""
-    bits = rank.dtype.itemsize * 8
-
-    def narrow(step: Int[Array, ""], threshold: Array) -> Array:
-        bit = np.array(1, rank.dtype) << (bits - 1 - step).astype(rank.dtype)
-        candidate = threshold | bit
-        return jnp.where(_count(rank >= candidate) >= count, candidate, threshold)
-
-    return jax.lax.fori_loop(0, bits, narrow, np.array(0, rank.dtype))
-
-
-def _count(marked: Bool[Array, "..."]) -> Int[Array, ""]:
-    return jnp.sum(marked, dtype=jnp.int32)
 
 
 def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
     flat, structure = jax.tree_util.tree_flatten_with_path(scores)
     if not flat:
         raise ValueError("the scores are empty: every leaf is None")
-    names = [masks_lib.name(path) for path, _ in flat]
+    paths = [masks_lib.name(path) for path, _ in flat]
     leaves = [jnp.asarray(leaf) for _, leaf in flat]
-    for key, leaf in zip(names, leaves, strict=True):
+    for path, leaf in zip(paths, leaves, strict=True):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"the scores of {key!r} must be floating point, got {leaf.dtype}")
-    return names, leaves, structure
+            raise ValueError(f"the scores of {path!r} must be floating point, got {leaf.dtype}")
+    return paths, leaves, structure
 
 
 def _alive(scores: PyTree, masks: PyTree | None, leaves: int) -> list[Any]:
@@ -364,33 +182,25 @@ def _alive(scores: PyTree, masks: PyTree | None, leaves: int) -> list[Any]:
     if masks is None:
         return [None] * leaves
     masks_lib.validate(scores, masks)
-    found = jax.tree.leaves(masks)
-    if len(found) != leaves:
-        raise ValueError(f"there are scores for {leaves} leaves, but masks for {len(found)}")
-    return found
+    alive = jax.tree.leaves(masks)
+    if len(alive) != leaves:
+        raise ValueError(f"there are scores for {leaves} leaves, but masks for {len(alive)}")
+    return alive
 
 
 @jax.jit
 def _nan_counts(leaves: list[Array]) -> list[Array]:
-    return [_count(jnp.isnan(leaf)) for leaf in leaves]
+    return [ranks.tally(jnp.isnan(leaf)) for leaf in leaves]
 
 
-def _refuse_nan(names: list[str], leaves: list[Array]) -> None:
+def _refuse_nan(paths: list[str], leaves: list[Array]) -> None:
+    """Refuses scores that are NaN, where they are known now."""
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return
-    for key, leaf, count in zip(names, leaves, jax.device_get(_nan_counts(leaves)), strict=True):
-        if (found := int(count)) > 0:
+    for path, leaf, count in zip(paths, leaves, jax.device_get(_nan_counts(leaves)), strict=True):
+        if int(count) > 0:
             raise ValueError(
-                f"{found} of {leaf.size} scores of {key!r} are NaN: the loss, or a gradient that "
-                "the criterion takes, is not finite there. Look at the inputs, the labels and the "
-                "parameters; "
-                "deep networks may need float64 (jax.enable_x64)"
+                f"{int(count)} of {leaf.size} scores of {path!r} are NaN: the loss, or a gradient "
+                "that the criterion takes, is not finite there. Look at the inputs, the labels and "
+                "the parameters; deep networks may need float64 (jax.enable_x64)"
             )
-
-
-def _refuse_too_few(total: int, leaves: int, sparsity: float, allow_empty: bool) -> None:
-    if not allow_empty and total < leaves:
-        raise ValueError(
-            f"sparsity {sparsity} keeps {total} weights, fewer than the {leaves} layers: some "
-            "would be empty. Lower it, or pass allow_empty=True"
-        )

@@ -173,7 +173,7 @@ def _path(folder: Path, step: int) -> Path:
 def _steps(folder: Path) -> list[int]:
     """The steps that are saved, the latest first."""
     names = (re.fullmatch(r"(\d+)\.npz", path.name) for path in folder.iterdir())
-    return sorted((int(found[1]) for found in names if found), reverse=True)
+    return sorted((int(match[1]) for match in names if match), reverse=True)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -241,29 +241,29 @@ def _refuse_former_format(folder: Path) -> None:
 
 def _by_name(tree: PyTree) -> dict[str, np.ndarray]:
     """The tree's leaves by path, as host arrays of this machine's byte order, keys as raw data."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = masks_lib.name(path)
-        if name in found:
+        if name in arrays:
             raise ValueError(f"two leaves have the path {name!r}: rename one")
         array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
         if array.dtype.hasobject or array.dtype.names or array.dtype.kind in "USMm":
             raise ValueError(f"only arrays can be saved, but {name!r} is a {type(leaf).__name__}")
-        found[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    return found
+        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return arrays
 
 
 def _kinds(tree: PyTree) -> dict[str, str]:
     """What each leaf is: its dtype and shape, of a random key its implementation too."""
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         name = masks_lib.name(path)
-        if name in found:
+        if name in kinds:
             raise ValueError(f"two leaves have the path {name!r}: rename one")
         dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
         shape = list(np.shape(leaf))
-        found[name] = f"{dtype.name if isinstance(dtype, np.dtype) else dtype}{shape}"
-    return found
+        kinds[name] = f"{dtype.name if isinstance(dtype, np.dtype) else dtype}{shape}"
+    return kinds
 
 
 def _bytes(leaf: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ import contextlib
 import io
 import math
 import os
+import secrets
 import struct
-import tempfile
 import time
 import tokenize
 import zipfile
@@ -53,7 +53,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
 
 @contextlib.contextmanager
 def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to that takes its name when the block ends without an error.
+    """Opens a temporary file that takes its name when the block ends without an error.
 
     Args:
       path: the file to make or to replace; its folder is made too.
@@ -68,9 +68,9 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent
-        )
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}"
+        # the system takes the process's umask off the mode
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
     try:
@@ -78,10 +78,9 @@ def written_atomically(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             message = f"cannot write {path}: {error.strerror}; what stood there is unchanged"
             raise OSError(error.errno, message) from error
@@ -111,10 +110,10 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
 def remove_unfinished(
     folder: str | os.PathLike[str], stem: str = "", *, older_than: float = 0.0
 ) -> None:
-    """Removes what processes that died left half written in a folder.
+    """Removes the half-written files that dead processes left in a folder.
 
-    Only for a caller that holds a lock on these files, or names an age that no file reaches that is
-    still being written.
+    Only for a caller that holds a lock on these files, or that names an age which no file reaches
+    while it is being written.
 
     Args:
       folder: the folder.
@@ -130,7 +129,7 @@ def remove_unfinished(
 def read_arrays(
     path: str | os.PathLike[str], *, most_bytes: int | None = None
 ) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file, of which nothing is believed before it is checked.
+    """Reads the arrays of an ``.npz`` file and checks everything before it is believed.
 
     Checksums are compared, a stored shape must be that of the stored bytes, and no pickled object
     is loaded. (``numpy.load`` reads a header before it knows the checksum, and takes its word for
@@ -166,6 +165,9 @@ def read_arrays(
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+_BINARY = getattr(os, "O_BINARY", 0)
+"""Windows translates line ends unless it is told that a file is binary."""
+
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -188,10 +190,3 @@ def _array(content: bytes) -> np.ndarray:
         )
     flat = np.frombuffer(content, dtype, math.prod(shape), start)
     return flat.reshape(shape, order="F" if fortran_order else "C").copy()
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

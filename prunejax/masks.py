@@ -8,9 +8,6 @@ Flax linen's nested dicts, ``nnx.to_pure_dict(state)``, an Equinox module, a bar
 import io
 import math
 import os
-import re
-import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +17,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from prunejax.files import read_arrays, write_atomically
-from prunejax.names import listed, suggestion
-
-Select = str | Sequence[str] | Callable[[str, Any], bool]
-"""Regular expression(s) searched for in a leaf's path, or ``(path, leaf) -> bool``."""
-
-KERNELS = r"(^|/)(kernel|weight|w)$"
-"""The names that Flax, Equinox and Haiku give to the weights of a dense or convolutional layer."""
-
-NO_KERNELS = r"(^|/)(bias\w*|b|scale|mean|var|embedding|pos_embedding)$"
-"""Names of what nobody expects among the kernels, whatever its axes."""
+from prunejax.selecting import (
+    Select,
+    describe,
+    is_floating,
+    select_leaves,
+    warn_of_others,
+)
 
 
 def make(params: PyTree, select: Select | None = None) -> PyTree:
@@ -57,15 +51,15 @@ def make(params: PyTree, select: Select | None = None) -> PyTree:
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     names = [name(path) for path, _ in leaves]
-    chosen = _select(names, [leaf for _, leaf in leaves], select)
+    chosen = select_leaves(names, [leaf for _, leaf in leaves], select)
     for leaf_name, (_, leaf), picked in zip(names, leaves, chosen, strict=True):
-        if picked and not _is_floating(leaf):
+        if picked and not is_floating(leaf):
             raise ValueError(
                 f"only floating point arrays can be pruned, but {leaf_name!r} was selected: "
-                f"{_describe(leaf)}"
+                f"{describe(leaf)}"
             )
     if select is None:
-        _warn_of_others(names, [leaf for _, leaf in leaves], chosen)
+        warn_of_others(names, [leaf for _, leaf in leaves], chosen)
     masks = [
         jnp.ones(leaf.shape, bool) if picked and np.size(leaf) else None
         for (_, leaf), picked in zip(leaves, chosen, strict=True)
@@ -87,6 +81,9 @@ def apply(params: PyTree, masks: PyTree) -> PyTree:
 
     Raises:
       ValueError: the trees differ in structure, or a mask in shape or dtype.
+
+    >>> apply({"kernel": jnp.array([1.0, 2.0])}, {"kernel": jnp.array([True, False])})
+    {'kernel': Array([1., 0.], dtype=float32)}
     """
     validate(params, masks)
     return jax.tree.map(
@@ -120,9 +117,9 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
 
 
 def restrict(masks: PyTree, prunable: PyTree) -> PyTree:
-    """Leaves out the masks of leaves that other masks do not prune.
+    """Drops the masks of leaves that another tree of masks does not prune.
 
-    A ``Plan``'s masks cover biases and normalisation too; so restricted, they can stand beside the
+    A ``Plan``'s masks cover biases and normalisation too. Restricted, they can be compared with the
     masks of a criterion, which prunes kernels alone.
 
     Args:
@@ -201,14 +198,14 @@ def validate(params: PyTree, masks: PyTree) -> None:
         the message names the leaf.
     """
     shapes = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    found = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(masks)}
-    if not found:
+    named_masks = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(masks)}
+    if not named_masks:
         raise ValueError("the masks are empty: every leaf is None (make them with masks.make)")
-    for key, mask in found.items():
+    for key, mask in named_masks.items():
         if key not in shapes:
             raise ValueError(f"there is a mask for {key!r}, but no parameter of that path")
         if not hasattr(mask, "dtype") or mask.dtype != np.bool_:
-            raise ValueError(f"the mask of {key!r} must be a bool array, got {_describe(mask)}")
+            raise ValueError(f"the mask of {key!r} must be a bool array, got {describe(mask)}")
         if mask.shape != np.shape(shapes[key]):
             raise ValueError(
                 f"the mask of {key!r} has shape {mask.shape}, its parameter {np.shape(shapes[key])}"
@@ -223,7 +220,7 @@ def validate(params: PyTree, masks: PyTree) -> None:
 
 
 def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
-    """Writes masks to a ``.npz`` file, eight weights a byte, in one atomic step.
+    """Writes masks to a ``.npz`` file, eight weights per byte, in one atomic step.
 
     Args:
       path: the file; an existing one is replaced.
@@ -240,7 +237,7 @@ def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
     arrays: dict[str, np.ndarray] = {}
     for key, mask in zip(names, leaves, strict=True):
         if getattr(mask, "dtype", None) != np.bool_:
-            raise ValueError(f"the mask of {key!r} must be a bool array, got {_describe(mask)}")
+            raise ValueError(f"the mask of {key!r} must be a bool array, got {describe(mask)}")
         arrays[f"bits:{key}"] = np.packbits(np.asarray(mask))
         arrays[f"shape:{key}"] = np.asarray(mask.shape, np.int64)
     buffer = io.BytesIO()
@@ -292,9 +289,9 @@ def _unpack(bits: np.ndarray, shape: np.ndarray) -> Bool[Array, "..."]:
       ValueError: these are not as many bits as the shape has places.
     """
     if bits.dtype != np.uint8 or bits.ndim != 1:
-        raise ValueError(f"bits must be uint8 in one axis, got {_describe(bits)}")
+        raise ValueError(f"bits must be uint8 in one axis, got {describe(bits)}")
     if shape.dtype != np.int64 or shape.ndim != 1 or (shape < 0).any():
-        raise ValueError(f"a shape must be int64 and not negative, got {_describe(shape)}")
+        raise ValueError(f"a shape must be int64 and not negative, got {describe(shape)}")
     size = math.prod(shape.tolist())
     if len(bits) != -(-size // 8):
         raise ValueError(f"a mask of shape {shape.tolist()} cannot have {len(bits)} bytes")
@@ -310,74 +307,3 @@ def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:
         twice = next(key for key in names if names.count(key) > 1)
         raise ValueError(f"two leaves have the path {twice!r}: rename one")
     return names, [leaf for _, leaf in leaves]
-
-
-def _select(paths: list[str], leaves: list[Any], select: Select | None) -> list[bool]:
-    """Which leaves a selection picks; raises where it, or one of its patterns, picks none."""
-    if select is None:
-        chosen = [
-            bool(re.search(KERNELS, key)) and len(np.shape(leaf)) >= 2 and _is_floating(leaf)
-            for key, leaf in zip(paths, leaves, strict=True)
-        ]
-        if not any(chosen):
-            raise ValueError(
-                "no leaf is a kernel (called kernel, weight or w, of two or more axes); say which "
-                f"leaves to prune with select=. {_known(paths)}"
-            )
-        return chosen
-    if callable(select):
-        chosen = [bool(select(key, leaf)) for key, leaf in zip(paths, leaves, strict=True)]
-        if not any(chosen):
-            raise ValueError(f"select picked none of the leaves. {_known(paths)}")
-        return chosen
-    patterns = [select] if isinstance(select, str) else list(select)
-    if not patterns:
-        raise ValueError("select holds no pattern")
-    chosen = [False] * len(paths)
-    for pattern in patterns:
-        try:
-            matches = [bool(re.search(pattern, key)) for key in paths]
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-        if not any(matches):
-            raise ValueError(
-                f"the pattern {pattern!r} matches no leaf{suggestion(pattern, paths)}. "
-                f"{_known(paths)}"
-            )
-        chosen = [before or now for before, now in zip(chosen, matches, strict=True)]
-    return chosen
-
-
-def _warn_of_others(paths: list[str], leaves: list[Any], chosen: list[bool]) -> None:
-    """Names weights of two or more axes that the default leaves out."""
-    others = [
-        key
-        for key, leaf, picked in zip(paths, leaves, chosen, strict=True)
-        if not picked
-        and not re.search(NO_KERNELS, key)
-        and sum(length > 1 for length in np.shape(leaf)) >= 2
-        and jnp.issubdtype(getattr(leaf, "dtype", np.int32), jnp.inexact)
-    ]
-    if others:
-        warnings.warn(
-            f"{len(others)} arrays of two or more axes get no mask, because they are not called "
-            f"kernel, weight or w, or are complex: {listed(others, 8)}. Name what is to be pruned "
-            "with select= (complex arrays cannot be)",
-            stacklevel=3,
-        )
-
-
-def _known(paths: list[str]) -> str:
-    nnx = any(key.endswith(("/value", ".value")) for key in paths)
-    hint = " (for a Flax nnx state, pass nnx.to_pure_dict(state))" if nnx else ""
-    return f"The leaves are: {listed(paths, 12)}{hint}."
-
-
-def _is_floating(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
-def _describe(leaf: Any) -> str:
-    if hasattr(leaf, "dtype"):
-        return f"{leaf.dtype}{list(leaf.shape)}"
-    return type(leaf).__name__

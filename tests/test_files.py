@@ -39,3 +39,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"cannot write .*file/below"):
         write_atomically(tmp_path / "file" / "below", b"x")
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
+def test_a_file_has_the_mode_that_the_processs_mask_leaves(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        path = write_atomically(tmp_path / "file.bin", b"x")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask

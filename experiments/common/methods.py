@@ -175,7 +175,7 @@ def settings(name: str) -> dict[str, Any]:
 def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., Any]]:
     """The functions whose files say what a method does."""
     if function is unstructured:
-        shared = [allocation.allocate] if chosen.get("distribution") else []
+        shared = [allocation.allocate, allocation.leaf_counts] if chosen.get("distribution") else []
         return [CRITERIA[chosen["criterion"]].score, *shared]
     if function is channels:
         return [FILTER_CRITERIA[chosen["criterion"]].score, channels_lib.rank]

@@ -177,7 +177,7 @@ class Latency(PrunedNetwork):
 
 def _save_model(bench: Workbench, plan: network.Plan, tuned: "FineTuned", path: Path) -> None:
     """Keeps a pruned network as a folder that needs nothing of this program."""
-    model = models.resized(bench.precise, plan.kept())
+    model = models.resized(bench.precise, plan.by_leaf())
     network.save_sliced(
         path,
         plan,

@@ -90,7 +90,7 @@ def fine_tune(
     Returns:
       The small network and its numbers.
     """
-    model = models.resized(bench.model, plan.kept())
+    model = models.resized(bench.model, plan.by_leaf())
     tools = bench.tools_for(model, protocol)
     variables = plan.slice(dense.variables)
     before = accuracy(tools, variables, bench)
@@ -151,7 +151,7 @@ def latency(
     Returns:
       Median milliseconds as ``dense_1``, ``sliced_1``, ``dense_256``, ``sliced_256``.
     """
-    small = models.resized(bench.model, plan.kept())
+    small = models.resized(bench.model, plan.by_leaf())
     forward = {"dense": jax.jit(bench.model.apply), "sliced": jax.jit(small.apply)}
     variables = {
         "dense": jax.tree.map(jnp.asarray, dense.variables),

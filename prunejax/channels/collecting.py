@@ -29,7 +29,7 @@ class Collected(NamedTuple):
     Attributes:
       group: the group's name.
       layer: the name of the layer that stands for it.
-      features: one entry a channel of the group along each array's last axis.
+      features: one entry per channel of the group along the last axis of each array.
     """
 
     group: str
@@ -48,8 +48,7 @@ def deciding_layers(
 
     Args:
       network: the network.
-      group_source: which layer stands for a group, see
-        ``deciding_layer``.
+      group_source: which layer decides for a group, see ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
       select: a regular expression; only groups in whose names it is found.
 
@@ -64,19 +63,19 @@ def deciding_layers(
     except re.error as error:
         raise ValueError(f"select is no regular expression: {select!r} ({error})") from error
     everything = {group: deciding_layer(network, group, group_source) for group in network.groups}
-    found = {
+    deciding = {
         group: layer
         for group, layer in everything.items()
         if layer.kind in kinds and re.search(select, group)
     }
-    if not found:
+    if not deciding:
         there = ", ".join(f"{group} ({layer.kind})" for group, layer in everything.items())
         raise ValueError(
             f"no group of channels is made by a layer of kind {' or '.join(kinds)}"
             + (f" and named like {select!r}" if select else "")
             + f"; there are: {there or 'none'}"
         )
-    return found
+    return deciding
 
 
 def collect(
@@ -115,15 +114,15 @@ def collect(
         wanted = dict.fromkeys(layer for _, readings in part for layer in readings.values())
         outputs = network.record(variables, images, list(wanted)) if wanted else {}
         for group, readings in part:
-            found = {
+            members_read = {
                 member: _channels_last(network, group, layer, outputs[layer], member)
                 for member, layer in readings.items()
             }
             if "kernel" in members:
-                found["kernel"] = _kernel(network, group, chosen[group], leaves)
+                members_read["kernel"] = _kernel(network, group, chosen[group], leaves)
             if "scale" in members:
-                found["scale"] = _scale(network, group, chosen[group], leaves)
-            yield Collected(group, chosen[group].name, ChannelFeatures(**found))
+                members_read["scale"] = _scale(network, group, chosen[group], leaves)
+            yield Collected(group, chosen[group].name, ChannelFeatures(**members_read))
             done += 1
             if on_group is not None:
                 on_group(done, len(chosen))
@@ -192,7 +191,7 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
 
 
 def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
-    """The leaf, and its axis, that an axis of a kernel comes from: cast, scaled or turned."""
+    """The leaf, and its axis, that a kernel's axis comes from by casts, scaling, transposition."""
     program, paths = network.traced.program, network.traced.paths
     makers = {output: op for op in program.flat() for output in op.outputs}
     waiting = [(value, axis)]
@@ -210,7 +209,7 @@ def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | Non
 
 
 def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
-    """The factors of the next normalisation: the first of two vectors, or one that is so named."""
+    """The scale of the next normalisation: the first of two vectors, or one whose name says so."""
     norm = network.following(layer.name, "norm")
     vectors = [path for path in norm.parameters if path in network.trainable]
     if len(vectors) == 1 and vectors[0].split("/")[-1] not in ("scale", "weight", "gamma", "w"):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from prunejax.channels import chain_reading, decoupling
+from prunejax.channels import chain_layers, chain_reading, decoupling
 from prunejax.channels.scores import ABOVE, ChannelScores
 from prunejax.network import Network
 from solvers import critical_neurons as solver
@@ -34,41 +34,41 @@ def critical_neurons(
     ElAraby, Wolf and Carvalho (2023), "Identifying Critical Neurons in ANN Architectures using
     Mixed Integer Programming", arXiv 2002.07259.
 
-    In mode "paper" a neuron that nothing reads, all of whose weights out are 0, can have a high
-    score (0.83, say). The published rows keep every neuron within the bounds that it has in the
+    In mode "paper" a neuron that nothing reads (all its outgoing weights are 0) can have a high
+    score, 0.83 say. The published rows keep every neuron within the bounds that it has in the
     whole network, whether something reads it or not: one that is always active must keep
     ``z - (1 - s) U >= 0``, and where pruning before it lowers z, its own score s must be at least
     ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.
 
     Args:
-        network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
-            in evaluation mode, in float32; in mode "decoupled" any network. What each equation
-            between two kernels does is proved: a ReLU may be written in any of the usual ways, and
-            what is none (a capped or leaky one) is refused.
-        variables: its variables.
-        inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
-            others are taken as they are: nothing is clipped, here or in the bounds.
-        labels: [batch], integers.
-        loss_weight: lambda; it must grow with the batch.
-        epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
-        aggregate: see `solvers.critical_neurons.Problem`; "decoupled" has no sum over layers.
-        mode: see `solvers.critical_neurons.solve`.
-        examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
-            default the batch.
-        **settings: of `solvers.critical_neurons.solve`: time_limit, gap, memory_mb, seed,
-            max_prune, workers, backend, on_incumbent.
+      network: a chain of dense layers, convolutions, batch normalisation, ReLUs and pools, traced
+        in evaluation mode, in float32; in mode "decoupled" any network. What each equation
+        between two kernels does is proved: a ReLU may be written in any of the usual ways, and
+        a capped or leaky one is refused.
+      variables: its variables.
+      inputs: a batch, [batch, ...], one image per class in the paper. The paper's are in [0, 1];
+        others are taken as they are: nothing is clipped, here or in the bounds.
+      labels: [batch], integers.
+      loss_weight: lambda; it must grow with the batch.
+      epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
+      aggregate: see ``solvers.critical_neurons.Problem``; "decoupled" has no sum over layers.
+      mode: see ``solvers.critical_neurons.solve``.
+      examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
+        default the batch.
+      **settings: of ``solvers.critical_neurons.solve``: time_limit, gap, memory_mb, seed,
+        max_prune, workers, backend, on_incumbent.
 
     Returns:
-        The scores; channels below a threshold go (``keep_above``), and ``evidence`` is the solver's
-        ``Solution``: certificate, trajectory, ``explain()``.
+      The scores; channels below a threshold go (``keep_above``), and ``evidence`` is the solver's
+      ``Solution``: certificate, trajectory, ``explain()``.
 
     Raises:
-        ValueError: the network is no such chain (the layer or the operation is named), its arrays
-            are laid out otherwise than Flax's, it returns more than its logits, or they are NaN or
-            infinite on the batch.
+      ValueError: the network is no such chain (the layer or the operation is named), its arrays
+        are laid out otherwise than Flax's, it returns more than its logits, or they are NaN or
+        infinite on the batch.
 
     Warns:
-        UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
+      UserWarning: layers whose neurons cannot be cut out are scored, but left out of the answer.
     """
     given = solver.check(mode, **settings)
     if len(network.traced.program.outputs) != 1:
@@ -107,18 +107,18 @@ def _check_same(network: Network, variables: PyTree, inputs: Any, problem: solve
     got = problem.chain.logits(problem.flat)
     limit = TOLERANCE * max(1.0, float(np.abs(expected).max()))
     if expected.shape != got.shape or not np.abs(expected - got).max() <= limit:
-        raise ValueError(chain_reading.LAYOUT)
+        raise ValueError(chain_layers.LAYOUT)
 
 
 def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarray]:
-    """Scores in the order of the groups' channels; of neurons that can be cut out, that is."""
+    """Scores by group, in the order of its channels; only of neurons that can be cut out."""
     by_layer = dict(zip(solution.layers, solution.scores, strict=True))
-    found = {}
+    by_group = {}
     for group in network.groups.values():
         for layer in group.layers:
             if layer in by_layer:
                 place = network.place(group.name, layer)
-                found[group.name] = by_layer.pop(layer)[place.indices]
+                by_group[group.name] = by_layer.pop(layer)[place.indices]
                 break
     if by_layer:
         warnings.warn(
@@ -126,4 +126,4 @@ def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarr
             "are in solution.scores)",
             stacklevel=3,
         )
-    return found
+    return by_group

@@ -1,4 +1,4 @@
-"""Which of the layers that share a group's channels says which of them stay."""
+"""The layer that decides for all layers which share a group's channels."""
 
 from typing import Literal
 
@@ -46,8 +46,8 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
 
 
 def _before(network: Network, layer: Layer) -> set[str]:
-    """The layers with kernels whose outputs reach a layer without passing another such layer."""
-    found: set[str] = set()
+    """The layers with kernels that a layer reads without another kernel between them."""
+    before: set[str] = set()
     seen: set[str] = set()
     waiting = list(layer.inputs)
     while waiting:
@@ -56,14 +56,14 @@ def _before(network: Network, layer: Layer) -> set[str]:
             continue
         seen.add(name)
         if network.layers[name].kind in KERNELS:
-            found.add(name)
+            before.add(name)
         else:
             waiting.extend(network.layers[name].inputs)
-    return found
+    return before
 
 
 def _depths(network: Network) -> dict[str, int]:
-    """How many layers with kernels lie on the longest way to each layer, itself included."""
+    """For each layer the number of kernels on the longest path to it, its own included."""
     depths: dict[str, int] = {}
     for name, layer in network.layers.items():
         before = max((depths.get(other, 0) for other in layer.inputs), default=0)

@@ -1,4 +1,4 @@
-"""Critical neurons layer by layer: what a traced network's layers put out, and probes that read it.
+"""Critical neurons layer by layer: one program per layer, read by a linear probe.
 
 For networks that one program cannot hold, residual ones among them: a linear probe stands in the
 place of whatever follows a layer.
@@ -35,11 +35,11 @@ class Subject:
     """A network and a batch.
 
     Attributes:
-        network: the network.
-        variables: its variables.
-        inputs: [batch, ...].
-        labels: [batch], integers.
-        loss_weight: lambda.
+      network: the network.
+      variables: its variables.
+      inputs: [batch, ...].
+      labels: [batch], integers.
+      loss_weight: lambda.
     """
 
     network: Network
@@ -55,11 +55,11 @@ class Subject:
         """The mean cross-entropy of the batch, nats, with some neurons cut out.
 
         Args:
-            kept: for each neuron of each group in turn 1 or 0; by default all 1. A group that would
-                be empty keeps its first neuron.
+          kept: for each neuron of each group in turn 1 or 0; by default all 1. A group that would
+            be empty keeps its first neuron.
 
         Returns:
-            The loss.
+          The loss.
         """
         if kept is None:
             logits = self.network.apply_fn(self.variables, jnp.asarray(self.inputs))
@@ -71,7 +71,7 @@ class Subject:
             for part in keep.values():
                 part[0] |= not part.any()
             plan = self.network.plan(keep)
-            logits = plan.apply_fn()(plan.slice(self.variables), jnp.asarray(self.inputs))
+            logits = plan.apply_fn(plan.slice(self.variables), jnp.asarray(self.inputs))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(self.labels))
         return float(losses.mean())
 
@@ -83,16 +83,16 @@ def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings
     others by linear probes fitted to the examples.
 
     Args:
-        subject: the network, the batch, and lambda, which must grow with the batch.
-        examples: inputs and labels to fit probes to, better many; None: the batch itself.
-        settings: limits, which the groups share, the solver, and how many processes.
+      subject: the network, the batch, and lambda, which must grow with the batch.
+      examples: inputs and labels to fit probes to, better many; None: the batch itself.
+      settings: the limits, which all groups share, the solver, and the number of processes.
 
     Returns:
-        The solution; its layers are the network's groups.
+      The solution; its layers are the network's groups.
 
     Raises:
-        ValueError: no neuron can be cut out, or the inputs, labels or outputs do not fit or are
-            NaN.
+      ValueError: no neuron can be cut out, or the inputs, labels or outputs do not fit or are
+        NaN.
     """
     started = time.perf_counter()
     network, variables = subject.network, subject.variables
@@ -119,22 +119,22 @@ def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings
 def representations(
     network: Network, variables: PyTree, inputs: Any, *, positions: int = POSITIONS
 ) -> dict[str, np.ndarray]:
-    """What the neurons of each group put out behind their activation, averaged over a grid.
+    """The outputs of each group's neurons after their activation, averaged over a grid.
 
     Args:
-        network: the network.
-        variables: its variables.
-        inputs: [batch, ...].
-        positions: how many cells the grid has along each axis of an image at most.
+      network: the network.
+      variables: its variables.
+      inputs: [batch, ...].
+      positions: how many cells the grid has along each axis of an image at most.
 
     Returns:
-        For each group [batch, cells, neurons]; one cell where a layer's output has no positions.
+      For each group [batch, cells, neurons]; one cell where a layer's output has no positions.
 
     Raises:
-        ValueError: what a layer puts out is NaN or infinite.
+      ValueError: what a layer puts out is NaN or infinite.
     """
     read = {group: _behind(network, group) for group in network.groups}
-    found: dict[str, list[np.ndarray]] = {group: [] for group in read}
+    read_so_far: dict[str, list[np.ndarray]] = {group: [] for group in read}
     layers = list(dict.fromkeys(read.values()))
     for first in range(0, len(inputs), CHUNK):
         chunk = jnp.asarray(inputs[first : first + CHUNK])
@@ -147,12 +147,12 @@ def representations(
             for axis in range(1, values.ndim - 1):
                 values = _averaged(values, axis, positions)
             flat = values.reshape(values.shape[0], -1, values.shape[-1])
-            found[group].append(np.asarray(flat, np.float64))
-    return {group: np.concatenate(parts) for group, parts in found.items()}
+            read_so_far[group].append(np.asarray(flat, np.float64))
+    return {group: np.concatenate(parts) for group, parts in read_so_far.items()}
 
 
 def _behind(network: Network, group: str) -> str:
-    """The layer behind which a group's neurons are read: the activation, if one follows."""
+    """The layer whose output is read for a group: the activation that follows, or its own layer."""
     layer = network.groups[group].layers[0]
     try:
         return network.following(layer, "activation").name
@@ -179,7 +179,7 @@ def _size(network: Network, group: str) -> int:
     if not layer.kind.startswith("conv"):
         return width
     axis = network.place(group, layer.name).axis
-    channels = layer.output_shape[axis] * layer.input_shape[axis] // layer.groups
+    channels = layer.output_shape[axis] * layer.input_shape[axis] // layer.feature_groups
     return width * prod(layer.kernel_shape) // channels
 
 

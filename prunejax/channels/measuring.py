@@ -35,8 +35,7 @@ def measure(
       variables: its variables.
       images: what its feature maps are taken of, the first axis counting; the paper takes 100
         training images.
-      group_source: which layer stands for channels that several layers share, see
-        ``deciding_layer``.
+      group_source: which of the layers that share channels decides, see ``deciding_layer``.
       select: a regular expression; only groups in whose names it is found.
       hash: as in ``filters.perceptual_hash``.
       on_group: told (done, of) after each group.

@@ -35,8 +35,7 @@ def rank(
         ``functools.partial`` of one, or a function ``(features, *, key) -> scores`` of your own,
         which gets kernels and feature maps (a ``filters.FilterCriterion`` says what it needs).
       key: for criteria that draw.
-      group_source: which layer stands for channels that several layers share, see
-        ``deciding_layer``.
+      group_source: which of the layers that share channels decides, see ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored: convolutions; "dense" if it is asked for.
       select: a regular expression; only groups in whose names it is found.
       on_group: told (done, of) after each group.
@@ -47,6 +46,16 @@ def rank(
     Raises:
       ValueError: the criterion is unknown or cannot score a layer (which is named), or no group is
         made by a layer of these kinds.
+
+    >>> from prunejax.network import trace
+    >>> first = jnp.ones((4, 3)) * jnp.array([1.0, 3.0, 2.0])
+    >>> variables = {"first": first, "last": jnp.ones((3, 2))}
+    >>> def forward(variables, x):
+    ...     return jax.nn.relu(x @ variables["first"]) @ variables["last"]
+    >>> network = trace(forward, variables, jnp.ones((1, 4)))
+    >>> scores = rank(network, variables, None, criterion="l1", kinds=("dense",))
+    >>> scores.plan(2 / 3).keep["first"].tolist()
+    [False, True, True]
     """
     scored_by = as_filter_criterion(criterion)
     title = criterion if isinstance(criterion, str) else _name(scored_by)

@@ -149,8 +149,8 @@ def rank_redundant(
 ) -> ChannelScores[None]:
     """Ranks all channels, those that ``keep_representatives`` selects first.
 
-    So any number of channels can be kept: redundant ones come back, or selected ones go, by their
-    worth as representatives.
+    With these scores any number of channels can be kept: redundant ones come back, or selected ones
+    go, in the order of their worth as representatives.
 
     Args:
       measured: what ``measure`` gave.

@@ -73,7 +73,7 @@ def best_of_each(
 ) -> dict[str, np.ndarray]:
     """Keeps as many channels of each group as another selection does: those of highest score.
 
-    So two methods that are compared differ in their choice alone.
+    Methods that are compared so differ only in which channels they choose.
 
     Args:
       kept: the other selection.
@@ -102,7 +102,7 @@ def at_random(groups: Mapping[str, Any], key: PRNGKeyArray) -> dict[str, np.ndar
 
 
 def _best(scores: Any, count: int) -> np.ndarray:
-    """Marks so many of the highest scores, the first of equal ones."""
+    """Marks the ``count`` highest scores; of equal ones the first."""
     stays = np.zeros(len(scores), bool)
     stays[np.argsort(-np.asarray(scores), kind="stable")[:count]] = True
     return stays

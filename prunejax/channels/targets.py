@@ -1,4 +1,4 @@
-"""How much a plan removes, and the plan that removes so much."""
+"""How much a plan removes, and the search for a plan that removes a given fraction."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -59,7 +59,8 @@ def reach(
     """Bisects for the plan that removes a given fraction.
 
     Args:
-      plan_at: from a position in [0, 1] to a plan that removes more the higher it is, nearly.
+      plan_at: from a position in [0, 1] to a plan; the higher the position, the more it removes,
+        nearly.
       target: the fraction to remove, in (0, 1).
       reduction: what a plan removes.
       near: how far from the target is close enough.
@@ -84,8 +85,8 @@ def reach(
             break
         middle = (low + high) / 2
         plan = plan_at(middle)
-        found = Reached(middle, plan, reduction(plan))
-        if abs(found.reduction - target) < abs(best.reduction - target):
-            best = found
-        low, high = (middle, high) if found.reduction < target else (low, middle)
+        tried = Reached(middle, plan, reduction(plan))
+        if abs(tried.reduction - target) < abs(best.reduction - target):
+            best = tried
+        low, high = (middle, high) if tried.reduction < target else (low, middle)
     return best

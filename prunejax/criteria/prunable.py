@@ -35,10 +35,10 @@ def merge(prunable: PyTree, params: PyTree) -> PyTree:
 
 
 def loss_of(loss_fn: LossFn, params: PyTree, batch: Any) -> Callable[[PyTree], Float[Array, ""]]:
-    """The loss as a function of the prunable weights alone, everything else held as it is.
+    """The loss as a function of the prunable weights alone; everything else is constant.
 
-    Where the loss is not finite its gradient is NaN, so that no score comes of it. (That of a label
-    which is no class may be finite.)
+    Where the loss is not finite its gradient is NaN, so that it gives no scores. (Without this, the
+    gradient of a label that is no class may be finite.)
     """
 
     def loss(prunable: PyTree) -> Float[Array, ""]:

@@ -48,7 +48,7 @@ def read(
       prepared: the split.
 
     Returns:
-      Images and labels, or None where there is no file or, with a warning, no sound one.
+      Images and labels; None if there is no file, or, with a warning, if it is damaged.
     """
     path = cache_path(prepared)
     try:

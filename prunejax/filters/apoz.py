@@ -1,14 +1,14 @@
 """APoZ: a filter whose activations are mostly zero matters little."""
 
-from typing import Any
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 
 
-def apoz(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def apoz(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by minus the fraction of its activations that are 0.
 
     The average percentage of zeros over all images and places (Hu et al. 2016, arXiv 1607.03250,

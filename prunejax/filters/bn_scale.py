@@ -1,14 +1,14 @@
 """Network slimming: the factor of a channel in batch normalisation says what it weighs."""
 
-from typing import Any
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 
 
-def bn_scale(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def bn_scale(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by ``|scale|`` of the normalisation after it (Liu et al. 2017).
 
     It is meant for networks trained with an L1 penalty on the scales (arXiv 1708.06519).

@@ -1,4 +1,4 @@
-"""What is refused before anything is computed. Values are looked at outside jit only."""
+"""Checks of arguments. Values are checked outside jit only."""
 
 import operator
 from typing import Any
@@ -52,7 +52,7 @@ def similarity_matrix(similarity: Any) -> None:
     """Checks that a matrix is square, finite and symmetric.
 
     Raises:
-      ValueError: it is not.
+      ValueError: the matrix is not square, not finite or not symmetric.
     """
     array("similarity", similarity, axes=2, of="[channels, channels]")
     rows, columns = similarity.shape
@@ -66,7 +66,7 @@ def threshold(tau: Any) -> None:
     """Checks that tau is a number in [0, 1].
 
     Raises:
-      ValueError: it is not.
+      ValueError: tau has axes, or is outside [0, 1].
     """
     if np.shape(tau) != ():
         raise ValueError(f"tau must be one number, got shape {list(np.shape(tau))}")
@@ -78,7 +78,7 @@ def per_channel(name: str, value: Any, channels: int) -> None:
     """Checks that there is one finite number for each channel.
 
     Raises:
-      ValueError: there is not.
+      ValueError: another shape, or values that are not finite.
     """
     array(name, value, axes=1, of="[channels]")
     if value.shape != (channels,):
@@ -89,7 +89,7 @@ def positive(name: str, value: Any) -> None:
     """Checks that a Python integer is at least 1.
 
     Raises:
-      ValueError: it is not.
+      ValueError: no integer, or one below 1.
     """
     try:
         integer = operator.index(value)
@@ -103,7 +103,7 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     """Checks that a value is among those allowed.
 
     Raises:
-      ValueError: it is not.
+      ValueError: another value; the message lists the allowed ones.
     """
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 from prunejax.filters.precision import measured_in_unit_range
@@ -13,7 +13,9 @@ HALVINGS = 30
 """Steps of the bisection: one in 2^30 of the gap between two singular values is left."""
 
 
-def chip(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def chip(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by its channel independence (Sui et al. 2021, arXiv 2110.13981).
 
     ``||A||_* - ||M_i A||_*``, the mean over images: A is [channels, height x width], one image's

@@ -1,10 +1,10 @@
 """Entropy-guided k-core pruning of one layer, and what it is without one of its two halves."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from prunejax.filters import checks
 from prunejax.filters.entropy import entropy
@@ -28,7 +28,7 @@ def keep(
     tau: float | Float[Array, ""],
     *,
     representative: Representative = "entropy",
-    key: Any = None,
+    key: PRNGKeyArray | None = None,
     hash: Hash = "dct",
     inclusive: bool = False,
     min_channels: int = 1,
@@ -63,7 +63,10 @@ def keep(
 
 
 def entropy_kcore(
-    features: ChannelFeatures, *, key: Any = None, tau: float | Float[Array, ""] = TAU
+    features: ChannelFeatures,
+    *,
+    key: PRNGKeyArray | None = None,
+    tau: float | Float[Array, ""] = TAU,
 ) -> Float[Array, " channels"]:
     """Scores filters by ``keep`` at a threshold, then by entropy: the paper's method.
 
@@ -87,7 +90,7 @@ def entropy_kcore(
 
 
 def kcore_random(
-    features: ChannelFeatures, *, key: Any, tau: float | Float[Array, ""] = TAU
+    features: ChannelFeatures, *, key: PRNGKeyArray | None, tau: float | Float[Array, ""] = TAU
 ) -> Float[Array, " channels"]:
     """Scores as ``entropy_kcore`` does, with a random order in the place of entropy.
 
@@ -106,7 +109,10 @@ def kcore_random(
 
 
 def kcore_l1(
-    features: ChannelFeatures, *, key: Any = None, tau: float | Float[Array, ""] = TAU
+    features: ChannelFeatures,
+    *,
+    key: PRNGKeyArray | None = None,
+    tau: float | Float[Array, ""] = TAU,
 ) -> Float[Array, " channels"]:
     """Scores as ``entropy_kcore`` does, with the L1 norm in the place of entropy.
 
@@ -124,7 +130,9 @@ def kcore_l1(
     return _scores(features, "l1", key, tau)
 
 
-def entropy_alone(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def entropy_alone(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by the entropy of its feature maps, in nats: no redundancy graph.
 
     Args:
@@ -144,7 +152,7 @@ def entropy_alone(features: ChannelFeatures, *, key: Any = None) -> Float[Array,
 def _scores(
     features: ChannelFeatures,
     representative: Representative,
-    key: Any,
+    key: PRNGKeyArray | None,
     tau: float | Float[Array, ""],
 ) -> Array:
     maps, worth = _maps_and_worth(features, representative, key)
@@ -160,7 +168,7 @@ def _ranked(kept: Bool[Array, " channels"], worth: Float[Array, " channels"]) ->
 
 
 def _maps_and_worth(
-    features: ChannelFeatures, representative: Representative, key: Any
+    features: ChannelFeatures, representative: Representative, key: PRNGKeyArray | None
 ) -> tuple[Array, Array]:
     """The maps, and the worth of each filter as its group's representative."""
     criterion = NAMES[representative]

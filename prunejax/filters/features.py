@@ -1,4 +1,4 @@
-"""What is known of one layer's filters, for criteria to take from."""
+"""The arrays that criteria read of one layer."""
 
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ SHAPES = {
 
 
 class ChannelFeatures(NamedTuple):
-    """What is known of a layer's channels; leave out what the criterion does not read.
+    """The arrays of a layer's channels; leave out what the criterion does not read.
 
     Attributes:
       kernel: the weights, [height, width, inputs, channels]; those of a dense layer or of another

@@ -1,16 +1,16 @@
 """FPGM: filters near the geometric median of their layer can be replaced by the others."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 from prunejax.filters.precision import measured_in_unit_range
 
 
-def fpgm(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def fpgm(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by the sum of its distances to all filters of its layer.
 
     ``sum_j ||F_i - F_j||_2``: it is lowest at the filter nearest to being the layer's geometric
@@ -34,7 +34,7 @@ def fpgm(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channe
 
 @jax.jit
 def _distances(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
-    """Differences are taken as they are: by way of inner products, near filters lose all digits."""
+    """Distances from differences: inner products would lose all digits of close filters."""
 
     def total(one: Array) -> Array:
         return jnp.sum(jnp.linalg.norm(filters - one[:, None], axis=0))

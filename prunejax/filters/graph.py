@@ -67,9 +67,9 @@ def components(
 ) -> Int[Array, " channels"]:
     """Names the connected component of each vertex by the lowest index in it.
 
-    Every vertex looks for the lowest name among its neighbours' and gives it to the vertex that it
-    is named after too; then each takes the name of the one it is named after, which halves the
-    way to the lowest index each time.
+    Every vertex takes the lowest name among its neighbours and passes it on to the vertex that it
+    is named after; then each vertex takes the name of the vertex that it is named after. This
+    halves the distance to the lowest index each time.
 
     Args:
       edges: symmetric, without loops.

@@ -1,16 +1,16 @@
 """HRank: feature maps of high rank carry more."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 from prunejax.filters.precision import to_unit_range
 
 
-def hrank(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def hrank(
+    features: ChannelFeatures, *, key: PRNGKeyArray | None = None
+) -> Float[Array, " channels"]:
     """Scores a filter by the mean rank of its feature maps (Lin et al. 2020, arXiv 2002.10179).
 
     The rank counts the singular values above ``max(height, width) eps sigma_max``, as NumPy and

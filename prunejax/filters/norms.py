@@ -1,15 +1,13 @@
 """L1 and L2: the larger a filter's weights, the more it matters."""
 
-from typing import Any
-
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
 from prunejax.filters.precision import measured_in_unit_range, to_unit_range
 
 
-def l1(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def l1(features: ChannelFeatures, *, key: PRNGKeyArray | None = None) -> Float[Array, " channels"]:
     """Scores a filter by the sum of its absolute weights (Li et al. 2017, arXiv 1608.08710).
 
     Args:
@@ -28,7 +26,7 @@ def l1(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels
     return measured_in_unit_range(_absolute_sums, kernel.reshape(-1, kernel.shape[-1]))
 
 
-def l2(features: ChannelFeatures, *, key: Any = None) -> Float[Array, " channels"]:
+def l2(features: ChannelFeatures, *, key: PRNGKeyArray | None = None) -> Float[Array, " channels"]:
     """Scores a filter by the Euclidean norm of its weights (He et al. 2018, arXiv 1808.06866).
 
     Args:
@@ -52,7 +50,7 @@ def _absolute_sums(filters: Float[Array, "weights channels"]) -> Float[Array, " 
 
 
 def _norms(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
-    """Squares are taken in a unit of each filter's own: one may be far smaller than the others."""
+    """Each filter is scaled before it is squared: one may be far smaller than the others."""
     scaled = to_unit_range(filters, (0,))
     unit = jnp.max(jnp.abs(filters), axis=0) / jnp.max(jnp.abs(scaled), axis=0)  # a power of two
     return jnp.where(scaled.any(axis=0), unit, 0) * jnp.linalg.norm(scaled, axis=0)

@@ -1,4 +1,4 @@
-"""The precision that filters are measured in."""
+"""The precision and the range in which filters are measured."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,25 +10,25 @@ from jaxtyping import Array, Bool, Float
 
 
 def at_least_single(values: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The values in float32, or in float64 where they are that."""
+    """The values in float32, or in float64 where they already are."""
     return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
 
 
 def to_unit_range(values: Float[Array, "..."], axes: tuple[int, ...] | None) -> Float[Array, "..."]:
     """The values times the power of two that brings the largest of them to between 1 and 2.
 
-    The largest is that without its sign. Where all values are denormal the factor is the one for
-    the smallest normal number: the largest comes to between 2^-22 and 2 (2^-51 in float64).
+    The largest means the largest absolute value. Where all values are denormal the factor is the
+    one for the smallest normal number: the largest comes to between 2^-22 and 2 (2^-51 in float64).
 
-    Exact, and so that neither a range nor its reciprocal overflows. Numbers that are denormal,
-    which XLA takes for 0 in a product, are made of their bits.
+    The scaling is exact, and afterwards neither a range nor its reciprocal overflows. XLA takes
+    denormal numbers for 0 in a product; here they are made from their bits.
 
     Args:
       values: float32 or float64, finite.
       axes: over which the largest is looked for; the others have a factor each. None for all.
 
     Returns:
-      The scaled values; 0 where all are.
+      The scaled values; 0 where all values are 0.
     """
     return _scaled(values, axes)[0]
 
@@ -74,7 +74,7 @@ def have_one_value(
 def measured_in_unit_range(
     measure: Callable[[Array], Array], values: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """A measure of values, taken where neither their squares nor their sums leave the format.
+    """Measures values at a scale at which neither their squares nor their sums overflow.
 
     Args:
       measure: homogeneous, as a norm is: twice the values measure twice as much.
@@ -109,7 +109,7 @@ def _scaled(values: Array, axes: tuple[int, ...] | None) -> tuple[Array, Array]:
 
 
 def _exponents(values: Array) -> Array:
-    """The biased exponents, of their bits; 0 for 0 and for denormal numbers."""
+    """The biased exponents, read from the bits; 0 for 0 and for denormal numbers."""
     form = jnp.finfo(values.dtype)
     bits = jax.lax.bitcast_convert_type(values, _unsigned(values.dtype))
     biased = np.array(2**form.nexp - 1, bits.dtype)
@@ -122,7 +122,7 @@ def _times_two_to(values: Array, power: Array) -> Array:
 
 
 def _two_to(power: Array, dtype: Any) -> Array:
-    """A power of two, of its bits; 0 where it would be denormal."""
+    """A power of two, made from its bits; 0 where it would be denormal."""
     form = jnp.finfo(dtype)
     unsigned = _unsigned(dtype)
     biased = jnp.maximum(power + form.maxexp - 1, 0).astype(unsigned)

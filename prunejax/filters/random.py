@@ -1,15 +1,13 @@
 """Random scores: what every other criterion has to beat."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import SHAPES, ChannelFeatures, read
 
 
-def random(features: ChannelFeatures, *, key: Any) -> Float[Array, " channels"]:
+def random(features: ChannelFeatures, *, key: PRNGKeyArray | None) -> Float[Array, " channels"]:
     """Scores filters at random, uniformly.
 
     Args:

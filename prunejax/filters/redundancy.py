@@ -1,4 +1,4 @@
-"""What a selection looks like on its graph: cores, degrees, and who was left without a double."""
+"""A selection on the redundancy graph: core numbers, degrees and orphans."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from prunejax.filters import checks, graph
 
 
 class Redundancy(NamedTuple):
-    """What a person wants to see of a layer's redundancy graph.
+    """The numbers that describe a layer's redundancy graph.
 
     Attributes:
       core: the core number of each filter in the whole graph, int32.

@@ -47,7 +47,7 @@ def agreement(
       The counts (int32) and their total.
 
     Raises:
-      ValueError: ``perceptual_hash`` refuses the maps, or they make more than 2^24 bits a channel
+      ValueError: ``perceptual_hash`` refuses the maps, or they make more than 2^24 bits per channel
         (262,144 images of 64 bits): pass those in batches and add.
     """
     bits = perceptual_hash(maps, hash=hash)

@@ -1,4 +1,4 @@
-"""What a model may be given: fields and widths when it is built, an image when it is applied."""
+"""Checks of a model's fields and widths when it is built, and of images when it is applied."""
 
 from collections.abc import Iterable
 from numbers import Integral
@@ -10,15 +10,15 @@ from prunejax import names
 
 
 def check_fields(model: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Require fields that the model has.
+    """Requires fields that the model has.
 
     Args:
-        model: the name of the model, for the error.
-        given: the names of the fields given.
-        allowed: the names of the fields that the model has.
+      model: the name of the model, for the error.
+      given: the names of the fields given.
+      allowed: the names of the fields that the model has.
 
     Raises:
-        ValueError: if a field does not exist.
+      ValueError: a field does not exist.
     """
     allowed = list(allowed)
     for field in given:
@@ -26,30 +26,30 @@ def check_fields(model: str, given: Iterable[str], allowed: Iterable[str]) -> No
 
 
 def check_width(field: str, width: Any) -> None:
-    """Require a positive integer.
+    """Requires a positive integer.
 
     Args:
-        field: the constructor argument that `width` was given for.
-        width: a number of channels, units or classes.
+      field: the constructor argument that ``width`` was given for.
+      width: a number of channels, units or classes.
 
     Raises:
-        ValueError: if `width` is not an integer of at least 1.
+      ValueError: ``width`` is not an integer of at least 1.
     """
     if isinstance(width, bool) or not isinstance(width, Integral) or width < 1:
         raise ValueError(f"{field} must be a positive integer, got {width!r}")
 
 
 def check_widths(field: str, widths: Any, count: int | None = None, *, each: str = "layer") -> None:
-    """Require a tuple of positive integers, with `count` entries if `count` is given.
+    """Requires a tuple of positive integers, with ``count`` entries if ``count`` is given.
 
     Args:
-        field: the constructor argument that `widths` was given for.
-        widths: a tuple, because a module that holds a list cannot be hashed.
-        count: how many entries there must be; None allows any number.
-        each: what an entry stands for, in the words of the error.
+      field: the constructor argument that ``widths`` was given for.
+      widths: a tuple, because a module that holds a list cannot be hashed.
+      count: how many entries there must be; None allows any number.
+      each: what an entry stands for, in the words of the error.
 
     Raises:
-        ValueError: if `widths` is no such tuple.
+      ValueError: ``widths`` is no such tuple.
     """
     check_length(field, widths, count, each=each)
     for position, width in enumerate(widths):
@@ -57,16 +57,16 @@ def check_widths(field: str, widths: Any, count: int | None = None, *, each: str
 
 
 def check_length(field: str, values: Any, count: int | None = None, *, each: str = "layer") -> None:
-    """Require a tuple, with `count` entries if `count` is given.
+    """Requires a tuple, with ``count`` entries if ``count`` is given.
 
     Args:
-        field: the constructor argument that `values` was given for.
-        values: a tuple, because a module that holds a list cannot be hashed.
-        count: how many entries there must be; None allows any number.
-        each: what an entry stands for, in the words of the error.
+      field: the constructor argument that ``values`` was given for.
+      values: a tuple, because a module that holds a list cannot be hashed.
+      count: how many entries there must be; None allows any number.
+      each: what an entry stands for, in the words of the error.
 
     Raises:
-        ValueError: if `values` is not a tuple or has another length.
+      ValueError: ``values`` is not a tuple or has another length.
     """
     if not isinstance(values, tuple):
         raise ValueError(
@@ -79,15 +79,15 @@ def check_length(field: str, values: Any, count: int | None = None, *, each: str
 
 
 def check_image(model: str, x: Array, smallest: int = 1) -> None:
-    """Require a batch of images that are large enough for every layer to have an output.
+    """Requires a batch of images that are large enough for every layer to have an output.
 
     Args:
-        model: the name of the model, for the error.
-        x: what the model was applied to.
-        smallest: the least height and the least width, in pixels.
+      model: the name of the model, for the error.
+      x: what the model was applied to.
+      smallest: the least height and the least width, in pixels.
 
     Raises:
-        ValueError: if `x` has no shape (batch, height, width, channels), or an image is too small.
+      ValueError: ``x`` has no shape (batch, height, width, channels), or an image is too small.
     """
     if x.ndim != 4:
         raise ValueError(f"{model} takes (batch, height, width, channels), got shape {x.shape}")

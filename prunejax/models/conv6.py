@@ -22,13 +22,13 @@ class Conv6(nn.Module):
     2,265,418 parameters on 32x32x3.
 
     Args:
-        num_classes: the number of logits.
-        conv_widths: the channels of `conv1` to `conv6`.
-        hidden_widths: the units of `hidden1` and `hidden2`.
-        dtype: the type to compute in; parameters and batch statistics stay float32.
+      num_classes: the number of logits.
+      conv_widths: the channels of ``conv1`` to ``conv6``.
+      hidden_widths: the units of ``hidden1`` and ``hidden2``.
+      dtype: the type to compute in; parameters and batch statistics stay float32.
 
     Raises:
-        ValueError: if there are not six and two positive widths.
+      ValueError: there are not six and two positive widths.
     """
 
     num_classes: int = 10
@@ -43,13 +43,13 @@ class Conv6(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         return {
             "conv_widths": tuple(stays(f"conv{position}") for position in range(1, 7)),
@@ -60,17 +60,17 @@ class Conv6(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images of at least 8x8. The shape of `hidden1/kernel` depends on their size.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: images of at least 8x8. The shape of ``hidden1/kernel`` depends on their size.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if the images are smaller.
+          ValueError: the images are smaller.
         """
         check_image("Conv6", x, smallest=8)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)

@@ -17,9 +17,9 @@ class NormReluConv(nn.Module):
     """conv(relu(norm(x))): a layer of a dense block (3x3), or the first half of a transition (1x1).
 
     Args:
-        width: the channels of the output.
-        size: the side of the kernel, odd; the image keeps its size.
-        dtype: the type to compute in.
+      width: the channels of the output.
+      size: the side of the kernel, odd; the image keeps its size.
+      dtype: the type to compute in.
     """
 
     width: int
@@ -30,14 +30,14 @@ class NormReluConv(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch height width new_channels"]:
-        """Apply the layer.
+        """Applies the layer.
 
         Args:
-            x: feature maps.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: feature maps.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            Feature maps of the same height and width.
+          Feature maps of the same height and width.
         """
         x = nn.relu(layers.batch_norm(x, name="norm", train=train, dtype=self.dtype))
         return layers.conv(
@@ -54,19 +54,19 @@ class DenseNet(nn.Module):
     parameters. Between two blocks a transition mixes the channels (1x1) and halves the image (2x2
     average pool).
 
-    Parameters are named `stem`, `block1_layer1/norm`, `block1_layer1/conv`, `transition1/norm`,
-    `transition1/conv`, ..., `norm`, `classifier`.
+    Parameters are named ``stem``, ``block1_layer1/norm``, ``block1_layer1/conv``,
+    ``transition1/norm``, ``transition1/conv``, ..., ``norm``, ``classifier``.
 
     Args:
-        num_classes: the number of logits.
-        stem_width: the channels of the stem.
-        growths: for each block, the channels that each of its layers adds.
-        transition_widths: the channels after each transition, one fewer than there are blocks;
-            None keeps the number of channels.
-        dtype: the type to compute in; parameters and batch statistics stay float32.
+      num_classes: the number of logits.
+      stem_width: the channels of the stem.
+      growths: for each block, the channels that each of its layers adds.
+      transition_widths: the channels after each transition, one fewer than there are blocks;
+        None keeps the number of channels.
+      dtype: the type to compute in; parameters and batch statistics stay float32.
 
     Raises:
-        ValueError: if the widths are not positive, too few or too many.
+      ValueError: the widths are not positive, too few or too many.
     """
 
     num_classes: int = 10
@@ -93,13 +93,13 @@ class DenseNet(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         return {
             "stem_width": stays("stem"),
@@ -119,17 +119,17 @@ class DenseNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images that the transitions can halve: at least 4x4 with three blocks.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: images that the transitions can halve: at least 4x4 with three blocks.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if the images are smaller.
+          ValueError: the images are smaller.
         """
         check_image("DenseNet", x, smallest=2 ** (len(self.growths) - 1))
         layer = functools.partial(NormReluConv, dtype=self.dtype)

@@ -21,13 +21,13 @@ def describe(module: nn.Module) -> dict[str, Any]:
     {'class': 'MLP', 'fields': {'num_classes': 10, 'hidden_widths': [256, 128], 'dtype': None}}
 
     Args:
-        module: a model of this package.
+      module: a model of this package.
 
     Returns:
-        The name of the class and all fields: tuples as lists, `dtype` by its name.
+      The name of the class and all fields: tuples as lists, ``dtype`` by its name.
 
     Raises:
-        ValueError: if the module's class is not of this package.
+      ValueError: the module's class is not of this package.
     """
     model = type(module).__name__
     if type(module) not in CLASSES.values():
@@ -39,18 +39,18 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def from_description(description: Mapping[str, Any]) -> nn.Module:
-    """The model that `describe` described.
+    """Builds the model that ``describe`` described.
 
     Args:
-        description: `{"class": name, "fields": {...}}`; a field that is left out has its default.
+      description: ``{"class": name, "fields": {...}}``; a field that is left out has its default.
 
     Returns:
-        A module equal to the described one. A `dtype` is `jnp.float32` and the like; those equal
-        NumPy's types, but not their names, should the described module hold such a string.
+      A module equal to the described one. A ``dtype`` is ``jnp.float32`` and the like; those equal
+      NumPy's types, but not their names, if the described module holds such a string.
 
     Raises:
-        ValueError: if the description has other keys, if there is no such class or field, or if the
-            model refuses a field's value.
+      ValueError: the description has other keys, there is no such class or field, or the
+        model refuses a field's value.
     """
     if set(description) != {"class", "fields"}:
         raise ValueError(

@@ -22,14 +22,14 @@ class LeNet5(nn.Module):
     parameters on 28x28x1.
 
     Args:
-        num_classes: the number of logits.
-        conv_widths: the channels of `conv1` and `conv2`.
-        hidden_widths: the units of `hidden1` and `hidden2`.
-        pool: "max" or "avg".
-        dtype: the type to compute in; parameters stay float32.
+      num_classes: the number of logits.
+      conv_widths: the channels of ``conv1`` and ``conv2``.
+      hidden_widths: the units of ``hidden1`` and ``hidden2``.
+      pool: "max" or "avg".
+      dtype: the type to compute in; parameters stay float32.
 
     Raises:
-        ValueError: if there are not two and two positive widths, or if the pool is unknown.
+      ValueError: there are not two and two positive widths, or the pool is unknown.
     """
 
     num_classes: int = 10
@@ -47,13 +47,13 @@ class LeNet5(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         return {
             "conv_widths": (stays("conv1"), stays("conv2")),
@@ -64,17 +64,17 @@ class LeNet5(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images of at least 12x12. The shape of `hidden1/kernel` depends on their size.
-            train: changes nothing; every model takes it.
+          x: images of at least 12x12. The shape of ``hidden1/kernel`` depends on their size.
+          train: changes nothing; every model takes it.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if the images are smaller.
+          ValueError: the images are smaller.
         """
         del train
         check_image("LeNet5", x, smallest=12)

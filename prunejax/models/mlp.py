@@ -12,19 +12,19 @@ from prunejax.models.checks import check_width, check_widths
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU between them: `hidden1`, `hidden2`, ..., `classifier`.
+    """Dense layers with ReLU between them: ``hidden1``, ``hidden2``, ..., ``classifier``.
 
-    LeNet-300-100 is `hidden_widths=(300, 100)` (LeCun et al., "Gradient-Based Learning Applied to
+    LeNet-300-100 is ``hidden_widths=(300, 100)`` (LeCun et al., "Gradient-Based Learning Applied to
     Document Recognition", 1998, Section III.C); 784-1000-1000-1000-10 is the network of Sulyok et
     al., "Robustness in sparse artificial neural networks trained with adaptive topology" (2026).
 
     Args:
-        num_classes: the number of logits.
-        hidden_widths: the units of each hidden layer; the empty tuple is logistic regression.
-        dtype: the type to compute in; parameters stay float32.
+      num_classes: the number of logits.
+      hidden_widths: the units of each hidden layer; the empty tuple is logistic regression.
+      dtype: the type to compute in; parameters stay float32.
 
     Raises:
-        ValueError: if a width is not a positive integer.
+      ValueError: a width is not a positive integer.
     """
 
     num_classes: int = 10
@@ -37,13 +37,13 @@ class MLP(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         positions = range(1, len(self.hidden_widths) + 1)
         return {"hidden_widths": tuple(stays(f"hidden{position}") for position in positions)}
@@ -52,17 +52,17 @@ class MLP(nn.Module):
     def __call__(
         self, x: Float[Array, "batch ..."], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images or vectors; all axes but the first are flattened.
-            train: changes nothing; every model takes it.
+          x: images or vectors; all axes but the first are flattened.
+          train: changes nothing; every model takes it.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if `x` has no axis but the batch.
+          ValueError: ``x`` has no axis but the batch.
         """
         del train
         if x.ndim < 2:

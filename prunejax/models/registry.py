@@ -43,22 +43,22 @@ LINEN_FIELDS = ("parent", "name")
 
 
 def build(name: str, *, num_classes: int, **overrides: Any) -> nn.Module:
-    """Construct a model by its name.
+    """Builds a model by its name.
 
     >>> build("lenet_300_100", num_classes=10).hidden_widths
     (300, 100)
 
     Args:
-        name: a key of `MODELS`.
-        num_classes: the number of logits.
-        **overrides: fields of the model to set, widths or `dtype` for example.
+      name: a key of ``MODELS``.
+      num_classes: the number of logits.
+      **overrides: fields of the model to set, widths or ``dtype`` for example.
 
     Returns:
-        The module, without parameters: `module.init(key, x)` makes them.
+      The module, without parameters: ``module.init(key, x)`` makes them.
 
     Raises:
-        ValueError: if there is no such model, if the model has no such field, or if the model
-            refuses a field's value.
+      ValueError: there is no such model, the model has no such field, or the model
+        refuses a field's value.
     """
     constructor = MODELS[names.choose("model", name, MODELS)]
     fields = [

@@ -13,12 +13,12 @@ from prunejax.models.registry import CLASSES
 
 
 def resized(module: nn.Module, kept: Mapping[str, Sequence[np.ndarray]]) -> nn.Module:
-    """The same class with the channels that are left, everything else as it was.
+    """The same model with the channels that are left.
 
-    With a plan of which channels stay (`prunejax.network`), the module is an ordinary one for the
-    sliced variables, to be trained on, saved by `describe` or sliced again:
-    `resized(model, plan.kept()).apply(plan.slice(variables), x)` equals
-    `plan.apply_fn()(plan.slice(variables), x)`, and that the masked network.
+    With a plan of which channels stay (``prunejax.network``), the module is an ordinary one for the
+    sliced variables, to be trained on, saved by ``describe`` or sliced again:
+    ``resized(model, plan.by_leaf()).apply(plan.slice(variables), x)`` equals
+    ``plan.apply_fn(plan.slice(variables), x)``, and that the masked network.
 
     The equality rests on batch normalisation, the only one of this zoo, which looks at each channel
     alone. A module with LayerNorm or GroupNorm that is built again with fewer features divides by
@@ -36,36 +36,36 @@ def resized(module: nn.Module, kept: Mapping[str, Sequence[np.ndarray]]) -> nn.M
     (2,)
 
     Args:
-        module: a model of this package.
-        kept: for the path of each leaf that loses channels, "params/conv1/kernel" or
-            "conv1/kernel", and for each axis of the leaf, which indices stay, a bool array; what
-            `Plan.kept()` returns.
+      module: a model of this package.
+      kept: for the path of each leaf that loses channels, "params/conv1/kernel" or
+        "conv1/kernel", and for each axis of the leaf, which indices stay, a bool array; what
+        ``Plan.by_leaf()`` returns.
 
     Returns:
-        The smaller module; its variables have the shapes that `kept` leaves.
+      The smaller module; its variables have the shapes that ``kept`` leaves.
 
     Raises:
-        ValueError: if the module's class is not of this package, if a path does not belong to the
-            module, if an array does not fit the module's widths, if nothing of a layer stays, or
-            if the class cannot have the widths that are left.
+      ValueError: the module's class is not of this package, a path does not belong to the
+        module, an array does not fit the module's widths, nothing of a layer stays, or
+        the class cannot have the widths that are left.
     """
     if type(module) not in CLASSES.values():
         raise ValueError(
             f"{type(module).__name__} is none of {', '.join(CLASSES)}, and how another module is "
-            "built with fewer features is not known here; Plan.apply_fn() runs any sliced network"
+            "built with fewer features is not known here; Plan.apply_fn runs any sliced network"
         )
     if not kept:
         return module
     shapes = _shapes(module)
     stays = {path: np.ones(shape[-1], bool) for path, shape in shapes.items()}
     for path, axes in kept.items():
-        found = path if path in shapes else f"params/{path}"
-        if found not in shapes:
+        owner = path if path in shapes else f"params/{path}"
+        if owner not in shapes:
             raise ValueError(
                 f"{path!r} does not belong to this {type(module).__name__}, which has "
                 f"{', '.join(list(shapes)[:6])}, ..."
             )
-        stays[found] = _last(path, axes, shapes[found])
+        stays[owner] = _last(path, axes, shapes[owner])
     model: Any = module
     fields = model.width_fields(lambda layer: stays[f"params/{layer}/kernel"])
     smaller = model.clone(**jax.tree.map(lambda counted: int(counted.sum()), fields))

@@ -20,12 +20,12 @@ class BasicBlock(nn.Module):
     """relu(norm(conv2(relu(norm(conv1(x))))) + shortcut(x)), both convolutions 3x3.
 
     Args:
-        mid_width: the channels between the two convolutions.
-        width: the channels of the output.
-        stride: the stride of the first convolution and of the shortcut.
-        shortcut: "identity", "conv3x3", "conv1x1" or "pad".
-        pads: for "pad", the zero channels put before and after those of the input.
-        dtype: the type to compute in.
+      mid_width: the channels between the two convolutions.
+      width: the channels of the output.
+      stride: the stride of the first convolution and of the shortcut.
+      shortcut: "identity", "conv3x3", "conv1x1" or "pad".
+      pads: for "pad", the zero channels put before and after those of the input.
+      dtype: the type to compute in.
     """
 
     mid_width: int
@@ -39,14 +39,14 @@ class BasicBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        """Apply the block.
+        """Applies the block.
 
         Args:
-            x: feature maps.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: feature maps.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            Feature maps, height and width divided by the stride and rounded up.
+          Feature maps, height and width divided by the stride and rounded up.
         """
         conv = functools.partial(layers.conv, dtype=self.dtype)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)
@@ -77,23 +77,24 @@ class ResNet(nn.Module):
     - "pad": every second pixel, and zeros for the new channels, half of them in front, He et al.'s
       option A without a parameter.
 
-    Parameters are named `stem`, `stage2_block1/conv1`, `stage2_block1/shortcut`, ..., `classifier`.
+    Parameters are named ``stem``, ``stage2_block1/conv1``, ``stage2_block1/shortcut``, ...,
+    ``classifier``.
 
     Args:
-        num_classes: the number of logits.
-        depth: the number of layers, 6n + 2.
-        stem_width: the channels of the stem. Stage 1 adds to them, so they equal its own.
-        stage_widths: the output channels of the blocks of each stage.
-        block_widths: the channels between the two convolutions of each of the 3n blocks; None
-            gives every block the width of its stage.
-        shortcut: "conv3x3", "conv1x1" or "pad".
-        shortcut_pads: for "pad", the zero channels before and after, of stage 2 and of stage 3, for
-            a net that was pruned unevenly; None halves them, the smaller half in front.
-        dtype: the type to compute in; parameters and batch statistics stay float32.
+      num_classes: the number of logits.
+      depth: the number of layers, 6n + 2.
+      stem_width: the channels of the stem. Stage 1 adds to them, so they equal its own.
+      stage_widths: the output channels of the blocks of each stage.
+      block_widths: the channels between the two convolutions of each of the 3n blocks; None
+        gives every block the width of its stage.
+      shortcut: "conv3x3", "conv1x1" or "pad".
+      shortcut_pads: for "pad", the zero channels before and after, of stage 2 and of stage 3, for
+        a net that was pruned unevenly; None halves them, the smaller half in front.
+      dtype: the type to compute in; parameters and batch statistics stay float32.
 
     Raises:
-        ValueError: if the depth or the shortcut does not exist, or if the widths are not positive,
-            too few, too many or do not fit together.
+      ValueError: the depth or the shortcut does not exist, or the widths are not positive,
+        too few, too many or do not fit together.
     """
 
     num_classes: int = 10
@@ -130,13 +131,13 @@ class ResNet(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         blocks = range(1, (self.depth - 2) // 6 + 1)
         stages = [
@@ -161,17 +162,17 @@ class ResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images of any size.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: images of any size.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if `x` is not a batch of images.
+          ValueError: ``x`` is not a batch of images.
         """
         check_image("ResNet", x)
         count = (self.depth - 2) // 6

@@ -19,11 +19,11 @@ class BottleneckBlock(nn.Module):
     """relu(conv3(conv2(conv1(x))) + shortcut(x)): kernels 1x1, 3x3, 1x1, each with batch norm.
 
     Args:
-        mid_widths: the channels after the first and after the second convolution.
-        width: the channels of the output.
-        stride: the stride of the 3x3 convolution and of the shortcut.
-        project: whether the shortcut is a 1x1 convolution and batch norm, or the identity.
-        dtype: the type to compute in.
+      mid_widths: the channels after the first and after the second convolution.
+      width: the channels of the output.
+      stride: the stride of the 3x3 convolution and of the shortcut.
+      project: whether the shortcut is a 1x1 convolution and batch norm, or the identity.
+      dtype: the type to compute in.
     """
 
     mid_widths: tuple[int, int]
@@ -36,14 +36,14 @@ class BottleneckBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        """Apply the block.
+        """Applies the block.
 
         Args:
-            x: feature maps.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: feature maps.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            Feature maps, height and width divided by the stride and rounded up.
+          Feature maps, height and width divided by the stride and rounded up.
         """
         conv = functools.partial(layers.conv, dtype=self.dtype)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)
@@ -65,18 +65,19 @@ class ResNet50(nn.Module):
     torchvision calls v1.5: the stride stands in the 3x3 convolution. The first block of every stage
     has a 1x1 convolution for a shortcut. 25,557,032 parameters with 1000 classes.
 
-    Parameters are named `stem`, `stage1_block1/conv1`, `stage1_block1/shortcut`, ..., `classifier`.
+    Parameters are named ``stem``, ``stage1_block1/conv1``, ``stage1_block1/shortcut``, ...,
+    ``classifier``.
 
     Args:
-        num_classes: the number of logits.
-        stem_width: the channels of the stem.
-        stage_widths: the output channels of the blocks of each stage.
-        block_widths: the two inner widths of each of the 16 blocks; None makes both a quarter of
-            the stage's width.
-        dtype: the type to compute in; parameters and batch statistics stay float32.
+      num_classes: the number of logits.
+      stem_width: the channels of the stem.
+      stage_widths: the output channels of the blocks of each stage.
+      block_widths: the two inner widths of each of the 16 blocks; None makes both a quarter of
+        the stage's width.
+      dtype: the type to compute in; parameters and batch statistics stay float32.
 
     Raises:
-        ValueError: if the widths are not positive, too few or too many.
+      ValueError: the widths are not positive, too few or too many.
     """
 
     num_classes: int = 10
@@ -96,13 +97,13 @@ class ResNet50(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         stages = [
             [f"stage{stage}_block{block}" for block in range(1, count + 1)]
@@ -122,17 +123,17 @@ class ResNet50(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images of any size; the paper's are 224x224.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: images of any size; the paper's are 224x224.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if `x` is not a batch of images.
+          ValueError: ``x`` is not a batch of images.
         """
         check_image("ResNet50", x)
         x = layers.conv(self.stem_width, 7, stride=2, padding=3, name="stem", dtype=self.dtype)(x)

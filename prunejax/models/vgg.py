@@ -23,13 +23,13 @@ class VGG16(nn.Module):
     dense + batch norm + ReLU + dense. 14,991,946 parameters on 32x32x3 with 10 classes.
 
     Args:
-        num_classes: the number of logits.
-        widths: the channels of `conv1` to `conv13`.
-        head_width: the units of `hidden`.
-        dtype: the type to compute in; parameters and batch statistics stay float32.
+      num_classes: the number of logits.
+      widths: the channels of ``conv1`` to ``conv13``.
+      head_width: the units of ``hidden``.
+      dtype: the type to compute in; parameters and batch statistics stay float32.
 
     Raises:
-        ValueError: if there are not thirteen positive widths, or if another width is not positive.
+      ValueError: there are not thirteen positive widths, or another width is not positive.
     """
 
     num_classes: int = 10
@@ -44,13 +44,13 @@ class VGG16(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         return {
             "widths": tuple(stays(f"conv{position}") for position in range(1, 14)),
@@ -61,18 +61,18 @@ class VGG16(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images of at least 32x32, which five halvings bring to 1x1. From 64x64 on the shape
-                of `hidden/kernel` grows with them.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: images of at least 32x32, which five halvings bring to 1x1. From 64x64 on the shape
+            of ``hidden/kernel`` grows with them.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if the images are smaller.
+          ValueError: the images are smaller.
         """
         check_image("VGG16", x, smallest=32)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)

@@ -19,11 +19,11 @@ class PreActivationBlock(nn.Module):
     The shortcut is x itself, or a 1x1 convolution of a where the block changes the shape.
 
     Args:
-        mid_width: the channels between the two convolutions.
-        width: the channels of the output.
-        stride: the stride of the first convolution and of the shortcut.
-        project: whether the shortcut is the convolution.
-        dtype: the type to compute in.
+      mid_width: the channels between the two convolutions.
+      width: the channels of the output.
+      stride: the stride of the first convolution and of the shortcut.
+      project: whether the shortcut is the convolution.
+      dtype: the type to compute in.
     """
 
     mid_width: int
@@ -36,14 +36,14 @@ class PreActivationBlock(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch new_height new_width new_channels"]:
-        """Apply the block.
+        """Applies the block.
 
         Args:
-            x: feature maps.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: feature maps.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            Feature maps, height and width divided by the stride and rounded up.
+          Feature maps, height and width divided by the stride and rounded up.
         """
         conv = functools.partial(layers.conv, dtype=self.dtype)
         norm = functools.partial(layers.batch_norm, train=train, dtype=self.dtype)
@@ -63,21 +63,21 @@ class WideResNet(nn.Module):
     of every stage has a 1x1 convolution for a shortcut, which reads what the block's first
     convolution reads; those of stages 2 and 3 halve the image. No dropout.
 
-    Parameters are named `stem`, `stage1_block1/conv1`, `stage1_block1/shortcut`, ..., `norm`,
-    `classifier`.
+    Parameters are named ``stem``, ``stage1_block1/conv1``, ``stage1_block1/shortcut``, ...,
+    ``norm``, ``classifier``.
 
     Args:
-        num_classes: the number of logits.
-        depth: the number of layers, 6n + 4.
-        stem_width: the channels of the stem.
-        stage_widths: the output channels of the blocks of each stage: 16k, 32k, 64k.
-        block_widths: the channels between the two convolutions of each of the 3n blocks; None
-            gives every block the width of its stage.
-        dtype: the type to compute in; parameters and batch statistics stay float32.
+      num_classes: the number of logits.
+      depth: the number of layers, 6n + 4.
+      stem_width: the channels of the stem.
+      stage_widths: the output channels of the blocks of each stage: 16k, 32k, 64k.
+      block_widths: the channels between the two convolutions of each of the 3n blocks; None
+        gives every block the width of its stage.
+      dtype: the type to compute in; parameters and batch statistics stay float32.
 
     Raises:
-        ValueError: if the depth does not exist, or if the widths are not positive, too few or too
-            many.
+      ValueError: the depth does not exist, or the widths are not positive, too few or too
+        many.
     """
 
     num_classes: int = 10
@@ -101,13 +101,13 @@ class WideResNet(nn.Module):
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:
-        """The fields that are widths, for `prunejax.models.resized`.
+        """The fields that are widths, for ``prunejax.models.resized``.
 
         Args:
-            stays: a layer's name -> which of its output channels stay, a bool array, [channels].
+          stays: a layer's name -> which of its output channels stay, a bool array, [channels].
 
         Returns:
-            The fields; in place of each number the bool array of the channels that it counts.
+          The fields; in place of each number the bool array of the channels that it counts.
         """
         blocks = range(1, (self.depth - 4) // 6 + 1)
         stages = [
@@ -124,17 +124,17 @@ class WideResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"], train: bool = False
     ) -> Float[Array, "batch classes"]:
-        """Apply the network.
+        """Applies the network.
 
         Args:
-            x: images of any size.
-            train: whether batch norm uses and records the statistics of the batch.
+          x: images of any size.
+          train: whether batch norm uses and records the statistics of the batch.
 
         Returns:
-            The logits.
+          The logits.
 
         Raises:
-            ValueError: if `x` is not a batch of images.
+          ValueError: ``x`` is not a batch of images.
         """
         check_image("WideResNet", x)
         count = (self.depth - 4) // 6

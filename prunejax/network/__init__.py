@@ -1,7 +1,7 @@
-"""Trace any network once: its layers, the channels that go together, what it costs, a smaller one.
+"""Traces any network once: its layers, coupled channels, costs, and smaller networks.
 
-`trace(apply_fn, variables, x)` gives a `Network`; `network.plan(keep)` a `Plan`; the plan slices
-variables, makes masks, and gives the forward function of what is left.
+``trace(apply_fn, variables, x)`` gives a ``Network``; ``network.plan(keep)`` a ``Plan``; the plan
+slices variables, makes masks, and gives the forward function of what is left.
 """
 
 from prunejax.network.artifact import SlicedModel, load_sliced, save_sliced

@@ -38,15 +38,16 @@ TRUST = (
 
 
 class SlicedModel(NamedTuple):
-    """A sliced model as `load_sliced` restores it.
+    """A sliced model as ``load_sliced`` restores it.
 
     Attributes:
-        apply_fn: `(variables, x) -> outputs`. It can be jitted, and differentiated once backwards
-            (`jax.grad`, `jax.vjp`); JAX has no `jax.jvp` and no `jax.vmap` of exported functions.
-        variables: arrays by path; bfloat16 and smaller floats have become float32, which `apply_fn`
-            turns back.
-        keep: for each group of the network it was sliced from which channels stayed, [width].
-        description: what was given to `save_sliced`.
+      apply_fn: ``(variables, x) -> outputs``. It can be jitted, and differentiated once backwards
+        (``jax.grad``, ``jax.vjp``); JAX has no ``jax.jvp`` and no ``jax.vmap`` of exported
+        functions.
+      variables: arrays by path; bfloat16 and smaller floats have become float32, which ``apply_fn``
+        turns back.
+      keep: for each group of the network it was sliced from which channels stayed, [width].
+      description: what was given to ``save_sliced``.
     """
 
     apply_fn: Callable[..., Any]
@@ -64,42 +65,42 @@ def save_sliced(
     description: Any = None,
     platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
 ) -> Path:
-    """Writes a sliced model as a folder, all of it or nothing.
+    """Writes a sliced model as a folder, in one step that either happens or not.
 
-    A process that is killed while it replaces a folder loses nothing: the next `save_sliced` or
-    `load_sliced` of this folder takes the old one back. Of several processes that save to one
+    A process that is killed while it replaces a folder loses nothing: the next ``save_sliced`` or
+    ``load_sliced`` of this folder takes the old one back. Of several processes that save to one
     folder at once, one wins.
 
-    `plan.json` is the plan; `variables.npz` has an array for each leaf, by path;
-    `forward.jaxexport` is the function of these arrays and `x`, by `jax.export`; `about.json` says
-    what it is, how to run it with jax and numpy alone, and that it is code, to be loaded only from
-    whom one trusts.
+    ``plan.json`` is the plan; ``variables.npz`` has an array for each leaf, by path;
+    ``forward.jaxexport`` is the function of these arrays and ``x``, by ``jax.export``;
+    ``about.json`` says what it is, how to run it with jax and numpy alone, and that it is code, to
+    be loaded only from whom one trusts.
 
     Args:
-        folder: the folder to make; one that this function wrote is replaced.
-        plan: the plan.
-        variables: as `plan.slice` returns them.
-        x: an example of the input: arrays, `jax.ShapeDtypeStruct`s, or a tuple, list or dict of
-            them. The first axis of all of them becomes a batch of any size if the function can be
-            traced so (one that calls `len(x)` cannot); if not, its size is fixed, and a warning
-            says why.
-        description: anything that JSON can hold.
-        platforms: where the function shall run: "cpu", "cuda", "rocm", "tpu".
+      folder: the folder to make; one that this function wrote is replaced.
+      plan: the plan.
+      variables: as ``plan.slice`` returns them.
+      x: an example of the input: arrays, ``jax.ShapeDtypeStruct``s, or a tuple, list or dict of
+        them. The first axis of all of them becomes a batch of any size if the function can be
+        traced so (one that calls ``len(x)`` cannot); if not, its size is fixed, and a warning
+        says why.
+      description: anything that JSON can hold.
+      platforms: where the function shall run: "cpu", "cuda", "rocm", "tpu".
 
     Returns:
-        The folder.
+      The folder.
 
     Raises:
-        FileExistsError: if `folder` is there and something else.
-        OSError: if a file cannot be written.
-        ValueError: if a leaf cannot be stored, if the variables are not those of the plan, if there
-            is no such platform, if the function cannot be exported (it may take and return tuples,
-            lists and dicts of arrays only), or if the description is no JSON.
+      FileExistsError: ``folder`` is there and something else.
+      OSError: a file cannot be written.
+      ValueError: a leaf cannot be stored, the variables are not those of the plan, there
+        is no such platform, the function cannot be exported (it may take and return tuples,
+        lists and dicts of arrays only), or the description is no JSON.
     """
     folder = Path(os.path.realpath(folder))
     _check_replaceable(folder)
     arrays = stored(variables)
-    forward, x = plan.apply_fn(), jax.eval_shape(lambda x: x, x)
+    forward, x = plan.apply_fn, jax.eval_shape(lambda x: x, x)
     jax.eval_shape(forward, variables, x)  # what it says of wrong variables is not about exporting
     exported, x = export(forward, variables, arrays, x, platforms)
     about: dict[str, Any] = {
@@ -138,20 +139,20 @@ def load_sliced(folder: str | os.PathLike[str]) -> SlicedModel:
     """Restores a sliced model, for which neither its module nor the original is needed.
 
     The function in the folder is code, which JAX compiles and runs unseen; the checksums in
-    `about.json` show damage, not who wrote it. Load only what you trust. Everything else is checked
-    before it is unpacked.
+    ``about.json`` show damage, not who wrote it. Load only what you trust. Everything else is
+    checked before it is unpacked.
 
     Args:
-        folder: what `save_sliced` wrote.
+      folder: what ``save_sliced`` wrote.
 
     Returns:
-        The model.
+      The model.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        OSError: if a file cannot be read.
-        ValueError: if it is no sliced model, if a file is missing or damaged, if this version of
-            JAX cannot read the function, or if it was not exported for this platform.
+      FileNotFoundError: there is no such folder.
+      OSError: a file cannot be read.
+      ValueError: it is no sliced model, a file is missing or damaged, this version of
+        JAX cannot read the function, or it was not exported for this platform.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -24,10 +24,10 @@ class Outcome(NamedTuple):
     """The results of a primitive over all probes.
 
     Attributes:
-        null: all are 0, also where what is not known is 0, huge, or one of the known numbers (but
-            for NaN there, which the masked network has as well).
-        finite: none is infinite or NaN for ordinary numbers.
-        only: the one result, if no operand was unknown; None otherwise.
+      null: all are 0, also where what is not known is 0, huge, or one of the known numbers (but
+        for NaN there, which the masked network has as well).
+      finite: none is infinite or NaN for ordinary numbers.
+      only: the one result, if no operand was unknown; None otherwise.
     """
 
     null: bool
@@ -44,12 +44,12 @@ def outcome(op: Op, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outco
     """Evaluates a primitive entry by entry.
 
     Args:
-        op: an operation whose primitive works element by element.
-        dtypes: of its operands.
-        operands: for each of them its value, or None where it is not known.
+      op: an operation whose primitive works element by element.
+      dtypes: of its operands.
+      operands: for each of them its value, or None where it is not known.
 
     Returns:
-        What it gives.
+      What it gives.
     """
     if all(operand is None for operand in operands):
         return UNKNOWN
@@ -94,17 +94,17 @@ def _evaluated(
             jnp.asarray(np.asarray([np.asarray(row[index]).astype(dtype) for row in rows], dtype))
             for index, dtype in enumerate(dtypes)
         ]
-        found = np.asarray(primitive.bind(*columns, **dict(params)))
-        numbers = found.astype(np.complex64 if found.dtype.itemsize < 8 else np.complex128)
+        outputs = np.asarray(primitive.bind(*columns, **dict(params)))
+        numbers = outputs.astype(np.complex64 if outputs.dtype.itemsize < 8 else np.complex128)
     missing = np.isnan(numbers)
     finite = bool(np.isfinite(numbers[:count]).all())
-    null = not np.any(found[:count]) and not np.any(found[count:][~missing[count:]])
+    null = not np.any(outputs[:count]) and not np.any(outputs[count:][~missing[count:]])
     known = all(operand is not None for operand in operands)
-    return Outcome(null, finite, found[0].item() if known else None)
+    return Outcome(null, finite, outputs[0].item() if known else None)
 
 
 def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
-    """One of its cases, of which there may be many; any of them if the choice is not known."""
+    """The outcome of ``select_n``: of one case, or of any case where the choice is not known."""
     choice, *cases = operands
     if choice is not None:
         cases = [cases[min(max(int(choice), 0), len(cases) - 1)]]
@@ -119,7 +119,7 @@ def _selected(dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outcome:
 
 
 def _known(dtype: Any, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> list[Any]:
-    """The numbers that the other operands of this type are."""
+    """The known operands of the same type."""
     pairs = zip(dtypes, operands, strict=True)
     return [known for other, known in pairs if known is not None and other == dtype]
 

@@ -1,4 +1,4 @@
-"""Which leaf of a network a leaf of another tree belongs to, and how it loses channels with it.
+"""Which leaf of a network a leaf of another tree belongs to, and how it loses the same channels.
 
 The state of an optimiser holds, beside moments in the shape of the parameters, histories of them,
 maxima over rows and columns, and means over them. What is no moment is told by its shape and by the
@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax.masks import name
+from prunejax.names import listed
 from prunejax.network.resizing import shrink
+from prunejax.network.structure import Structure
 
 Kept = Mapping[str, list[np.ndarray]]
 """For each leaf that loses channels, by path: for each axis which indices stay."""
@@ -26,41 +28,41 @@ MAXIMA = ("ScaleBySM3State",)
 """States with an array for each axis of a parameter, the maximum over the others."""
 
 PARTS = ("real", "imaginary")
-"""What `optax.contrib.split_real_and_imaginary` divides a parameter into."""
+"""What ``optax.contrib.split_real_and_imaginary`` divides a parameter into."""
 
 
 def find(ends: Mapping[str, str], path: str) -> str | None:
     """The leaf of a network that a path of another tree ends with; the longest wins.
 
     Args:
-        ends: the network's leaves by the ends of their paths.
-        path: a path.
+      ends: the network's leaves by the ends of their paths.
+      path: a path.
 
     Returns:
-        The leaf's path, or None.
+      The leaf's path, or None.
     """
     parts = path.split("/")
     for start in range(len(parts)):
-        found = ends.get("/".join(parts[start:]))
-        if found is not None:
-            return found
+        leaf = ends.get("/".join(parts[start:]))
+        if leaf is not None:
+            return leaf
     return None
 
 
 def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kept: Kept) -> PyTree:
-    """Leaves the removed channels out of a tree; `Plan.slice` says of which.
+    """Leaves the removed channels out of a tree; see ``Plan.slice``.
 
     Args:
-        tree: variables, gradients, or the state of an optimiser.
-        ends: the network's leaves by the ends of their paths.
-        leaves: its leaves by path.
-        kept: what stays.
+      tree: variables, gradients, or the state of an optimiser.
+      ends: the network's leaves by the ends of their paths.
+      leaves: its leaves by path.
+      kept: what stays.
 
     Returns:
-        The same tree with smaller leaves.
+      The same tree with smaller leaves.
 
     Raises:
-        ValueError: if a leaf belongs to the network and cannot be sliced; it is named.
+      ValueError: a leaf belongs to the network and cannot be sliced; it is named.
     """
 
     def smaller(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
@@ -73,24 +75,24 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
         return _one(name(path), leaf)
 
     def _one(path: str, leaf: Any) -> Any:
-        found, shape = find(ends, path), np.shape(leaf)
-        if found is None:
+        owner, shape = find(ends, path), np.shape(leaf)
+        if owner is None:
             return _inside(path, leaf)
-        if found not in kept:
+        if owner not in kept:
             return leaf
-        wanted = tuple(leaves[found].shape)
+        wanted = tuple(leaves[owner].shape)
         if shape == wanted:
-            return shrink(leaf, kept[found])
+            return shrink(leaf, kept[owner])
         if math.prod(shape) <= 1:  # nothing, or one number for the whole leaf
             return leaf
         if shape[1:] == wanted:  # a history of the last steps
-            return shrink(leaf, [np.ones(shape[0], bool), *kept[found]])
+            return shrink(leaf, [np.ones(shape[0], bool), *kept[owner]])
         raise ValueError(
             f"cannot slice {path!r}: its shape is {shape}, but the network was traced with {wanted}"
         )
 
     def _inside(path: str, leaf: Any) -> Any:
-        """A leaf below one of the network's, or of no leaf at all."""
+        """A leaf that stands below one of the network's leaves, or belongs to none."""
         shape, parts = np.shape(leaf), path.split("/")
         if not kept or math.prod(shape) <= 1:
             return leaf
@@ -109,26 +111,26 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
 
     def _maximum(path: str, leaf: Any) -> Any:
         head, _, last = path.rpartition("/")
-        found = find(ends, path) if not last.isdigit() else find(ends, head)
-        if found is None or found not in kept:
+        owner = find(ends, path) if not last.isdigit() else find(ends, head)
+        if owner is None or owner not in kept:
             return _one(path, leaf)
-        wanted = tuple(leaves[found].shape)
+        wanted = tuple(leaves[owner].shape)
         if not last.isdigit() or np.shape(leaf) == wanted != (wanted[int(last)],):
             return _one(path, leaf)
         axis = int(last)
         if np.shape(leaf) != (wanted[axis],):
             raise ValueError(f"cannot slice {path!r}: its shape is {np.shape(leaf)}")
-        return shrink(leaf, [kept[found][axis]])
+        return shrink(leaf, [kept[owner][axis]])
 
     def _mean(path: str, leaf: Any) -> Any:
-        found = find(ends, path)
-        if found is None or found not in kept:
+        owner = find(ends, path)
+        if owner is None or owner not in kept:
             return leaf
-        wanted, shape = tuple(leaves[found].shape), np.shape(leaf)
+        wanted, shape = tuple(leaves[owner].shape), np.shape(leaf)
         if shape == wanted or shape == (1,):  # one number stands for what is not held
-            return shrink(leaf, kept[found]) if shape == wanted else leaf
+            return shrink(leaf, kept[owner]) if shape == wanted else leaf
         raise ValueError(
-            f"cannot slice {path!r}: Adafactor holds means over the rows and columns of {found!r} "
+            f"cannot slice {path!r}: Adafactor holds means over the rows and columns of {owner!r} "
             "there, those that go included. Begin its state anew, tx.init(plan.slice(params)), or "
             "do not factor (min_dim_size_to_factor)"
         )
@@ -142,11 +144,11 @@ def refuse_vectors(tree: PyTree, leaves: Mapping[str, Any]) -> None:
     """Refuses states that hold all parameters in one vector.
 
     Args:
-        tree: any tree.
-        leaves: the network's leaves by path.
+      tree: any tree.
+      leaves: the network's leaves by path.
 
     Raises:
-        ValueError: if it holds such a vector.
+      ValueError: it holds such a vector.
     """
     total = sum(math.prod(leaf.shape) for leaf in leaves.values())
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -156,3 +158,35 @@ def refuse_vectors(tree: PyTree, leaves: Mapping[str, Any]) -> None:
                 "network's leaves have together: a state of optax.flatten does not say what "
                 "belongs to which leaf"
             )
+
+
+def refuse_foreign(tree: PyTree, network: Structure) -> None:
+    """Refuses a tree that holds the variables of another network.
+
+    Args:
+      tree: variables, parameters alone, gradients, or the state of an optimiser.
+      network: the network that they should belong to.
+
+    Raises:
+      ValueError: no leaf belongs to the network, or some of the variables do not.
+    """
+    paths = [name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    ends, collections = network.endings, network.collections
+    if not any(find(ends, path) for path in paths):
+        raise ValueError(
+            f"no leaf belongs to the network: it has {listed(network.leaves, 12)}, "
+            f"the tree {listed(paths, 12)}"
+        )
+    # parameters alone, or the leaves of a bare tree: nothing but the network's
+    alone = any(path in ends for path in paths) and not any(
+        path.split("/")[0] in collections for path in paths
+    )
+    foreign = [
+        path
+        for path in paths
+        if find(ends, path) is None and (alone or path.split("/")[0] in collections)
+    ]
+    if foreign:
+        raise ValueError(
+            f"these are the variables of another network: this one has no {listed(foreign, 12)}"
+        )

@@ -31,7 +31,7 @@ WINDOWS = frozenset(("reduce_window_sum", "reduce_window_max", "reduce_window_mi
 
 
 def reduction(labels: Labels, op: Op, inputs: list[Value]) -> Value:
-    """A sum may lose terms that are 0; any other reduction must keep all it sees."""
+    """A sum may lose terms that are 0; any other reduction keeps all its terms."""
     value, axes = inputs[0], op.params["axes"]
     for axis in axes:
         if op.name != "reduce_sum" or not value.vanishes(axis):
@@ -46,7 +46,7 @@ def reduction(labels: Labels, op: Op, inputs: list[Value]) -> Value:
 
 
 def cumulation(labels: Labels, op: Op, inputs: list[Value]) -> Value:
-    """Running sums: every position counts along the axis, the others do not mix."""
+    """Running sums: the axis keeps all its positions; the other axes do not mix."""
     value, axis = inputs[0], op.params["axis"]
     labels.freeze(value.axes[axis])
     same = op.name in ("cumsum", "cummax", "cummin")
@@ -55,7 +55,7 @@ def cumulation(labels: Labels, op: Op, inputs: list[Value]) -> Value:
 
 
 def window(labels: Labels, op: Op, inputs: list[Value]) -> Value:
-    """Pooling: axes that the window moves along are positions, the others do not mix."""
+    """Pooling: the axes of the window keep their positions; the other axes do not mix."""
     value = inputs[0]
     axes = []
     for index, axis in enumerate(value.axes):

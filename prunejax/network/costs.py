@@ -16,11 +16,11 @@ class LayerCost:
     """What one layer costs.
 
     Attributes:
-        name: the layer's name.
-        kind: its kind.
-        parameters: the number of its trainable parameters; those of a layer that is used again
-            are counted at its first use.
-        multiply_adds: of the traced batch.
+      name: the layer's name.
+      kind: its kind.
+      parameters: the number of its trainable parameters; those of a layer that is used again
+        are counted at its first use.
+      multiply_adds: of the traced batch.
     """
 
     name: str
@@ -34,9 +34,9 @@ class Cost:
     """What a network costs.
 
     Attributes:
-        layers: layer by layer, in topological order.
-        parameters: all trainable parameters, those outside any layer included.
-        multiply_adds: the sum over the layers, of the traced batch.
+      layers: layer by layer, in topological order.
+      parameters: all trainable parameters, those outside any layer included.
+      multiply_adds: the sum over the layers, of the traced batch.
     """
 
     layers: tuple[LayerCost, ...]
@@ -51,20 +51,20 @@ def measure(
     convention: str,
     global_pool: str,
 ) -> Cost:
-    """Counts; `Network.cost` says what.
+    """Counts parameters and multiply-adds; see ``Structure.cost``.
 
     Args:
-        layers: the layers by name.
-        leaves: the variables by path.
-        trainable: the paths of those that are parameters.
-        convention: "macs" or "thop".
-        global_pool: "window" or "adaptive".
+      layers: the layers by name.
+      leaves: the variables by path.
+      trainable: the paths of those that are parameters.
+      convention: "macs" or "thop".
+      global_pool: "window" or "adaptive".
 
     Returns:
-        The cost.
+      The cost.
 
     Raises:
-        ValueError: if `convention` or `global_pool` is none of these words.
+      ValueError: ``convention`` or ``global_pool`` is none of these words.
     """
     if convention not in ("macs", "thop"):
         raise ValueError(f"convention must be 'macs' or 'thop', got {convention!r}")

@@ -33,8 +33,8 @@ class Split(NamedTuple):
     """A reshape that cuts an axis of channels into several.
 
     Attributes:
-        axis: the labels of the axis.
-        candidates: how many of the new axes might carry them.
+      axis: the labels of the axis.
+      candidates: how many of the new axes might carry them.
     """
 
     axis: np.ndarray
@@ -45,17 +45,17 @@ class Coupling:
     """The labels of every value of a program.
 
     Args:
-        program: the program.
-        labels: the labels so far.
-        inputs: what is known of its inputs.
-        choices: for reshapes that may go several ways which way they go, see `splits`.
+      program: the program.
+      labels: the labels so far.
+      inputs: what is known of its inputs.
+      choices: for each reshape with several possible results the one to take, see ``splits``.
 
     Attributes:
-        labels: the union-find.
-        axes: for each value the labels of its axes.
-        unknown: the names of the primitives that no rule covers, in order of appearance.
-        splits: reshapes that cut an axis of channels into several, one of which must be chosen to
-            carry them, by the number of the result and of the block of axes.
+      labels: the union-find.
+      axes: for each value the labels of its axes.
+      unknown: the names of the primitives that no rule covers, in order of appearance.
+      splits: reshapes that cut an axis of channels into several, one of which must be chosen to
+        carry them, by the number of the result and of the block of axes.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ def _outputs(
     given: list[Shape],
     shapes: list[Shape],
 ) -> list[Value] | None:
-    """As `_ruled`, for the rules that need nothing but labels and shapes."""
+    """The outputs of an operation by a rule that needs labels and shapes only."""
     if op.name in contractions.REDUCTIONS:
         return [contractions.reduction(labels, op, inputs)]
     if op.name in contractions.CUMULATIONS:
@@ -180,7 +180,7 @@ def _outputs(
 
 
 def fill(value: object) -> Any:
-    """The number that every entry of a constant is; None if it has several or is no number."""
+    """The one number of a constant; None if it has several entries or is no number."""
     size, dtype = getattr(value, "size", 1), getattr(value, "dtype", None)
     if size != 1 or (dtype is not None and not isinstance(dtype, np.dtype)):
         return None

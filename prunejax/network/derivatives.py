@@ -1,4 +1,4 @@
-"""Derivatives that functions bring along, `jax.custom_jvp` and `jax.custom_vjp`, on fewer channels.
+"""Derivatives that functions bring along (``jax.custom_jvp`` and its kin), on fewer channels.
 
 A rule is a program of its own. It is followed with the labels of what it is given: where it holds
 channel by channel it runs on what is left, and elsewhere it is refused by name, as a function
@@ -24,12 +24,12 @@ Function = Callable[..., list[Any]]
 
 
 class RuleError(ValueError):
-    """A derivative that holds for all channels together only."""
+    """A derivative rule that does not work channel by channel."""
 
 
 @runtime_checkable
 class Smaller(Protocol):
-    """A program that runs on fewer channels, `resizing.Resized`."""
+    """A program that runs on fewer channels, ``resizing.Resized``."""
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Evaluates it."""
@@ -40,10 +40,10 @@ class Surroundings(NamedTuple):
     """The program that a call stands in.
 
     Attributes:
-        program: the program, at full size.
-        coupling: its labels.
-        removed: for each label whether it is removed.
-        resize: `(program, coupling, removed) -> Smaller`.
+      program: the program, at full size.
+      coupling: its labels.
+      removed: for each label whether it is removed.
+      resize: ``(program, coupling, removed) -> Smaller``.
     """
 
     program: Program
@@ -53,16 +53,16 @@ class Surroundings(NamedTuple):
 
 
 def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> Function:
-    """A call on fewer channels with the derivative that its function brings along.
+    """Evaluates a call on fewer channels and keeps the derivative of its function.
 
     Args:
-        op: the call, its primitive one of `CUSTOM`.
-        body: what it computes, on fewer channels.
-        whole: the call at full size, which JAX differentiates by the function's own rule.
-        around: the program it stands in.
+      op: the call, its primitive one of ``CUSTOM``.
+      body: what it computes, on fewer channels.
+      whole: the call at full size, which JAX differentiates by the function's own rule.
+      around: the program it stands in.
 
     Returns:
-        The function. Where its rule cannot be sliced, differentiating it raises `ValueError`.
+      The function. Where its rule cannot be sliced, differentiating it raises ``ValueError``.
     """
     rules = _Rules(op, whole, around)
     if op.name == "custom_jvp_call":
@@ -85,7 +85,7 @@ class _Rules:
         self._programs: dict[str, Smaller] = {}
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-        """The rule of `jax.custom_jvp`."""
+        """The rule of ``jax.custom_jvp``."""
 
         def both(values: list[Any], moves: list[Any]) -> list[Any]:
             outputs, slopes = jax.jvp(self._whole, values, self._spread(moves, self._moves, values))
@@ -94,7 +94,7 @@ class _Rules:
         values = self._values(self._op.inputs)
         # what is always 0 does not move either
         moves = [value._replace(fill=None) for value in _where(self._moves, values)]
-        found = self._run(
+        results = self._run(
             "jvp",
             both,
             (self._op.inputs, _where(self._moves, self._op.inputs)),
@@ -102,21 +102,21 @@ class _Rules:
             [*self._op.outputs, *_where(self._slopes, self._op.outputs)],
             [*primals, *_where(self._moves, tangents)],
         )
-        outputs = found[: len(self._op.outputs)]
-        return outputs, self._spread(found[len(outputs) :], self._slopes, outputs)
+        outputs = results[: len(self._op.outputs)]
+        return outputs, self._spread(results[len(outputs) :], self._slopes, outputs)
 
     def forward(self, *inputs: Any) -> tuple[list[Any], tuple[Any, ...]]:
-        """The first rule of `jax.custom_vjp`: what it saves is its inputs."""
+        """The first rule of ``jax.custom_vjp``: what it saves is its inputs."""
 
         def outputs(values: list[Any]) -> list[Any]:
             return jax.vjp(self._whole, *values)[0]
 
         values, written = self._values(self._op.inputs), list(self._op.outputs)
-        found = self._run("forward", outputs, (self._op.inputs,), values, written, inputs)
-        return found, inputs
+        results = self._run("forward", outputs, (self._op.inputs,), values, written, inputs)
+        return results, inputs
 
     def backward(self, inputs: tuple[Any, ...], pulled: list[Any]) -> tuple[Any, ...]:
-        """The second rule of `jax.custom_vjp`."""
+        """The second rule of ``jax.custom_vjp``."""
 
         def back(values: list[Any], pulled: list[Any]) -> list[Any]:
             outputs, pull = jax.vjp(self._whole, *values)
@@ -128,7 +128,7 @@ class _Rules:
             # a gradient need not be 0 where the value is
             *(Value(value.axes, (False,) * len(value.axes)) for value in self._values(given)),
         ]
-        found = self._run(
+        results = self._run(
             "backward",
             back,
             (self._op.inputs, given),
@@ -136,7 +136,7 @@ class _Rules:
             _where(self._moves, self._op.inputs),
             [*inputs, *_where(self._slopes, pulled)],
         )
-        slopes = iter(found)
+        slopes = iter(results)
         return tuple(next(slopes) if moves else None for moves in self._moves)
 
     def _run(
@@ -151,15 +151,15 @@ class _Rules:
         """Runs a rule on fewer channels.
 
         Args:
-            which: the rule.
-            function: the rule at full size.
-            arguments: the numbers of values like those it takes, one list an argument.
-            values: what is known of its inputs.
-            written: the numbers of values like those it returns.
-            inputs: its inputs, with fewer channels.
+          which: the rule.
+          function: the rule at full size.
+          arguments: the numbers of values like those it takes, one list an argument.
+          values: what is known of its inputs.
+          written: the numbers of values like those it returns.
+          inputs: its inputs, with fewer channels.
 
         Returns:
-            What it returns, with fewer channels.
+          What it returns, with fewer channels.
         """
         if which not in self._programs:
             described = [[self._described(number) for number in each] for each in arguments]
@@ -181,8 +181,8 @@ class _Rules:
             axes = self._around.coupling.axes(like)
             coupling.join(number, [self._own(axis, roots) for axis in axes])
         gone = self._around.removed[roots]
-        found = labels.find(np.arange(len(roots)))
-        if found[gone].size and (np.isin(found[~gone], found[gone]).any()):
+        own_roots = labels.find(np.arange(len(roots)))
+        if own_roots[gone].size and (np.isin(own_roots[~gone], own_roots[gone]).any()):
             raise RuleError(
                 f"the derivative of {self._name()} ({self._op.name.removesuffix('_call')}) depends "
                 "on the channels together or on where they stand: its function can be sliced, but "
@@ -190,11 +190,11 @@ class _Rules:
                 "works channel by channel"
             )
         removed = np.zeros(len(labels), bool)
-        removed[found[gone]] = True
+        removed[own_roots[gone]] = True
         return self._around.resize(program, coupling, removed)
 
     def _roots(self) -> np.ndarray:
-        """The labels that the call is given and gives; FROZEN first."""
+        """The labels of the call's operands and results; FROZEN first."""
         labels = self._around.coupling.labels
         axes = [
             labels.find(axis)
@@ -212,8 +212,8 @@ class _Rules:
 
     def _name(self) -> str:
         called = self._op.params.get("call_jaxpr")
-        found = getattr(getattr(called, "jaxpr", called), "debug_info", None)
-        return repr(str(getattr(found, "func_name", None) or "a function").split(" ")[0])
+        info = getattr(getattr(called, "jaxpr", called), "debug_info", None)
+        return repr(str(getattr(info, "func_name", None) or "a function").split(" ")[0])
 
     def _values(self, numbers: Sequence[int]) -> list[Value]:
         return [self._around.coupling.value(number) for number in numbers]
@@ -226,7 +226,7 @@ class _Rules:
         return jnp.issubdtype(self._around.program.dtypes[number], jnp.inexact)
 
     def _spread(self, given: Sequence[Any], places: list[bool], like: Sequence[Any]) -> list[Any]:
-        """What is given at some places, and what JAX takes for no derivative at the others."""
+        """The given derivatives at their places, and JAX's symbol for none at the others."""
         left = iter(given)
         return [
             next(left) if place else np.zeros(np.shape(value), float0)

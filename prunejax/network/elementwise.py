@@ -1,4 +1,4 @@
-"""Coupling rules of element-by-element primitives: their operands keep and lose together."""
+"""Coupling rules of element-by-element primitives: operands keep and lose channels together."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ NAMES = frozenset(
         *("clamp", "select_n", "regularized_incomplete_beta", "random_gamma_grad"),
     )
 )
-"""The primitives that work element by element; what they give at 0 is computed (`at_zero`)."""
+"""The primitives that work element by element; what they give at 0 is computed (``at_zero``)."""
 
 
 def rule(
@@ -36,22 +36,22 @@ def rule(
     """Ties the operands axis by axis; an operand of length 1 or of rank 0 is repeated.
 
     Args:
-        labels: the labels so far.
-        op: the operation.
-        inputs: its operands.
-        shapes: their shapes.
-        dtypes: their types.
-        shape: the shape of the result.
+      labels: the labels so far.
+      op: the operation.
+      inputs: its operands.
+      shapes: their shapes.
+      dtypes: their types.
+      shape: the shape of the result.
 
     Returns:
-        The result.
+      The result.
     """
     axes, zero = [], []
     for axis, size in enumerate(shape):
         spread = [len(given) == len(shape) and given[axis] == size for given in shapes]
         tied = [value.axes[axis] for value, whole in zip(inputs, spread, strict=True) if whole]
         axes.append(labels.join(tied) if size != 1 else None)
-        found = _found(
+        outcome = _found(
             op,
             dtypes,
             inputs,
@@ -60,9 +60,9 @@ def rule(
                 for value, whole in zip(inputs, spread, strict=True)
             ],
         )
-        if not found.finite:  # a pole: what is removed does not go away in the masked network
+        if not outcome.finite:  # a pole: what is removed does not go away in the masked network
             labels.freeze(axes[-1])
-        zero.append(found.null)
+        zero.append(outcome.null)
     everywhere = _found(op, dtypes, inputs, [value.null for value in inputs])
     return Value(tuple(axes), tuple(zero), everywhere.null, everywhere.only)
 

@@ -1,4 +1,4 @@
-"""A forward function and its variables as bytes: `jax.export` and a dict of arrays by path."""
+"""A forward function and its variables as bytes: ``jax.export`` and a dict of arrays by path."""
 
 import io
 import warnings
@@ -19,16 +19,16 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def stored(variables: PyTree) -> dict[str, np.ndarray]:
-    """The leaves as NumPy's files hold them, by path; floats that NumPy has not are float32.
+    """The leaves by path as NumPy's files hold them; floats that NumPy lacks become float32.
 
     Args:
-        variables: any pytree of arrays.
+      variables: any pytree of arrays.
 
     Returns:
-        The arrays, in the order of the leaves.
+      The arrays, in the order of the leaves.
 
     Raises:
-        ValueError: if a leaf is no array of numbers that can be stored; its path is named.
+      ValueError: a leaf is no array of numbers that can be stored; its path is named.
     """
     arrays = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
@@ -43,13 +43,13 @@ def stored(variables: PyTree) -> dict[str, np.ndarray]:
 
 
 def archive(arrays: dict[str, np.ndarray]) -> bytes:
-    """A `.npz`, written out because `np.savez` would take a leaf "file" for its own argument.
+    """A ``.npz``, written out because ``np.savez`` would take a leaf "file" for its own argument.
 
     Args:
-        arrays: arrays by path.
+      arrays: arrays by path.
 
     Returns:
-        The bytes of the file.
+      The bytes of the file.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as made:
@@ -69,17 +69,17 @@ def export(
     """Serialises a function and its derivative, for batches of any size if that is possible.
 
     Args:
-        forward: `(variables, x) -> outputs`.
-        variables: its first argument.
-        arrays: `stored(variables)`.
-        x: its second argument, as `jax.ShapeDtypeStruct`s.
-        platforms: the platforms it is lowered for.
+      forward: ``(variables, x) -> outputs``.
+      variables: its first argument.
+      arrays: ``stored(variables)``.
+      x: its second argument, as ``jax.ShapeDtypeStruct``s.
+      platforms: the platforms it is lowered for.
 
     Returns:
-        The bytes, of a function of `arrays` and `x`; and `x` with the sizes that it takes.
+      The bytes, of a function of ``arrays`` and ``x``; and ``x`` with the sizes that it takes.
 
     Raises:
-        ValueError: if there is no such platform, or if the function cannot be exported.
+      ValueError: there is no such platform, or the function cannot be exported.
     """
     # JAX takes any word for the name of a platform
     if not platforms or not set(platforms) <= set(PLATFORMS):

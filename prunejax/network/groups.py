@@ -16,10 +16,10 @@ class Member:
     """Where the channels of a group are found in one leaf.
 
     Attributes:
-        path: the leaf's path.
-        axis: one of its axes.
-        indices: for each channel of the group its indices along the axis, [width, copies]: one,
-            or several where flattening repeats a channel or tied positions share it.
+      path: the leaf's path.
+      axis: one of its axes.
+      indices: for each channel of the group its indices along the axis, [width, copies]: one,
+        or several where flattening repeats a channel or tied positions share it.
     """
 
     path: str
@@ -29,14 +29,14 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Channels that are chosen freely from each other, each present in all members.
+    """Channels that can be removed one by one; each occurs in all members.
 
     Attributes:
-        name: the name of the first layer that produces them. Where one layer produces several
-            groups, the kernel's axis follows in brackets or a number after "#".
-        width: how many channels there are.
-        members: where they are.
-        layers: the names of all layers that produce them.
+      name: the name of the first layer that produces them. Where one layer produces several
+        groups, the kernel's axis follows in brackets or a number after "#".
+      width: how many channels there are.
+      members: where they are.
+      layers: the names of all layers that produce them.
     """
 
     name: str
@@ -51,12 +51,12 @@ def find_groups(
     """Collects equal labels into channels, and channels that occur in the same places into groups.
 
     Args:
-        leaves: for each leaf's path the labels of its axes.
-        coupling: the labels.
-        producers: the axes of kernels that make output channels, in topological order.
+      leaves: for each leaf's path the labels of its axes.
+      coupling: the labels.
+      producers: the axes of kernels that make output channels, in topological order.
 
     Returns:
-        The groups by name, in the order of the layers that produce them.
+      The groups by name, in the order of the layers that produce them.
     """
     places: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
     for path, axes in leaves.items():
@@ -74,10 +74,10 @@ def find_groups(
                 makers[label].setdefault((producer.layer, producer.axis))
                 order.setdefault(label, (position, index))
     channels: dict[object, list[int]] = defaultdict(list)
-    for label, found in places.items():
+    for label, occurrences in places.items():
         # what no layer produces is no channel: the copies of a repeated value, say
         if label in makers:
-            counts = Counter((path, axis) for path, axis, _ in found)
+            counts = Counter((path, axis) for path, axis, _ in occurrences)
             channels[(tuple(counts.items()), tuple(makers[label]))].append(label)
     drafts = []
     for labels in channels.values():
@@ -111,8 +111,10 @@ def _names(origins: list[tuple[str, int]]) -> list[str]:
 
 
 def _members(channels: list[list[tuple[str, int, int]]]) -> tuple[Member, ...]:
-    found: dict[tuple[str, int], list[list[int]]] = defaultdict(lambda: [[] for _ in channels])
+    indices_at: dict[tuple[str, int], list[list[int]]] = defaultdict(lambda: [[] for _ in channels])
     for position, places in enumerate(channels):
         for path, axis, index in places:
-            found[path, axis][position].append(index)
-    return tuple(Member(path, axis, np.asarray(indices)) for (path, axis), indices in found.items())
+            indices_at[path, axis][position].append(index)
+    return tuple(
+        Member(path, axis, np.asarray(indices)) for (path, axis), indices in indices_at.items()
+    )

@@ -13,7 +13,7 @@ Axis = np.ndarray | None
 """The label of each index of an axis; None where nothing can be removed."""
 
 Shape = tuple[Any, ...]
-"""Sizes of axes: integers, and the symbolic ones of `jax.export` for a batch of any size."""
+"""Sizes of axes: integers, and the symbolic ones of ``jax.export`` for a batch of any size."""
 
 
 class Labels:
@@ -28,13 +28,13 @@ class Labels:
         return self._count
 
     def fresh(self, size: Any) -> Axis:
-        """Makes labels for an axis; one of one index or of symbolic length has none: it stays.
+        """Makes labels for an axis; an axis of length 1 or symbolic length has none: it stays.
 
         Args:
-            size: the length of the axis.
+          size: the length of the axis.
 
         Returns:
-            New labels, [size], or None.
+          New labels, [size], or None.
         """
         return None if size == 1 or is_symbolic_dim(size) else self.make(size)
 
@@ -49,12 +49,12 @@ class Labels:
 
     def find(self, labels: np.ndarray) -> np.ndarray:
         """The label that stands for the set of each label, an array of the same shape."""
-        found = self._parents[labels]
+        roots = self._parents[labels]
         while True:
-            above = self._parents[found]
-            if np.array_equal(above, found):
-                return found
-            self._parents[labels] = found = above
+            above = self._parents[roots]
+            if np.array_equal(above, roots):
+                return roots
+            self._parents[labels] = roots = above
 
     def union(self, first: np.ndarray, second: np.ndarray) -> None:
         """Ties two arrays of labels, index by index; they broadcast."""
@@ -74,10 +74,10 @@ class Labels:
         """Ties axes of one length to each other, all of them frozen if one is.
 
         Args:
-            axes: one axis or more.
+          axes: one axis or more.
 
         Returns:
-            The axis they have become.
+          The axis they have become.
         """
         if any(axis is None for axis in axes):
             for axis in axes:
@@ -96,8 +96,8 @@ class Labels:
         """Whether an index of the axis that can be removed is tied to a variable's."""
         if axis is None:
             return False
-        found = self.find(axis)
-        return bool(np.any((found != FROZEN) & (found < self.born)))
+        roots = self.find(axis)
+        return bool(np.any((roots != FROZEN) & (roots < self.born)))
 
     def _root(self, label: int) -> int:
         while self._parents[label] != label:

@@ -1,6 +1,7 @@
 """What a layer of a traced network is, as far as its equations show."""
 
 import dataclasses
+from collections.abc import Mapping
 
 ACTIVATIONS = frozenset(
     (
@@ -28,7 +29,7 @@ ACTIVATIONS = frozenset(
         "squareplus",
     )
 )
-"""The functions of `jax.nn` that are one layer when they are called by name."""
+"""The functions of ``jax.nn`` that are one layer when they are called by name."""
 
 BARE_ACTIVATIONS = {"tanh": "tanh", "logistic": "sigmoid", "erf": "gelu", "exp": "softmax"}
 """Primitives that stand for an activation whose call was inlined when it was traced."""
@@ -49,26 +50,26 @@ class Layer:
     """One step of a network.
 
     Attributes:
-        name: the path of the module its parameters belong to, or its kind and a number.
-        kind: "dense", "conv", "conv_transpose", "embedding", "norm", "affine" (an elementwise
-            product or sum with parameters), "activation", "avg_pool", "max_pool", "add",
-            "multiply", "concatenate", "matmul", "parameters" (a product in which the input takes
-            no part), or the name of another primitive.
-        function: for an activation which one, for example "relu".
-        parameters: the paths of the leaves it reads, in the order of their use.
-        inputs: the names of the layers that feed it; "input" is what the network is given.
-        input_shape: the shape of the first of its operands.
-        output_shape: the shape of its result.
-        kernel_shape: for a dense layer or a convolution, as it is multiplied.
-        strides: the step of a convolution or of a pool along each spatial axis.
-        padding: what is padded before and behind each spatial axis.
-        dilation: the distance between a convolution's taps along each spatial axis.
-        groups: into how many groups a convolution divides its channels.
-        window: the window of a pool, one number an axis of its input.
-        multiply_adds: of the whole traced batch, for dense, conv, matmul, and loops and branches
-            that hold such; 0 elsewhere.
-        note: what is to be known about that number: of a `while` one iteration is counted, since
-            nobody knows how many there will be, of a `cond` the costliest branch.
+      name: the path of the module its parameters belong to, or its kind and a number.
+      kind: "dense", "conv", "conv_transpose", "embedding", "norm", "affine" (an elementwise
+        product or sum with parameters), "activation", "avg_pool", "max_pool", "add",
+        "multiply", "concatenate", "matmul", "parameters" (a product in which the input takes
+        no part), or the name of another primitive.
+      function: for an activation which one, for example "relu".
+      parameters: the paths of the leaves it reads, in the order of their use.
+      inputs: the names of the layers that feed it; "input" is what the network is given.
+      input_shape: the shape of the first of its operands.
+      output_shape: the shape of its result.
+      kernel_shape: for a dense layer or a convolution, as it is multiplied.
+      strides: the step of a convolution or of a pool along each spatial axis.
+      padding: what is padded before and behind each spatial axis.
+      dilation: the distance between a convolution's taps along each spatial axis.
+      feature_groups: into how many groups a convolution divides its channels.
+      window: the window of a pool, one number per axis of its input.
+      multiply_adds: of the whole traced batch, for dense, conv, matmul, and loops and branches
+        that hold such; 0 elsewhere.
+      note: what is to be known about that number: of a ``while`` one iteration is counted, since
+        nobody knows how many there will be, of a ``cond`` the costliest branch.
     """
 
     name: str
@@ -82,7 +83,31 @@ class Layer:
     strides: tuple[int, ...] = ()
     padding: tuple[tuple[int, int], ...] = ()
     dilation: tuple[int, ...] = ()
-    groups: int = 1
+    feature_groups: int = 1
     window: tuple[int, ...] = ()
     multiply_adds: int = 0
     note: str = ""
+
+
+def following(layers: Mapping[str, Layer], layer: str, kind: str) -> Layer:
+    """The next layer of a kind that reads a layer's channels before another kernel does.
+
+    Args:
+      layers: the layers of a network by name, in topological order.
+      layer: the name of one.
+      kind: see ``Layer``, for example "activation" or "norm".
+
+    Returns:
+      The layer.
+
+    Raises:
+      ValueError: none does.
+    """
+    reached = {layer}
+    for name, other in layers.items():
+        if reached.intersection(other.inputs):
+            if other.kind == kind:
+                return other
+            if other.kind not in KERNELS:
+                reached.add(name)
+    raise ValueError(f"no {kind} follows {layer!r}")

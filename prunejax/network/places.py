@@ -1,40 +1,38 @@
 """Where the channels of a group are in what a layer puts out."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from prunejax import names
-
-if TYPE_CHECKING:
-    from prunejax.network.network import Network
+from prunejax.network.structure import Structure
 
 
 class Place(NamedTuple):
     """The channels of a group in an array.
 
     Attributes:
-        axis: the axis that they lie along.
-        indices: for each channel of the group its first index there, [width].
+      axis: the axis that they lie along.
+      indices: for each channel of the group its first index there, [width].
     """
 
     axis: int
     indices: np.ndarray
 
 
-def find(network: "Network", group: str, layer: str) -> Place:
-    """Finds a group's channels; `Network.place` says how.
+def find(network: Structure, group: str, layer: str) -> Place:
+    """Finds a group's channels in a layer's output; see ``Network.place``.
 
     Args:
-        network: the network.
-        group: the name of a group.
-        layer: the name of a layer.
+      network: the network.
+      group: the name of a group.
+      layer: the name of a layer.
 
     Returns:
-        The axis and the indices.
+      The axis and the indices.
 
     Raises:
-        ValueError: as `Network.place` says.
+      ValueError: as ``Network.place`` says.
     """
     names.choose("group of channels", group, network.groups)
     labels, coupling = network.coupling.labels, network.coupling
@@ -47,7 +45,7 @@ def find(network: "Network", group: str, layer: str) -> Place:
         for number, there in enumerate(coupling.axes(value)):
             if there is None:
                 continue
-            found, first = np.unique(labels.find(there), return_index=True)
-            if np.isin(wanted, found).all():
-                return Place(number, first[np.searchsorted(found, wanted)])
+            present, first = np.unique(labels.find(there), return_index=True)
+            if np.isin(wanted, present).all():
+                return Place(number, first[np.searchsorted(present, wanted)])
     raise ValueError(f"the channels of group {group!r} are not in what {layer!r} puts out")

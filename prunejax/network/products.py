@@ -1,4 +1,4 @@
-"""How many multiply-adds convolutions and products of matrices take, inside of loops too."""
+"""Multiply-adds of convolutions and matrix products, also inside loops."""
 
 import math
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ class Work(NamedTuple):
     """The multiply-adds of an operation that holds a program of its own.
 
     Attributes:
-        multiply_adds: how many; of a `scan` those of all its steps, of a `while` those of one
-            iteration, of a `cond` those of its costliest branch.
-        note: what is to be known about the number, or "".
+      multiply_adds: how many; of a ``scan`` those of all its steps, of a ``while`` those of one
+        iteration, of a ``cond`` those of its costliest branch.
+      note: what is to be known about the number, or "".
     """
 
     multiply_adds: int
@@ -21,14 +21,14 @@ class Work(NamedTuple):
 
 
 def inside(name: str, params: dict[str, Any]) -> Work:
-    """Counts what an operation such as `scan` does inside.
+    """Counts what an operation such as ``scan`` does inside.
 
     Args:
-        name: the primitive's name.
-        params: its parameters.
+      name: the primitive's name.
+      params: its parameters.
 
     Returns:
-        The count; 0 if there is nothing inside.
+      The count; 0 if there is nothing inside.
     """
     if name == "scan":
         work = _total(params["jaxpr"])
@@ -50,13 +50,13 @@ def convolution(params: dict[str, Any], left: Shape, kernel: Shape, result: Shap
     """Multiply-adds of a convolution; a transposed one multiplies every input by every tap.
 
     Args:
-        params: of `conv_general_dilated`.
-        left: the shape of its input.
-        kernel: the shape of its kernel.
-        result: the shape of its output.
+      params: of ``conv_general_dilated``.
+      left: the shape of its input.
+      kernel: the shape of its kernel.
+      result: the shape of its output.
 
     Returns:
-        The count.
+      The count.
     """
     spec = params["dimension_numbers"].rhs_spec
     if any(step != 1 for step in params["lhs_dilation"]):  # not the zeros between
@@ -69,12 +69,12 @@ def product(params: dict[str, Any], left: Shape, result: Shape) -> int:
     """Multiply-adds of a product of matrices.
 
     Args:
-        params: of `dot_general`.
-        left: the shape of its first operand.
-        result: the shape of its result.
+      params: of ``dot_general``.
+      left: the shape of its first operand.
+      result: the shape of its result.
 
     Returns:
-        The count.
+      The count.
     """
     (contracted, _), _ = params["dimension_numbers"]
     return math.prod(result) * math.prod(left[axis] for axis in contracted)
@@ -104,6 +104,6 @@ def _programs(params: dict[str, Any]) -> Iterator[Any]:
 
 
 def _grid(params: dict[str, Any]) -> int:
-    """How often a hand-written kernel runs its program."""
+    """The number of programs that a hand-written kernel runs."""
     grid = getattr(params.get("grid_mapping"), "grid", ())
     return math.prod(size for size in grid if isinstance(size, int))

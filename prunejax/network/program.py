@@ -1,4 +1,4 @@
-"""A traced function as one tree of operations on numbered values, its calls looked into."""
+"""A traced function as one tree of operations on numbered values; calls are opened."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -60,10 +60,10 @@ def inline(closed: core.ClosedJaxpr) -> Program:
     """Numbers the values of a jaxpr and of all jaxprs it calls.
 
     Args:
-        closed: what `jax.make_jaxpr` returns.
+      closed: what ``jax.make_jaxpr`` returns.
 
     Returns:
-        The program.
+      The program.
     """
     builder = _Builder()
     inputs = [builder.number(variable.aval) for variable in closed.jaxpr.invars]

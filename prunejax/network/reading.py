@@ -37,41 +37,41 @@ def parsed(content: bytes) -> dict[str, Any]:
     """A JSON object.
 
     Args:
-        content: of a file.
+      content: of a file.
 
     Returns:
-        The object.
+      The object.
 
     Raises:
-        ValueError: if it is none.
+      ValueError: the bytes are no JSON object.
     """
     try:
-        found = json.loads(content)
+        loaded = json.loads(content)
     except (RecursionError, MemoryError) as error:
         raise ValueError("its lists are nested too deeply") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"it is no text: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"it is a {type(found).__name__}, not an object")
-    return found
+    if not isinstance(loaded, dict):
+        raise ValueError(f"it is a {type(loaded).__name__}, not an object")
+    return loaded
 
 
 def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Which channels a plan keeps.
 
     Args:
-        content: of a plan's file.
+      content: of a plan's file.
 
     Returns:
-        For each group a bool array, [width].
+      For each group a bool array, [width].
 
     Raises:
-        ValueError: if it says nothing sensible.
+      ValueError: a width or a channel is no number in its range.
     """
     entries = content["keep"]
     if not isinstance(entries, dict):
         raise ValueError(f"what it keeps is a {type(entries).__name__}, not an object")
-    found, left = {}, WIDEST
+    keep, left = {}, WIDEST
     for group, entry in entries.items():
         width, channels = entry["width"], entry["channels"]
         if type(width) is not int or not 0 < width <= left:
@@ -83,25 +83,25 @@ def kept(content: Mapping[str, Any]) -> dict[str, np.ndarray]:
         inside = all(0 <= each < width for each in channels)
         if not inside or len(set(channels)) != len(channels):
             raise ValueError(f"the channels of {group!r} are not among its {width}")
-        found[group] = np.zeros(width, bool)
-        found[group][channels] = True
-    return found
+        keep[group] = np.zeros(width, bool)
+        keep[group][channels] = True
+    return keep
 
 
 def unarchived(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` that `exporting.archive` wrote, none of which is compressed.
+    """The arrays of a ``.npz`` that ``exporting.archive`` wrote, none of which is compressed.
 
     Args:
-        path: the file.
+      path: the file.
 
     Returns:
-        The arrays by path.
+      The arrays by path.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if an array has not the number of bytes that its shape says, is compressed, or
-            holds no numbers.
-        zipfile.BadZipFile: if it is no such file.
+      FileNotFoundError: there is no such file.
+      ValueError: an array has not the number of bytes that its shape says, is compressed, or
+        holds no numbers.
+      zipfile.BadZipFile: it is no such file.
     """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():

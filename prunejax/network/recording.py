@@ -1,7 +1,7 @@
-"""What the layers of a network put out on some input."""
+"""The outputs of a network's layers on some input."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,31 +12,29 @@ from prunejax.masks import name
 from prunejax.network import traced
 from prunejax.network.program import Program
 from prunejax.network.resizing import bind
-
-if TYPE_CHECKING:
-    from prunejax.network.network import Network
+from prunejax.network.structure import Structure
 
 
 def record(
-    network: "Network", variables: PyTree, x: PyTree, layers: Sequence[str]
+    network: Structure, variables: PyTree, x: PyTree, layers: Sequence[str]
 ) -> dict[str, Float[Array, "..."]]:
-    """Evaluates a network as far as some layers need; `Network.record` says how.
+    """Evaluates a network as far as some layers need; see ``Network.record``.
 
     Args:
-        network: the network.
-        variables: its variables.
-        x: an input.
-        layers: the names of the layers.
+      network: the network.
+      variables: its variables.
+      x: an input.
+      layers: the names of the layers.
 
     Returns:
-        What they put out, by name.
+      What they put out, by name.
 
     Raises:
-        ValueError: as `Network.record` says.
+      ValueError: as ``Network.record`` says.
     """
     _check(network, variables, layers)
-    found = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
-    values = found.flows().values
+    again = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
+    values = again.flows().values
     for layer in layers:
         if layer not in values:
             raise ValueError(
@@ -44,7 +42,7 @@ def record(
                 f"{network.layers[layer].kind}"
             )
     inputs = [*jax.tree.leaves(variables), *jax.tree.leaves(x)]
-    outputs = evaluate(found.program, inputs, [values[layer] for layer in layers])
+    outputs = evaluate(again.program, inputs, [values[layer] for layer in layers])
     return dict(zip(layers, outputs, strict=True))
 
 
@@ -54,16 +52,16 @@ def evaluate(
     wanted: Sequence[int],
     given: Mapping[int, Any] | None = None,
 ) -> list[Any]:
-    """Evaluates what some values of a program need, and lets go of what is used up.
+    """Evaluates what some values of a program need; a value is freed after its last use.
 
     Args:
-        program: the program.
-        inputs: an array for each of its inputs.
-        wanted: the numbers of the values.
-        given: arrays to take in the place of some values.
+      program: the program.
+      inputs: an array for each of its inputs.
+      wanted: the numbers of the values.
+      given: arrays to take in the place of some values.
 
     Returns:
-        The values.
+      The values.
     """
     given = given or {}
     needed, ops = set(wanted) - set(given), []
@@ -82,7 +80,7 @@ def evaluate(
     return [known[number] for number in wanted]
 
 
-def _check(network: "Network", variables: PyTree, layers: Sequence[str]) -> None:
+def _check(network: Structure, variables: PyTree, layers: Sequence[str]) -> None:
     for layer in layers:
         names.choose("layer", layer, network.layers)
     given = {

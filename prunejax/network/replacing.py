@@ -1,9 +1,9 @@
-"""A folder replaced as a whole; what a process that dies meanwhile leaves is put right later.
+"""Replaces a folder as a whole; the next call repairs what a killed process left.
 
 The new folder is filled in a hidden workplace beside the one that it replaces. Two renames follow:
 the old folder goes into the workplace, the new one takes its name. A process that is killed between
-them leaves nothing under the name, but the old folder whole in its workplace, from where `recover`
-takes it back. Each workplace has a lock, which its process loses when it dies.
+them leaves nothing under the name, but the old folder whole in its workplace, from where
+``recover`` takes it back. Each workplace has a lock, which its process loses when it dies.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ BEGINNING = 3600.0
 
 @contextlib.contextmanager
 def workplace(folder: Path) -> Iterator[Path]:
-    """An empty folder to fill, then to `put` in another's place; it is gone at the end.
+    """An empty folder to fill, then to ``put`` in another's place; it is gone at the end.
 
     Args:
-        folder: what shall be replaced, or made.
+      folder: what shall be replaced, or made.
 
     Yields:
-        The folder to fill.
+      The folder to fill.
 
     Raises:
-        OSError: it cannot be made.
+      OSError: it cannot be made.
     """
     work = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     with locked(work):
@@ -51,11 +51,11 @@ def put(new: Path, folder: Path) -> None:
     """Gives a folder its name; what had the name before goes into the workplace.
 
     Args:
-        new: what `workplace` gave, filled.
-        folder: what it shall be called.
+      new: what ``workplace`` gave, filled.
+      folder: what it shall be called.
 
     Raises:
-        OSError: it cannot be renamed.
+      OSError: it cannot be renamed.
     """
     old = new.with_name(OLD)
     while True:
@@ -74,13 +74,13 @@ def put(new: Path, folder: Path) -> None:
 def recover(folder: Path) -> None:
     """Takes back what a killed process moved away, and removes what dead processes left.
 
-    A process that is alive, and between its two renames, is waited for.
+    If a living process is between its two renames, this function waits for it.
 
     Args:
-        folder: what was to be replaced.
+      folder: what was to be replaced.
 
     Raises:
-        OSError: it cannot be renamed.
+      OSError: it cannot be renamed.
     """
     from filelock import FileLock, Timeout
 
@@ -101,10 +101,10 @@ def _workplaces(folder: Path) -> list[Path]:
     """All workplaces for a folder; the one with the newest old folder first."""
     form = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{32}}")
     try:
-        found = [path for path in folder.parent.iterdir() if form.fullmatch(path.name)]
+        workplaces = [path for path in folder.parent.iterdir() if form.fullmatch(path.name)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(found, key=lambda work: _age(work / OLD))
+    return sorted(workplaces, key=lambda work: _age(work / OLD))
 
 
 def _age(path: Path) -> float:

@@ -23,15 +23,15 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape, choose: Choose
     are tied to a variable.
 
     Args:
-        labels: the labels so far.
-        value: what is reshaped.
-        old: its shape, without zeros.
-        new: the shape it gets.
-        choose: which of the axes that channels are cut into carries them, the others being
-            positions.
+      labels: the labels so far.
+      value: what is reshaped.
+      old: its shape, without zeros.
+      new: the shape it gets.
+      choose: which of the axes that channels are cut into carries them, the others being
+        positions.
 
     Returns:
-        The result.
+      The result.
     """
     axes: list[Axis] = []
     zero: list[bool] = []
@@ -41,10 +41,10 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape, choose: Choose
         inner = [value.axes[axis] for axis in kept]
         if [old[axis] for axis in kept] == [new[axis] for axis in made]:
             vanish = [value.zero[axis] for axis in kept]
-            found = dict(zip(made, zip(inner, vanish, strict=True), strict=True))
+            by_axis = dict(zip(made, zip(inner, vanish, strict=True), strict=True))
         else:
             removable = [axis for axis in kept if labels.free(value.axes[axis])]
-            found = {}
+            by_axis = {}
             if removable:
                 # an axis of copies gives way to an axis of channels
                 chosen = max(removable, key=lambda axis: (labels.rooted(value.axes[axis]), axis))
@@ -59,12 +59,12 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape, choose: Choose
                     [new[axis] for axis in made],
                     functools.partial(choose, block),
                 )
-                found = {
+                by_axis = {
                     axis: (labels_, value.zero[chosen])
                     for axis, labels_ in zip(made, carried, strict=True)
                 }
         for axis in range(*after):
-            labels_, vanishes = found.get(axis, (None, False))
+            labels_, vanishes = by_axis.get(axis, (None, False))
             axes.append(labels_)
             zero.append(vanishes)
     return Value(tuple(axes), tuple(zero), value.null)
@@ -102,10 +102,10 @@ def _carry(
     along = [1] * len(old)
     along[place] = -1
     entries = np.broadcast_to(axis.reshape(along), old).reshape(new)
-    found = labels.find(entries)
+    roots = labels.find(entries)
     chosen = None
     for candidate in range(len(new)):
-        line = np.moveaxis(found, candidate, -1).reshape(-1, new[candidate])
+        line = np.moveaxis(roots, candidate, -1).reshape(-1, new[candidate])
         if (line == line[0]).all():
             chosen = candidate
             break

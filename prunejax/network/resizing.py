@@ -23,9 +23,9 @@ class Resized:
     """A program on arrays from which channels are missing.
 
     Args:
-        program: the program at full size.
-        coupling: its labels.
-        removed: for each label that stands for a set whether it is removed, [labels].
+      program: the program at full size.
+      coupling: its labels.
+      removed: for each label that stands for a set whether it is removed, [labels].
     """
 
     def __init__(self, program: Program, coupling: Coupling, removed: np.ndarray) -> None:
@@ -37,10 +37,10 @@ class Resized:
         """Evaluates the program.
 
         Args:
-            inputs: arrays of the reduced shapes, one for each input of the program.
+          inputs: arrays of the reduced shapes, one for each input of the program.
 
         Returns:
-            Its outputs.
+          Its outputs.
         """
         known = {
             number: self._shrink(number, value) for number, value in self._program.constants.items()
@@ -165,11 +165,11 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
     """Leaves out entries of an array.
 
     Args:
-        value: an array, or a `jax.ShapeDtypeStruct`.
-        kept: for each axis which of its indices stay.
+      value: an array, or a ``jax.ShapeDtypeStruct``.
+      kept: for each axis which of its indices stay.
 
     Returns:
-        The smaller array, of the same kind.
+      The smaller array, of the same kind.
     """
     if isinstance(value, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(tuple(int(axis.sum()) for axis in kept), value.dtype)
@@ -187,7 +187,7 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
 
 
 def _whole(size: Any) -> np.ndarray:
-    """All of an axis is kept; one index stands for those of an axis of symbolic size."""
+    """An axis that is kept whole; one index stands for an axis of symbolic size."""
     return np.ones(1 if is_symbolic_dim(size) else size, bool)
 
 
@@ -195,12 +195,12 @@ def bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:
     """Applies an operation's primitive.
 
     Args:
-        op: the operation.
-        params: the primitive's parameters, the operation's own or changed ones.
-        values: its operands.
+      op: the operation.
+      params: the primitive's parameters, the operation's own or changed ones.
+      values: its operands.
 
     Returns:
-        Its results.
+      Its results.
     """
     stated = op.primitive.get_bind_params(dict(params))
     functions, stated = stated if isinstance(stated, tuple) else ((), stated)  # a pair before 0.8

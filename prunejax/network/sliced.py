@@ -1,6 +1,6 @@
 """The forward function of a network without its removed channels."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,20 +11,18 @@ from prunejax.masks import name
 from prunejax.network import traced
 from prunejax.network.coupling import Coupling
 from prunejax.network.resizing import Resized
-
-if TYPE_CHECKING:
-    from prunejax.network.network import Network
+from prunejax.network.structure import Structure
 
 
 class Sliced:
     """Evaluates a traced function on variables from which channels are missing.
 
     Args:
-        network: the network.
-        kept: for each leaf that loses channels, by path: for each axis which indices stay.
+      network: the network.
+      kept: for each leaf that loses channels, by path: for each axis which indices stay.
     """
 
-    def __init__(self, network: "Network", kept: dict[str, list[np.ndarray]]) -> None:
+    def __init__(self, network: Structure, kept: dict[str, list[np.ndarray]]) -> None:
         self._network = network
         self._kept = kept
         self._programs: dict[Any, tuple[Resized, Any]] = {}
@@ -33,14 +31,14 @@ class Sliced:
         """Applies the smaller network.
 
         Args:
-            variables: as `Plan.slice` returns them.
-            x: the input, of any batch size that the traced function takes.
+          variables: as ``Plan.slice`` returns them.
+          x: the input, of any batch size that the traced function takes.
 
         Returns:
-            What the traced function returns.
+          What the traced function returns.
 
         Raises:
-            ValueError: if the variables do not have the plan's structure and shapes.
+          ValueError: the variables do not have the plan's structure and shapes.
         """
         leaves = jax.tree_util.tree_leaves_with_path(variables)
         paths = list(self._network.leaves)
@@ -67,30 +65,32 @@ class Sliced:
     def _program(self, variables: PyTree, x: PyTree) -> tuple[Resized, Any]:
         key = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((variables, x)))
         if key not in self._programs:
-            found = traced.make(self._network.apply_fn, variables, x)
-            made = resized(found, found.coupling(), self._kept), found.structure
-            if any(isinstance(leaf, core.Tracer) for leaf in found.program.constants.values()):
+            again = traced.make(self._network.apply_fn, variables, x)
+            made = resized(again, again.coupling(), self._kept), again.structure
+            if any(isinstance(leaf, core.Tracer) for leaf in again.program.constants.values()):
                 return made
             self._programs[key] = made
         return self._programs[key]
 
 
-def resized(found: traced.Traced, coupling: Coupling, kept: dict[str, list[np.ndarray]]) -> Resized:
+def resized(
+    function: traced.Traced, coupling: Coupling, kept: dict[str, list[np.ndarray]]
+) -> Resized:
     """The program of a function without some channels of its variables.
 
     Args:
-        found: the traced function.
-        coupling: its labels.
-        kept: for each leaf that loses channels, by path: for each axis which indices stay.
+      function: the traced function.
+      coupling: its labels.
+      kept: for each leaf that loses channels, by path: for each axis which indices stay.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        ValueError: if channels that are to go cannot be removed here.
+      ValueError: channels that are to go cannot be removed here.
     """
     removed = np.zeros(len(coupling.labels), bool)
-    for number, path in found.paths.items():
+    for number, path in function.paths.items():
         for axis, stays in zip(coupling.axes(number), kept.get(path, []), strict=False):
             if axis is not None:
                 removed[coupling.labels.find(axis[~stays])] = True
@@ -99,4 +99,4 @@ def resized(found: traced.Traced, coupling: Coupling, kept: dict[str, list[np.nd
             "the plan removes channels that cannot be removed for this input: the function was "
             "traced with another one and does something else here"
         )
-    return Resized(found.program, coupling, removed)
+    return Resized(function.program, coupling, removed)

@@ -1,4 +1,4 @@
-"""Labels of a whole network: where an axis of channels is cut into several, which one carries them.
+"""Labels of a whole network; where a reshape cuts an axis of channels, one part carries them.
 
 A dense layer's units become an image by a reshape, to [height, width, channels] or to [channels,
 height, width]: only what reads the image tells which of the axes are channels. They are taken to
@@ -24,13 +24,13 @@ def label(
     """Labels the channels of a network.
 
     Args:
-        program: the program.
-        masked: for each of its inputs whether removed entries of it are 0 in the masked network;
-            None for an input of which nothing can be removed.
-        ties: pairs (output, input) of positions: state that comes back updated.
+      program: the program.
+      masked: for each of its inputs whether removed entries of it are 0 in the masked network;
+        None for an input of which nothing can be removed.
+      ties: pairs (output, input) of positions: state that comes back updated.
 
     Returns:
-        The labels.
+      The labels.
     """
     best = _labelled(program, masked, ties, {})
     frozen_ones = {

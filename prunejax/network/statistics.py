@@ -1,4 +1,4 @@
-"""Running statistics among variables that are not divided into collections, told by their use."""
+"""Running statistics among variables without collections, recognised by their use."""
 
 import math
 from typing import Any
@@ -20,13 +20,13 @@ def running(program: Program, paths: dict[int, str]) -> frozenset[str]:
     none.
 
     Args:
-        program: the program.
-        paths: the paths of those of its inputs that are variables.
+      program: the program.
+      paths: the paths of those of its inputs that are variables.
 
     Returns:
-        The paths.
+      The paths.
     """
-    return _Search(program, paths).found()
+    return _Search(program, paths).running()
 
 
 class _Search:
@@ -41,7 +41,7 @@ class _Search:
         self._pairs: set[tuple[str, str]] = set()
         self._sizes = {path: program.shapes[number] for number, path in paths.items()}
 
-    def found(self) -> frozenset[str]:
+    def running(self) -> frozenset[str]:
         for op in self._program.flat():
             if self._fed.intersection(op.inputs):
                 self._fed.update(op.outputs)

@@ -2,28 +2,27 @@
 
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from prunejax.network.structure import Structure
 from prunejax.text import blocks
-
-if TYPE_CHECKING:
-    from prunejax.network.network import Network
 
 HEADINGS = ("layer", "kind", "from", "output", "parameters", "multiply-adds", "details", "channels")
 RIGHT = ("parameters", "multiply-adds")
 
 
-def render(network: "Network") -> str:
-    """One row a layer, then the channel groups' widths and the totals.
+def render(network: Structure) -> str:
+    """One row per layer, then the totals.
 
     Where the screen is too narrow for all columns (80 characters where there is none; the variable
-    ``COLUMNS`` says otherwise), the others stand in a table below, beside the layers' names again.
+    ``COLUMNS`` says otherwise), the others stand in a second table below, again beside the layers'
+    names.
 
     Args:
-        network: the network.
+      network: the network.
 
     Returns:
-        Lines of text.
+      Lines of text.
     """
     cost = network.cost()
     produced: dict[str, list[str]] = {}
@@ -72,7 +71,7 @@ def _line(row: tuple[str, ...], widths: list[int], columns: tuple[int, ...]) -> 
     ).rstrip()
 
 
-def _through(network: "Network", layer: Any) -> list[str]:
+def _through(network: Structure, layer: Any) -> list[str]:
     """The groups that go through a product of parameters, which makes no channels itself."""
     if layer.kind != "parameters":
         return []
@@ -91,8 +90,8 @@ def _details(layer: Any) -> str:
         words.append(f"stride {'x'.join(map(str, layer.strides))}")
     if any(tap != 1 for tap in layer.dilation):
         words.append(f"dilation {'x'.join(map(str, layer.dilation))}")
-    if layer.groups != 1:
-        words.append(f"{layer.groups} groups")
+    if layer.feature_groups != 1:
+        words.append(f"{layer.feature_groups} groups")
     if layer.window:
         words.append(f"window {'x'.join(str(size) for size in layer.window if size > 1) or 1}")
     if layer.note:

@@ -1,4 +1,4 @@
-"""What a traced function is: its program, and what its inputs and outputs are."""
+"""A traced function: its program, and the meaning of its inputs and outputs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from prunejax.masks import name
 from prunejax.network.coupling import Coupling
+from prunejax.network.finding import find_layers
 from prunejax.network.flow import Flows
 from prunejax.network.program import Program, inline
 from prunejax.network.splitting import label
@@ -17,7 +18,7 @@ from prunejax.network.statistics import running
 
 
 class Traced(NamedTuple):
-    """A program, and what its inputs and outputs are."""
+    """A program, and the meaning of its inputs and outputs."""
 
     program: Program
     paths: dict[int, str]  # of the inputs that are variables
@@ -38,22 +39,22 @@ class Traced(NamedTuple):
 
     def flows(self, program: Program | None = None) -> Flows:
         """Finds the layers of the program, or of one that differs from it in its shapes only."""
-        return Flows(program or self.program, self.paths, self.collections, list(self.results))
+        return find_layers(program or self.program, self.paths, self.collections, self.results)
 
 
 def make(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Traced:
-    """Traces a function; `variables` and `x` as `jax.ShapeDtypeStruct`s.
+    """Traces a function; ``variables`` and ``x`` as ``jax.ShapeDtypeStruct``s.
 
     Args:
-        apply_fn: the function.
-        variables: its first argument.
-        x: its second.
+      apply_fn: the function.
+      variables: its first argument.
+      x: its second.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        ValueError: if the function cannot be traced.
+      ValueError: the function cannot be traced.
     """
     try:
         closed, outputs = jax.make_jaxpr(apply_fn, return_shape=True)(variables, x)
@@ -101,7 +102,7 @@ def _updates(
     returned: list[tuple[str, Any]], inputs: dict[str, int], shapes: list[Any]
 ) -> dict[int, int]:
     """Outputs whose path ends with that of a variable of the same shape, and the variable."""
-    found = {}
+    updates = {}
     for position, (path, shape) in enumerate(returned):
         parts = path.split("/")
         endings = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -109,8 +110,8 @@ def _updates(
         named = [ending for ending in endings if not ending.replace("/", "").isdigit()]
         state = next((inputs[ending] for ending in named if ending in inputs), None)
         if state is not None and shape == shapes[state]:
-            found[position] = state
-    return found
+            updates[position] = state
+    return updates
 
 
 def _unread(
@@ -147,16 +148,16 @@ def collections(variables: PyTree) -> frozenset[str]:
 
 
 def describe(tree: PyTree) -> PyTree:
-    """The tree with `jax.ShapeDtypeStruct`s for leaves.
+    """The tree with ``jax.ShapeDtypeStruct``s for leaves.
 
     Args:
-        tree: arrays, or such descriptions already.
+      tree: arrays, or such descriptions already.
 
     Returns:
-        The descriptions.
+      The descriptions.
 
     Raises:
-        ValueError: if a leaf is no array; its path is named.
+      ValueError: a leaf is no array; its path is named.
     """
     return jax.tree_util.tree_map_with_path(_described, tree)
 

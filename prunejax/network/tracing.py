@@ -1,5 +1,6 @@
-"""From a forward function to a `Network`."""
+"""From a forward function to a ``Network``."""
 
+import copyreg
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -21,24 +22,34 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     A channel can be removed if nothing else needs it to be there: not the network's input or
     output, no position of an image, no maximum or product over channels. A sum over channels needs
     those removed to be exactly 0 once their parameters are masked. A primitive without a rule
-    keeps all it touches, and a warning names it, as it says if nothing at all can be removed.
+    keeps all it touches, and a warning names it. Another warning says if nothing can be removed.
 
     Args:
-        apply_fn: `(variables, x) -> outputs`, any function that JAX can trace. Outputs whose path
-            ends with that of a variable outside of linen's `params` (updated `batch_stats`) are
-            state and may shrink with it; without collections, one of several outputs all of which
-            update variables that nothing else reads, or that normalise.
-        variables: any pytree of arrays or of `jax.ShapeDtypeStruct`s: Flax linen's
-            `{"params": ..., "batch_stats": ...}`, `nnx.to_pure_dict(state)`, the arrays of an
-            Equinox module, a bare dict.
-        x: an input, any pytree of arrays or of `jax.ShapeDtypeStruct`s. Batches of other sizes can
-            be put through the result.
+      apply_fn: ``(variables, x) -> outputs``, any function that JAX can trace. Outputs whose path
+        ends with that of a variable outside of linen's ``params`` (updated ``batch_stats``) are
+        state and may shrink with it; without collections, one of several outputs all of which
+        update variables that nothing else reads, or that normalise.
+      variables: any pytree of arrays or of ``jax.ShapeDtypeStruct``s: Flax linen's
+        ``{"params": ..., "batch_stats": ...}``, ``nnx.to_pure_dict(state)``, the arrays of an
+        Equinox module, a bare dict.
+      x: an input, any pytree of arrays or of ``jax.ShapeDtypeStruct``s. Batches of other sizes can
+        be put through the result.
 
     Returns:
-        The network.
+      The network.
 
     Raises:
-        ValueError: if the variables hold no array, or if the function cannot be traced.
+      ValueError: the variables hold no array, or the function cannot be traced.
+
+    >>> variables = {"first": jnp.ones((4, 8)), "last": jnp.ones((8, 2))}
+    >>> def forward(variables, x):
+    ...     return jax.nn.relu(x @ variables["first"]) @ variables["last"]
+    >>> network = trace(forward, variables, jnp.ones((1, 4)))
+    >>> {name: group.width for name, group in network.groups.items()}
+    {'first': 8}
+    >>> plan = network.plan({"first": jnp.arange(8) < 3})
+    >>> {path: leaf.shape for path, leaf in plan.slice(variables).items()}
+    {'first': (4, 3), 'last': (3, 2)}
     """
     described = traced.describe(variables)
     named = [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(described)]
@@ -48,15 +59,15 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     if len(leaves) < len(named):
         twice = next(path for path in leaves if sum(path == other for other, _ in named) > 1)
         raise ValueError(f"two leaves of the variables have the path {twice!r}: rename one")
-    found = traced.make(apply_fn, described, traced.describe(x))
-    coupling, flows = found.coupling(), found.flows()
+    seen = traced.make(apply_fn, described, traced.describe(x))
+    coupling, flows = seen.coupling(), seen.flows()
     if coupling.unknown:
         warnings.warn(
             f"no rule for {', '.join(coupling.unknown)}: the channels that go in or come out stay "
             "whole",
             stacklevel=2,
         )
-    axes = {path: coupling.axes(number) for number, path in found.paths.items()}
+    axes = {path: coupling.axes(number) for number, path in seen.paths.items()}
     groups = find_groups(axes, coupling, flows.producers)
     if not groups:
         warnings.warn(f"no channel of this network can be removed: {_why(flows)}", stacklevel=2)
@@ -74,9 +85,9 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         apply_fn=apply_fn,
         variables=described,
         leaves=leaves,
-        trainable=found.trainable,
-        collections=found.collections,
-        traced=found,
+        trainable=seen.trainable,
+        collections=seen.collections,
+        traced=seen,
         coupling=coupling,
     )
 
@@ -94,3 +105,11 @@ def _why(flows: Flows) -> str:
         f"the outputs of its {len(kernels)} layers with kernels are returned, reach an operation "
         "that needs all of them, or are positions (print the network for its layers)"
     )
+
+
+def _traced_again(network: Network) -> tuple[Any, ...]:
+    """What pickle stores of a network: the function, which must pickle, and what it was given."""
+    return trace, (network.apply_fn, network.variables, network.traced.example)
+
+
+copyreg.pickle(Network, _traced_again)  # here: `Network` does not know who makes it

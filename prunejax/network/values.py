@@ -1,4 +1,4 @@
-"""What the coupling rules know about one array."""
+"""What the coupling rules know of one array."""
 
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -9,7 +9,7 @@ class Value(NamedTuple):
     """Labels of an array's axes, and where the masked network holds zeros in it.
 
     A removed channel may be left out of a sum only if it adds 0 to it in the masked network, which
-    `zero` records: along that axis, all entries at removed indices are exactly 0.
+    ``zero`` records: along that axis, all entries at removed indices are exactly 0.
     """
 
     axes: tuple[Axis, ...]

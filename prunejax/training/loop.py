@@ -12,7 +12,7 @@ from prunejax import checkpoint, data
 from prunejax import masks as masks_lib
 from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
-from prunejax.training.state import Metrics, TrainState
+from prunejax.training.state import Metrics, TrainState, run_keys
 from prunejax.training.steps import EvalStep, TrainStep
 
 _EXTRA = ("history", "per_epoch", "batch_size", "given")
@@ -63,8 +63,8 @@ def fit(
       state: from ``init_state``. It is donated; use the returned one.
       train_step: from ``make_train_step``.
       split: training images and labels on the host.
-      epochs: how many in all; an epoch drops the examples that fill no batch.
-      batch_size: examples a step, over all devices.
+      epochs: how many in all; an epoch drops the examples that do not fill a batch.
+      batch_size: examples per step, over all devices.
       evaluate_with: called after each epoch with the state; what it returns enters the history
         under ``test_`` names.
       on_epoch: called after each epoch with a ``Progress``.
@@ -73,10 +73,10 @@ def fit(
         be the one that the run in it began with (its parameters, masks and key), or the saved one,
         and the data the same. (The step and its optimiser are functions, whose settings cannot be
         compared: a loop over learning rates needs a folder for each.)
-      checkpoint_every: steps between checkpoints; by default one an epoch.
+      checkpoint_every: steps between checkpoints; by default one per epoch.
 
     Returns:
-      The state after the last step, and one row of metrics an epoch: ``epoch``, ``loss``,
+      The state after the last step, and one row of metrics per epoch: ``epoch``, ``loss``,
       ``accuracy`` (training, running over the epoch), and ``test_...``.
 
     Raises:
@@ -97,23 +97,23 @@ def fit(
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
     history: History = []
     given = "" if checkpoints is None else checkpoint.fingerprint(_beginning(state, split))
-    if checkpoints is not None and (found := checkpoint.restore(checkpoints, state)):
-        if not isinstance(found.extra, dict) or not {*_EXTRA} <= {*found.extra}:
+    if checkpoints is not None and (last := checkpoint.restore(checkpoints, state)):
+        if not isinstance(last.extra, dict) or not {*_EXTRA} <= {*last.extra}:
             raise ValueError(f"the checkpoint in {checkpoints} is none that fit has saved")
-        if found.extra["per_epoch"] != per_epoch or found.extra["batch_size"] != batch_size:
+        if last.extra["per_epoch"] != per_epoch or last.extra["batch_size"] != batch_size:
             raise ValueError(
-                f"the checkpoint in {checkpoints} is of a run with {found.extra['per_epoch']} "
-                f"batches of {found.extra['batch_size']} an epoch, this one has {per_epoch} of "
+                f"the checkpoint in {checkpoints} is of a run with {last.extra['per_epoch']} "
+                f"batches of {last.extra['batch_size']} an epoch, this one has {per_epoch} of "
                 f"{batch_size}: go on with those, or name another folder"
             )
-        _refuse_another_run(checkpoints, found, state, split, given)
-        given = found.extra["given"]
-        if found.step > epochs * per_epoch:
+        _refuse_another_run(checkpoints, last, state, split, given)
+        given = last.extra["given"]
+        if last.step > epochs * per_epoch:
             raise ValueError(
-                f"the checkpoint in {checkpoints} is {found.step} steps old, more than the "
+                f"the checkpoint in {checkpoints} is {last.step} steps old, more than the "
                 f"{epochs * per_epoch} of {epochs} epochs"
             )
-        state, history = found.tree, found.extra["history"]
+        state, history = last.tree, last.extra["history"]
     classes_of = getattr(train_step, "classes", None)
     check_labels(split.labels, classes_of and classes_of(state, split.images[:1]))
     state = jax.device_put(state, placement.state)
@@ -122,7 +122,7 @@ def fit(
         extra = dict(zip(_EXTRA, (history, per_epoch, batch_size, given), strict=True))
         checkpoint.save(checkpoints or "", step, state, extra)
 
-    order_key, _ = jax.random.split(state.key)
+    order_key = run_keys(state).order
     step = int(state.step)
     while step < epochs * per_epoch:
         epoch, start = divmod(step, per_epoch)
@@ -145,14 +145,14 @@ def fit(
 
 
 def _beginning(state: TrainState, split: data.Split) -> dict[str, Any]:
-    """What tells one run from another."""
+    """What distinguishes one run from another: parameters, masks, key and data."""
     arrays = {"images": split.images, "labels": split.labels}
     return {"params": state.params, "masks": state.masks, "key": state.key, **arrays}
 
 
 def _refuse_another_run(
     folder: str | os.PathLike[str],
-    found: checkpoint.Checkpoint,
+    last: checkpoint.Checkpoint,
     state: TrainState,
     split: data.Split,
     given: str,
@@ -161,7 +161,7 @@ def _refuse_another_run(
 
     The state given must be the one that the run began with, or the one that was saved.
     """
-    saved: TrainState = found.tree
+    saved: TrainState = last.tree
     keys = [jax.random.key_data(one.key).tolist() for one in (saved, state)]
     if keys[0] != keys[1]:
         raise AnotherRunError(f"the checkpoint in {folder} is of a run with another key")
@@ -171,7 +171,7 @@ def _refuse_another_run(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"
         )
-    if given in (found.extra["given"], checkpoint.fingerprint(_beginning(saved, split))):
+    if given in (last.extra["given"], checkpoint.fingerprint(_beginning(saved, split))):
         return
     same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
     differing = "other initial parameters, images or labels"
@@ -210,7 +210,7 @@ def evaluate(
       params: the parameters.
       batch_stats: running statistics, ``{}`` without.
       split: images and labels on the host.
-      batch_size: examples a step; the last batch is padded, so that one program serves all.
+      batch_size: examples per step; the last batch is padded, so that one program serves all.
 
     Returns:
       ``{"loss": nats, "accuracy": in [0, 1]}``.

@@ -20,7 +20,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Array, " batch"]:
-    """Cross-entropy of each example, in nats, in float32 or, for such logits, float64.
+    """Cross-entropy of each example, in nats; in float32, or in float64 for float64 logits.
 
     Args:
       logits: unnormalised log-probabilities.
@@ -30,7 +30,7 @@ def cross_entropy(
         [0, 1).
 
     Returns:
-      One loss an example.
+      One loss per example.
 
     Raises:
       ValueError: ``label_smoothing`` is outside [0, 1), or a label is no class.
@@ -51,7 +51,7 @@ def cross_entropy(
 
 
 def check_labels(labels: Any, classes: int | None = None) -> None:
-    """Refuses labels that are no classes; of traced labels only the dtype can be looked at.
+    """Refuses labels that are no classes; of traced labels only the dtype is checked.
 
     Args:
       labels: integers of any shape.
@@ -65,8 +65,8 @@ def check_labels(labels: Any, classes: int | None = None) -> None:
         raise ValueError(f"labels must be integers, got {dtype}")
     if isinstance(labels, Tracer) or np.size(labels) == 0:
         return
-    found = np.asarray(labels)
-    lowest, highest = int(found.min()), int(found.max())
+    values = np.asarray(labels)
+    lowest, highest = int(values.min()), int(values.max())
     if lowest < 0 or (classes is not None and highest >= classes):
         allowed = "0 or more" if classes is None else f"0 to {classes - 1}"
         raise ValueError(f"labels must be {allowed}, got labels from {lowest} to {highest}")

@@ -115,7 +115,7 @@ def _where_present(params: PyTree, masks: PyTree) -> PyTree:
 
 
 def _iterates(state: Any, masks: PyTree) -> Any:
-    """The optimiser's state, the iterates in it 0 where a weight is pruned."""
+    """The optimiser's state with its iterates set to 0 where a weight is pruned."""
     from optax.contrib import ScheduleFreeState
 
     def is_iterate(node: Any) -> bool:

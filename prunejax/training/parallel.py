@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class Placement(NamedTuple):
-    """Where arrays live.
+    """The devices that arrays live on.
 
     Attributes:
       state: the sharding of parameters, masks and optimiser state: whole on every device.
@@ -37,14 +37,14 @@ def data_parallel(devices: Sequence[Any] | None = None) -> Placement:
     Raises:
       ValueError: no devices.
     """
-    found = np.array(jax.local_devices() if devices is None else list(devices))
-    if found.size == 0:
+    local = np.array(jax.local_devices() if devices is None else list(devices))
+    if local.size == 0:
         raise ValueError("data parallelism needs at least one device")
-    mesh = Mesh(found, ("batch",))
+    mesh = Mesh(local, ("batch",))
     return Placement(
         state=NamedSharding(mesh, PartitionSpec()),
         batch=NamedSharding(mesh, PartitionSpec("batch")),
-        devices=int(found.size),
+        devices=int(local.size),
     )
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
 
@@ -55,8 +55,25 @@ class TrainState(NamedTuple):
     batch_stats: PyTree
     opt_state: Any
     step: Int[Array, ""]
-    key: Any
+    key: PRNGKeyArray
     metrics: Metrics
+
+
+class RunKeys(NamedTuple):
+    """The two halves of a run's key.
+
+    Attributes:
+      order: the order of the data is folded out of it.
+      steps: every step's randomness is folded out of it.
+    """
+
+    order: PRNGKeyArray
+    steps: PRNGKeyArray
+
+
+def run_keys(state: TrainState) -> RunKeys:
+    """Splits a state's key into its halves, which stay the same for the whole run."""
+    return RunKeys(*jax.random.split(state.key))
 
 
 def stats_collection(batch_stats: PyTree | None) -> dict[str, PyTree]:
@@ -64,7 +81,7 @@ def stats_collection(batch_stats: PyTree | None) -> dict[str, PyTree]:
     return {"batch_stats": batch_stats} if batch_stats else {}
 
 
-def init_variables(model: nn.Module, key: Any, inputs: Any) -> tuple[PyTree, PyTree]:
+def init_variables(model: nn.Module, key: PRNGKeyArray, inputs: Any) -> tuple[PyTree, PyTree]:
     """A linen model's initial parameters and running statistics.
 
     Args:
@@ -87,7 +104,7 @@ def init_state(
     batch_stats: PyTree,
     tx: optax.GradientTransformation,
     *,
-    key: Any,
+    key: PRNGKeyArray,
     masks: PyTree | None = None,
 ) -> TrainState:
     """The state at step 0, with the masks applied.
@@ -117,9 +134,9 @@ def _begin(
     params: PyTree,
     masks: PyTree,
     batch_stats: PyTree,
-    key: Any,
+    key: PRNGKeyArray,
 ) -> TrainState:
-    """Compiled whole: one small program for each array of a new shape takes seconds."""
+    """The state at step 0. Compiled as one program: one per array shape would take seconds."""
     params = masks_lib.apply(params, masks)
     params, masks, batch_stats, key = jax.tree.map(jnp.copy, (params, masks, batch_stats, key))
     return TrainState(

@@ -13,7 +13,7 @@ from jaxtyping import Array, PyTree
 from prunejax.training.losses import cross_entropy
 from prunejax.training.masked_optimizer import masked
 from prunejax.training.parallel import Placement, data_parallel
-from prunejax.training.state import Metrics, TrainState, stats_collection
+from prunejax.training.state import Metrics, TrainState, run_keys, stats_collection
 
 TrainStep = Callable[[TrainState, Any], TrainState]
 EvalStep = Callable[[PyTree, PyTree, Metrics, Any], Metrics]
@@ -50,8 +50,8 @@ def make_train_step(
 
     def step(state: TrainState, batch: Any) -> TrainState:
         images, labels = batch
-        _, run_key = jax.random.split(state.key)
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(run_key, state.step))
+        step_key = jax.random.fold_in(run_keys(state).steps, state.step)
+        augment_key, dropout_key = jax.random.split(step_key)
         if augment is not None:
             images = augment(augment_key, images)
 

@@ -84,7 +84,7 @@ def test_a_relu_may_be_written_in_many_ways(name):
     np.testing.assert_allclose(logits, network.apply_fn(DENSE, X), rtol=1e-4, atol=1e-5)
     keep = {"a": np.arange(4) != 2, "b": np.arange(6) % 2 == 1}
     plan = network.plan(keep)
-    cut = plan.apply_fn()(plan.slice(DENSE), X)
+    cut = plan.apply_fn(plan.slice(DENSE), X)
     kept = np.concatenate([keep["a"], keep["b"]]).astype(float)
     masked = chain.logits(np.asarray(X, np.float64), kept)
     np.testing.assert_allclose(masked, cut, rtol=1e-4, atol=1e-5)

@@ -60,7 +60,7 @@ def test_masked_sliced_and_the_programs_masks_are_one_network(name):
     plan = found.plan("mean")
     made_masks = plan.masks(variables["params"])
     masked = model.apply({**variables, "params": masks.apply(variables["params"], made_masks)}, x)
-    sliced = plan.apply_fn()(plan.slice(variables), x)
+    sliced = plan.apply_fn(plan.slice(variables), x)
     np.testing.assert_allclose(sliced, masked, rtol=1e-4, atol=1e-5)
     kept = np.concatenate([keep[group] for group in found.scores]).astype(float)
     logits = found.evidence.problem.chain.logits(found.evidence.problem.flat, kept)

@@ -148,5 +148,7 @@ def test_another_word_or_an_unknown_group_is_refused():
     network = case("resnet").network
     with pytest.raises(ValueError, match="group_source must be 'shortcut' or 'main', got 'best'"):
         inspect.unwrap(deciding_layer)(network, "stem", "best")
-    with pytest.raises(ValueError, match="no group 'stam'; there are: stem, stage1_block1/conv1"):
+    with pytest.raises(
+        ValueError, match="unknown group of channels 'stam'; allowed are stem, stage1_block1/conv1"
+    ):
         deciding_layer(network, "stam")

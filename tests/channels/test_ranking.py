@@ -220,7 +220,7 @@ def test_units_of_dense_layers_if_they_are_asked_for():
     )
     plan = rank(network, variables, None, criterion="l1", kinds=("dense",)).plan(0.5)
     masked = model.apply(masks.apply(variables, plan.masks(variables)), x)
-    np.testing.assert_allclose(plan.apply_fn()(plan.slice(variables), x), masked, rtol=1e-5)
+    np.testing.assert_allclose(plan.apply_fn(plan.slice(variables), x), masked, rtol=1e-5)
     both = scores("l1", "chain", kinds=("conv", "dense"))
     assert list(both) == ["one", "two", "three"]
 

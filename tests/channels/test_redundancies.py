@@ -295,7 +295,7 @@ def test_an_equinox_network_sliced_equals_masked():
         np.testing.assert_array_equal(plan.keep[shared], wanted)
         assert not wanted.all()
         masked = forward(masks.apply(variables, plan.masks(variables)), x)
-        sliced = plan.apply_fn()(plan.slice(variables), x)
+        sliced = plan.apply_fn(plan.slice(variables), x)
         np.testing.assert_allclose(sliced, masked, rtol=1e-5, atol=1e-6)
         assert float(jnp.abs(masked).max()) > 0.01
 

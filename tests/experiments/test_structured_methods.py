@@ -85,7 +85,7 @@ def check(method, name, sparsity, tolerance):
             np.testing.assert_array_equal(mask, planned)
     x = subject.batch[0]
     masked = model.apply({**variables, "params": masks_lib.apply(subject.params, masks)}, x)
-    sliced = plan.apply_fn()(plan.slice(variables), x)
+    sliced = plan.apply_fn(plan.slice(variables), x)
     np.testing.assert_allclose(sliced, masked, rtol=1e-5, atol=1e-5 * float(jnp.abs(masked).max()))
     assert float(jnp.std(masked)) > 1e-3
     return plan

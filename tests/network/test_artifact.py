@@ -68,7 +68,7 @@ def test_it_is_restored_without_the_original(name, tmp_path):
     assert {file.name for file in folder.iterdir()} == FILES
     assert [file.name for file in folder.parent.iterdir()] == ["b"]
 
-    found, forward = load_sliced(folder), plan.apply_fn()
+    found, forward = load_sliced(folder), plan.apply_fn
     assert found.description == description
     assert set(found.keep) == set(plan.keep)
     assert all(np.array_equal(found.keep[group], plan.keep[group]) for group in plan.keep)
@@ -113,7 +113,7 @@ def test_jax_and_numpy_alone_run_it(made):
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env=environment)
     ours = np.load(folder.parent / "outputs.npy")
-    assert distance(ours, plan.apply_fn()(variables, x)) <= 1e-6
+    assert distance(ours, plan.apply_fn(variables, x)) <= 1e-6
 
 
 def test_an_nnx_model(tmp_path):
@@ -138,7 +138,7 @@ def test_an_nnx_model(tmp_path):
     found = load_sliced(save_sliced(tmp_path / "m", plan, variables, x))
     other = jnp.concatenate([x, x[:1]])
     ours = found.apply_fn(found.variables, other)
-    assert distance(ours, plan.apply_fn()(variables, other)) <= 1e-6
+    assert distance(ours, plan.apply_fn(variables, other)) <= 1e-6
 
 
 def test_an_equinox_model(tmp_path):
@@ -164,7 +164,7 @@ def test_an_equinox_model(tmp_path):
         f"layers/{layer}/{leaf}" for layer in (0, 1) for leaf in ("weight", "bias")
     }
     ours = found.apply_fn(found.variables, x[:1])
-    assert distance(ours, plan.apply_fn()(variables, x[:1])) <= 1e-6
+    assert distance(ours, plan.apply_fn(variables, x[:1])) <= 1e-6
 
 
 def test_bfloat16_is_stored_as_float32_and_computed_as_it_was(tmp_path):
@@ -179,7 +179,7 @@ def test_bfloat16_is_stored_as_float32_and_computed_as_it_was(tmp_path):
     assert {leaf.dtype for leaf in found.variables.values()} == {jnp.dtype("float32")}
     ours = found.apply_fn(found.variables, jnp.ones((3, 4)))
     assert ours.dtype == jnp.bfloat16
-    assert (ours == plan.apply_fn()(variables, jnp.ones((3, 4)))).all()
+    assert (ours == plan.apply_fn(variables, jnp.ones((3, 4)))).all()
 
 
 def test_leaves_with_the_names_of_arguments_of_savez(tmp_path):
@@ -203,7 +203,7 @@ def test_inputs_and_outputs_of_several_arrays(tmp_path):
     plan, variables = sliced(forward, variables, x)
     found = load_sliced(save_sliced(tmp_path / "m", plan, variables, x))
     x = {"a": jnp.ones((3, 4)), "b": jnp.ones((3, 1)), "scale": jnp.float32(3)}
-    assert distance(found.apply_fn(found.variables, x), plan.apply_fn()(variables, x)) <= 1e-6
+    assert distance(found.apply_fn(found.variables, x), plan.apply_fn(variables, x)) <= 1e-6
 
 
 def test_a_function_that_needs_a_number_of_images_keeps_its_batch(tmp_path):
@@ -217,7 +217,7 @@ def test_a_function_that_needs_a_number_of_images_keeps_its_batch(tmp_path):
         folder = save_sliced(tmp_path / "m", plan, variables, x)
     assert json.loads((folder / "about.json").read_text())["input"] == {"": "float32[2,4]"}
     found = load_sliced(folder)
-    assert distance(found.apply_fn(found.variables, x), plan.apply_fn()(variables, x)) <= 1e-6
+    assert distance(found.apply_fn(found.variables, x), plan.apply_fn(variables, x)) <= 1e-6
     with pytest.raises(ValueError, match="2"):
         found.apply_fn(found.variables, jnp.ones((3, 4)))
 
@@ -241,7 +241,7 @@ def test_the_batch_stays_open_in_networks_that_reshape_and_slice(kind, tmp_path)
         plan, variables = sliced(Net().apply, variables, x)
         found = load_sliced(save_sliced(tmp_path / "m", plan, variables, x))
         other = jnp.concatenate([x, x + 1])
-        theirs = plan.apply_fn()(variables, other)
+        theirs = plan.apply_fn(variables, other)
     assert distance(found.apply_fn(found.variables, other), theirs) <= 1e-6
 
 

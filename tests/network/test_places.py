@@ -99,7 +99,7 @@ def test_what_is_not_there_is_refused():
         network.place("one", "three")
     with pytest.raises(ValueError, match="group 'one' are not in what 'four' puts out"):
         network.place("one", "four")
-    with pytest.raises(ValueError, match="no group 'four'"):
+    with pytest.raises(ValueError, match="unknown group of channels 'four'; allowed are one"):
         network.place("four", "one")
 
 

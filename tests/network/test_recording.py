@@ -117,6 +117,6 @@ def test_a_plan_costs_what_its_sliced_leaves_say(name):
 def test_a_plan_costs_what_its_function_costs_traced_anew():
     _, variables, x, network = made("densenet")
     plan = network.plan(random_keep(network))
-    again = trace(plan.apply_fn(), plan.slice(variables), x)
+    again = trace(plan.apply_fn, plan.slice(variables), x)
     assert again.cost("thop") == plan.cost("thop")
     assert network.plan({}).cost("thop") == network.cost("thop")

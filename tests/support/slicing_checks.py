@@ -60,7 +60,7 @@ def check(apply_fn, variables, x, *, removes, other_batch=None, gradients=False)
     """
     network = trace(apply_fn, variables, x)
     plan = network.plan(random_keep(network))
-    sliced, forward = plan.slice(variables), plan.apply_fn()
+    sliced, forward = plan.slice(variables), plan.apply_fn
     made = plan.masks(variables)
     before, after = (sum(leaf.size for leaf in jax.tree.leaves(t)) for t in (variables, sliced))
     assert after <= (1 - removes) * before, (before, after)

@@ -40,7 +40,7 @@ def test_in_training_mode_the_state_is_sliced_with_the_parameters():
     masked = masks.apply(variables, plan.masks(variables))
 
     def both(masked, sliced):
-        return plan.apply_fn()(sliced, x), forward(masked, x)
+        return plan.apply_fn(sliced, x), forward(masked, x)
 
     ours, theirs = compiled(both)(masked, plan.slice(variables))
     assert distance(ours[0], theirs[0]) <= 1e-5
@@ -51,7 +51,7 @@ def test_a_sliced_network_can_be_traced_and_sliced_again():
     model, variables, x = made("lenet5")
     network = trace(model.apply, variables, x)
     plan = network.plan(random_keep(network))
-    sliced, forward = plan.slice(variables), plan.apply_fn()
+    sliced, forward = plan.slice(variables), plan.apply_fn
     check(forward, sliced, x, removes=0.2)
     smaller = trace(forward, plan.slice(network.variables), jax.ShapeDtypeStruct(x.shape, x.dtype))
     assert smaller.cost().parameters == sum(leaf.size for leaf in jax.tree.leaves(sliced))
@@ -62,7 +62,7 @@ def test_it_trains_on():
     model, variables, x = made("mlp")
     network = trace(model.apply, variables, x)
     plan = network.plan(random_keep(network))
-    sliced, forward = plan.slice(variables), plan.apply_fn()
+    sliced, forward = plan.slice(variables), plan.apply_fn
 
     @jax.jit
     def step(sliced):

@@ -130,7 +130,7 @@ def test_the_masked_networks_gradient(name, subject):
 
     def everything(small, masked):
         return (
-            (plan.apply_fn()(small, x), jax.grad(of(plan.apply_fn()))(small)),
+            (plan.apply_fn(small, x), jax.grad(of(plan.apply_fn))(small)),
             (NETWORKS[name](masked, x), plan.slice(jax.grad(of(NETWORKS[name]))(masked))),
         )
 
@@ -142,7 +142,7 @@ def test_the_masked_networks_gradient(name, subject):
 def test_rules_that_mix_channels_are_refused_by_name(name, subject):
     variables, x = subject
     plan, masked, small = planned(REFUSED[name], variables, x)
-    forward = plan.apply_fn()
+    forward = plan.apply_fn
     assert distance(forward(small, x), REFUSED[name](masked, x)) <= 1e-5
     with pytest.raises(ValueError, match=f"the derivative of '{name}'.* not differentiated"):
         jax.grad(lambda tree: forward(tree, x).sum())(small)
@@ -160,7 +160,7 @@ def test_the_second_derivative_is_the_masked_networks(subject):
 
         return compiled(jax.grad(slope))(tree)
 
-    ours = curvature(plan.apply_fn(), small)
+    ours = curvature(plan.apply_fn, small)
     assert (
         distance(ours["b"], plan.slice(_masked_curvature(curvature, forward, plan, masked))["b"])
         <= 1e-5
@@ -179,4 +179,4 @@ def test_what_cannot_be_differentiated_is_saved_without_its_derivative(subject, 
     with pytest.warns(UserWarning, match="cannot be differentiated: the derivative of 'over_ch"):
         folder = save_sliced(tmp_path / "m", plan, small, x)
     found = load_sliced(folder)
-    assert distance(found.apply_fn(found.variables, x), plan.apply_fn()(small, x)) <= 1e-6
+    assert distance(found.apply_fn(found.variables, x), plan.apply_fn(small, x)) <= 1e-6

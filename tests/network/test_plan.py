@@ -125,9 +125,9 @@ def test_trees_that_do_not_belong_are_refused(subject):
     with pytest.raises(ValueError, match="no leaf belongs to the network"):
         plan.slice({"stranger": jnp.ones(3)})
     with pytest.raises(ValueError, match="must have the shape that the plan gives it"):
-        plan.apply_fn()(variables, x)
+        plan.apply_fn(variables, x)
     with pytest.raises(ValueError, match="takes the leaves"):
-        plan.apply_fn()(sliced["params"], x)
+        plan.apply_fn(sliced["params"], x)
 
 
 def test_a_plan_comes_back_from_its_file(subject, tmp_path):
@@ -161,7 +161,7 @@ def test_a_plan_for_another_network_or_a_damaged_one_is_refused(subject, tmp_pat
 def test_it_can_be_exported(subject):
     _, network, variables, x = subject
     plan = network.plan(random_keep(network))
-    sliced, forward = plan.slice(variables), jax.jit(plan.apply_fn())
+    sliced, forward = plan.slice(variables), jax.jit(plan.apply_fn)
     exported = jax.export.export(forward)(sliced, x)
     np.testing.assert_allclose(exported.call(sliced, x), forward(sliced, x), rtol=1e-5)
 

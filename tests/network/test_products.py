@@ -145,7 +145,7 @@ def test_a_network_that_differentiates_inside():
     def forces(v, x):
         return -jax.grad(energy, argnums=1)(v, x)
 
-    from slicing_checks import check, randomise
+    from tests.support.slicing_checks import check, randomise
 
     variables = randomise({"a": jnp.ones((3, 8)), "b": jnp.ones((8, 1))})
     x = jax.random.normal(jax.random.key(0), (4, 3))

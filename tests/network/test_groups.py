@@ -229,8 +229,8 @@ def test_layers_and_what_feeds_them(train):
         ("head", "dense", ("layer_norm",)),
     ]
     conv, grouped = network.layers["conv"], network.layers["grouped"]
-    assert (conv.strides, conv.padding, conv.groups) == ((2, 2), ((1, 1), (1, 1)), 1)
-    assert (grouped.dilation, grouped.groups) == ((2, 2), 2)
+    assert (conv.strides, conv.padding, conv.feature_groups) == ((2, 2), ((1, 1), (1, 1)), 1)
+    assert (grouped.dilation, grouped.feature_groups) == ((2, 2), 2)
     assert (conv.input_shape, conv.output_shape) == ((2, 8, 8, 3), (2, 4, 4, 4))
     assert conv.parameters == ("params/conv/kernel", "params/conv/bias")
     assert network.layers["max_pool_1"].window == (1, 2, 2, 1)

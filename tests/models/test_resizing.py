@@ -28,13 +28,13 @@ def new(model, x):
 
 
 def compare(model, variables, x, plan):
-    smaller = models.resized(model, plan.kept())
+    smaller = models.resized(model, plan.by_leaf())
     sliced = plan.slice(variables)
     assert type(smaller) is type(model)
     assert shapes(new(smaller, x)) == shapes(sliced) != shapes(variables)
 
     def both(sliced, x):
-        return smaller.apply(sliced, x), plan.apply_fn()(sliced, x)
+        return smaller.apply(sliced, x), plan.apply_fn(sliced, x)
 
     assert distance(*compiled(both)(sliced, x)) <= 1e-5
     return smaller
@@ -58,7 +58,7 @@ def test_padding_follows_the_channels_that_stay(name):
     seen = set()
     for seed in range(12):
         plan = network.plan(random_keep(network, seed))
-        smaller = models.resized(model, plan.kept())
+        smaller = models.resized(model, plan.by_leaf())
         assert shapes(new(smaller, x)) == shapes(plan.slice(variables))
         if smaller.shortcut_pads not in seen and len(seen) < 3:
             compare(model, variables, x, plan)
@@ -78,10 +78,10 @@ def test_in_training_mode_too():
 
     in_training = trace(functools.partial(forward, model), variables, x)
     plan = in_training.plan(random_keep(network))
-    smaller = models.resized(model, plan.kept())
+    smaller = models.resized(model, plan.by_leaf())
 
     def both(sliced, x):
-        return forward(smaller, sliced, x), plan.apply_fn()(sliced, x)
+        return forward(smaller, sliced, x), plan.apply_fn(sliced, x)
 
     ours, theirs = compiled(both)(plan.slice(variables), x)
     assert distance(ours[0], theirs[0]) <= 1e-5
@@ -92,8 +92,8 @@ def test_the_paths_of_parameters_alone_will_do():
     model, variables, x = made("mlp")
     network = trace(lambda params, x: model.apply({"params": params}, x), variables["params"], x)
     plan = network.plan(random_keep(network))
-    assert "hidden1/kernel" in plan.kept()
-    smaller = models.resized(model, plan.kept())
+    assert "hidden1/kernel" in plan.by_leaf()
+    smaller = models.resized(model, plan.by_leaf())
     assert shapes(new(smaller, x)["params"]) == shapes(plan.slice(variables["params"]))
 
 
@@ -110,7 +110,7 @@ class Two(nn.Module):
 
 def kept_of(name):
     model, _, _, network = traced(name)
-    return model, network.plan(random_keep(network)).kept()
+    return model, network.plan(random_keep(network)).by_leaf()
 
 
 def test_refuses_a_module_of_another_class():

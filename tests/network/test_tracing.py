@@ -138,7 +138,7 @@ def test_rematerialisation_is_kept():
     plan = network.plan(
         {name: np.arange(group.width) < 2 for name, group in network.groups.items()}
     )
-    found = str(jax.make_jaxpr(plan.apply_fn())(plan.slice(variables), x))
+    found = str(jax.make_jaxpr(plan.apply_fn)(plan.slice(variables), x))
     assert found.count("remat2[") == 2
 
 
@@ -290,7 +290,7 @@ def test_the_derivative_of_relu_at_zero_survives_slicing():
     variables = {"w1": jnp.ones((2, 4)), "b1": jnp.zeros(4), "w2": jnp.ones((4, 1))}
     network = trace(forward, variables, jnp.zeros((1, 2)))
     plan = network.plan({name: jnp.arange(4) < 2 for name in network.groups})
-    slope = jax.grad(lambda tree: plan.apply_fn()(tree, jnp.zeros((1, 2))).sum())(
+    slope = jax.grad(lambda tree: plan.apply_fn(tree, jnp.zeros((1, 2))).sum())(
         plan.slice(variables)
     )
     # jax.nn.relu has slope 0 at 0; max(x, 0), which it calls, has slope 1/2

@@ -36,7 +36,7 @@ def test_a_copy_of_a_plan_does_what_the_plan_does(way):
     np.testing.assert_array_equal(again.keep["hidden1"], KEEP)
     assert again.cost() == plan.cost()
     sliced = again.slice(VARIABLES)
-    np.testing.assert_array_equal(again.apply_fn()(sliced, X), plan.apply_fn()(sliced, X))
+    np.testing.assert_array_equal(again.apply_fn(sliced, X), plan.apply_fn(sliced, X))
     assert str(way(plan.network)) == str(plan.network)
 
 

@@ -68,7 +68,7 @@ def test_running_statistics_of_nnx_are_no_parameters(train):
     assert not network.trainable & {"norm/mean", "norm/var"}
     plan = network.plan(random_keep(network))
     if train:
-        _, updated = plan.apply_fn()(plan.slice(variables), x)
+        _, updated = plan.apply_fn(plan.slice(variables), x)
         _, wanted = forward(masks.apply(variables, plan.masks(variables)), x)
         assert distance(updated, plan.slice(wanted)) <= 1e-5
     else:

@@ -1,0 +1,78 @@
+"""Layers that multiply by a kernel, and products in which the input takes no part."""
+
+from prunejax.network import products
+from prunejax.network.flow import Draft, Flow, Producer, add
+from prunejax.network.layers import Layer
+from prunejax.network.program import Op
+
+
+def convolution(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
+    """A convolution; its kernel's output axis makes channels."""
+    numbers, params = op.params["dimension_numbers"], op.params
+    left, kernel = (draft.program.shapes[number] for number in op.inputs)
+    result = draft.program.shapes[op.outputs[0]]
+    transposed = any(step != 1 for step in params["lhs_dilation"])
+    flow = add(
+        draft,
+        op,
+        "conv_transpose" if transposed else "conv",
+        [flow for flow in flows if flow.origin],
+        flows[1].parameters,
+        kernel_shape=kernel,
+        strides=tuple(params["lhs_dilation" if transposed else "window_strides"]),
+        padding=tuple((int(low), int(high)) for low, high in params["padding"]),
+        dilation=tuple(params["rhs_dilation"]),
+        feature_groups=params["feature_group_count"],
+        multiply_adds=products.convolution(params, left, kernel, result),
+    )
+    (name,) = flow.origin
+    draft.record.producers.append(Producer(name, op.inputs[1], numbers.rhs_spec[0]))
+    return flow
+
+
+def product(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
+    """A dense layer, or a product of two activations."""
+    sums, batches = op.params["dimension_numbers"]
+    shapes = [draft.program.shapes[number] for number in op.inputs]
+    result = draft.program.shapes[op.outputs[0]]
+    dense = [side for side, flow in enumerate(flows) if not flow.origin and flow.parameters]
+    flow = add(
+        draft,
+        op,
+        "dense" if dense else "matmul",
+        [flow for flow in flows if flow.origin],
+        tuple(path for flow in flows for path in flow.parameters),
+        kernel_shape=shapes[dense[0]] if dense else (),
+        input_shape=shapes[1 - dense[0]] if dense else shapes[0],
+        multiply_adds=products.product(op.params, shapes[0], result),
+    )
+    (name,) = flow.origin
+    for side in dense:
+        used = {*sums[side], *batches[side]}
+        for axis in range(len(shapes[side])):
+            if axis not in used:
+                draft.record.producers.append(Producer(name, op.inputs[side], axis))
+    return flow
+
+
+def aside(draft: Draft, op: Op, parameters: tuple[str, ...], work: products.Work) -> None:
+    """Records a product in which the input takes no part, and which is computed all the same.
+
+    It feeds no layer: whatever reads it treats it as parameters.
+    """
+    shapes = [draft.program.shapes[number] for number in (*op.inputs, *op.outputs)]
+    if op.name == "conv_general_dilated":
+        work = products.Work(products.convolution(op.params, *shapes), "")
+    elif op.name == "dot_general":
+        work = products.Work(products.product(op.params, shapes[0], shapes[-1]), "")
+    if work.multiply_adds:
+        draft.counts["parameters"] += 1
+        name = f"parameters_{draft.counts['parameters']}"
+        draft.record.layers[name] = Layer(
+            name,
+            "parameters",
+            parameters=parameters,
+            input_shape=shapes[0],
+            output_shape=draft.program.shapes[op.outputs[0]],
+            **work._asdict(),
+        )
