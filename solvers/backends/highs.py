@@ -12,7 +12,15 @@ from solvers.search.interrupts import interruptible
 from solvers.tolerances import LINEAR
 
 
-def _highspy() -> Any:
+def package() -> Any:
+    """Imports highspy.
+
+    Returns:
+        The package.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import highspy
     except ImportError as error:
@@ -36,7 +44,7 @@ class LinearProgram:
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
-        self._highspy = _highspy()
+        self._highspy = package()
         self._model = _model(self._highspy, costs, lower, upper)
 
     def add(self, rows: Rows) -> None:
@@ -119,7 +127,7 @@ def solve_mip(
     """
     del memory_mb, priority, separate
     until = np.inf if time_limit is None else time.perf_counter() + time_limit
-    highspy = _highspy()
+    highspy = package()
     model = _model(highspy, costs, lower, upper)
     _add_rows(model, rows)
     model.setOptionValue("mip_rel_gap", gap)

@@ -159,9 +159,8 @@ def _include_lazy(
         maxprerounds=0,
         needscons=False,
     )
-    model.setParam(
-        "misc/usesymmetry", 0
-    )  # the rows so far may have symmetries that later ones break
+    # later rows may break a symmetry of the rows so far
+    model.setParam("misc/usesymmetry", 0)
     model.setParam("misc/allowstrongdualreds", False)
     model.setParam("misc/allowweakdualreds", False)
 

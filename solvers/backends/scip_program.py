@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.backends import scip as scip_lib
+from solvers.backends import scip_models
 from solvers.backends.scip_plugins import Plugins
 from solvers.programs.program import Loss, Program
 from solvers.programs.results import MipResult
@@ -48,7 +48,7 @@ def solve_program(
     until = np.inf if time_limit is None else time.perf_counter() + time_limit
     made, columns = _of_program(program, losses)
     plugins = Plugins(on_incumbent, complete=complete)
-    return scip_lib.optimised(made, columns, until, gap, memory_mb, seed, start, plugins)
+    return scip_models.optimised(made, columns, until, gap, memory_mb, seed, start, plugins)
 
 
 def infeasible_rows(program: Program) -> tuple[str, ...]:
@@ -104,10 +104,10 @@ def write(program: Program, losses: Sequence[Loss], path: Path) -> None:
 
 
 def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any]]:
-    scip = scip_lib.package()
+    scip = scip_models.package()
     made = scip.Model("prunejax")
     made.hideOutput()
-    columns = scip_lib.add_columns(
+    columns = scip_models.add_columns(
         made,
         program.costs,
         program.lower,
@@ -117,7 +117,7 @@ def _of_program(program: Program, losses: Sequence[Loss]) -> tuple[Any, list[Any
     )
     rows = Rows.of_matrix(program.matrix, program.row_lower)
     for row, name, high in zip(rows, program.rows, program.row_upper.tolist(), strict=True):
-        scip_lib.add_row(
+        scip_models.add_row(
             scip,
             made,
             columns,

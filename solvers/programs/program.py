@@ -100,7 +100,7 @@ class Program:
         )
 
     def inequalities(self) -> Rows:
-        """All rows as ``coefficients x >= bounds``; an equation becomes two rows, in a row."""
+        """All rows as ``coefficients x >= bounds``; an equation becomes two of them."""
         below, above = np.isfinite(self.row_lower), np.isfinite(self.row_upper)
         rows = np.repeat(np.arange(len(self.rows)), below.astype(int) + above)
         first = np.append(True, rows[1:] != rows[:-1])[: len(rows)]

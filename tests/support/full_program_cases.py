@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import scipy.optimize
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPClassifier
 
@@ -21,6 +22,7 @@ from solvers.layers import (
     MaxPool,
     Relu,
 )
+from solvers.settings import Settings
 
 
 def perceptron(seed, sizes):
@@ -192,3 +194,41 @@ CASES = {
 def problem(name, **how):
     """A case as a problem."""
     return Problem(*CASES[name](), **how)
+
+
+FINE = Settings(gap=1e-5, time_limit=60)
+
+
+FINE_HIGHS = Settings(gap=1e-5, time_limit=60, backend="highs")
+
+
+def agreed(*solutions):
+    """Solutions of one problem, each certified, all with the same objective."""
+    for solution in solutions:
+        assert solution.status == "optimal"
+        assert solution.violation < 1e-6
+        assert solution.bound <= solution.objective + 1e-6
+        assert solution.bound_scope == "paper-restriction"
+        assert all(np.all((s >= 0) & (s <= 1)) for s in solution.scores)
+        assert solution.trajectory[-1][1:] == (solution.objective, solution.bound)
+    objectives = [solution.objective for solution in solutions]
+    assert max(objectives) - min(objectives) < 2e-4
+    for one, other in itertools.permutations(solutions, 2):
+        assert one.bound <= other.objective + 1e-5
+
+
+def milp(program, only=None):
+    """The optimum by SciPy, of some rows or all; None without a solution."""
+    whole = np.zeros(len(program.costs))
+    whole[program.binary] = 1
+    rows = slice(None) if only is None else [program.rows.index(name) for name in only]
+    found = scipy.optimize.milp(
+        program.costs if only is None else np.zeros(len(program.costs)),
+        integrality=whole,
+        bounds=scipy.optimize.Bounds(program.lower, program.upper),
+        constraints=scipy.optimize.LinearConstraint(
+            program.matrix[rows], program.row_lower[rows], program.row_upper[rows]
+        ),
+        options={"mip_rel_gap": 0},
+    )
+    return found.fun

@@ -15,9 +15,7 @@ from solvers.modes import full
 from solvers.network import scaling
 from solvers.network.bounds import interval
 from solvers.network.chain import Linear, Maximum
-from solvers.network.units import unit, units
 from solvers.programs.explicit import formulate
-from solvers.programs.rows import Row
 from solvers.settings import Settings
 
 FINE = 1e-7
@@ -221,13 +219,3 @@ def test_what_competes_in_a_maximum_has_one_unit():
     windows = pool.windows
     for step in (0, 1):
         np.testing.assert_array_equal(sizes[step][windows], sizes[2][:, None] * np.ones((1, 4)))
-
-
-def test_rows_are_measured_by_their_largest_coefficient():
-    row = Row(np.array([0, 3]), np.array([3e-6, -5e-7]), 1e-6).scaled()
-    assert 1 <= np.abs(row.coefficients).max() < 2
-    np.testing.assert_allclose(row.coefficients / row.bound, [3, -0.5])
-    assert [unit(size) for size in (0.0, 1.0, 1.5, 2.0, 0.3)] == [1, 1, 1, 2, 0.25]
-    np.testing.assert_array_equal(units(np.array([0.0, 1.5, 0.3])), [1, 1, 0.25])
-    nothing = Row(np.array([], int), np.array([]), -1.0)
-    assert nothing.scaled().bound == -1

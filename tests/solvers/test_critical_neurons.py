@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from solvers import critical_neurons
-from solvers.backends import highs, scip
+from solvers.backends import highs, scip, scip_models
 from solvers.critical_neurons import MODES, Problem, solve
 from solvers.layers import Dense, Relu
 from solvers.modes import paper
@@ -19,26 +19,8 @@ from solvers.programs import explicit, masked, reduced
 from solvers.programs.explicit import formulate
 from solvers.programs.rows import joined
 from solvers.search import interrupts
-from solvers.search.independent import Answers
 from solvers.settings import Settings, in_time
-from solvers.solution import above
-
-
-def problem(epsilon=0.05):
-    random = np.random.default_rng(0)
-    layers = [
-        Dense(random.normal(size=(20, 12)) / 4, random.normal(size=12) * 0.1, "first"),
-        Relu(),
-        Dense(random.normal(size=(12, 8)) / 3, random.normal(size=8) * 0.1, "second"),
-        Relu(),
-        Dense(random.normal(size=(8, 5))),
-    ]
-    return Problem(layers, random.uniform(size=(10, 20)), np.arange(10) % 5, epsilon=epsilon)
-
-
-def whole(given):
-    """The objective of all scores at 1: both layers' importances are -1, the larger one counts."""
-    return given.loss_weight * given.loss() - 1
+from tests.support.small_problem import problem, whole
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -273,7 +255,7 @@ def test_numerics_that_give_up_leave_the_best_so_far(monkeypatch):
         interrupts.interruptible(run, stop)
         raise Exception("SCIP: error in LP solver!")
 
-    monkeypatch.setattr(scip, "interruptible", broken)
+    monkeypatch.setattr(scip_models, "interruptible", broken)
     given = problem()
     found = solve(given, "full", gap=1e-3)
     assert found.objective < whole(given)
@@ -293,21 +275,3 @@ def test_exponentials_are_for_the_full_program(mode):
 def test_a_solve_that_times_out_says_so():
     found = solve(hard(), "paper", gap=1e-9, time_limit=1.5)
     assert found.status == "time limit"
-
-
-def test_what_is_not_begun_after_ctrl_c_is_interrupted():
-    results = [paper.solve(problem(), Settings(time_limit=0.0))]
-    assert Answers(results, False).status == "time limit"
-    assert Answers(results, True).status == "interrupted"
-
-
-def test_equal_scores_are_not_below_their_mean():
-    assert above(np.full(3, 0.1), "mean").all()
-    np.testing.assert_array_equal(above(np.array([0.1, 0.3]), "mean"), [False, True])
-
-
-@pytest.mark.parametrize("threshold", ["median", None, float("nan")])
-def test_what_is_no_threshold_is_refused(threshold):
-    found = critical_neurons.solve(problem(), time_limit=0.0)
-    with pytest.raises(ValueError, match="threshold must be a number or 'mean'"):
-        found.masks(threshold)

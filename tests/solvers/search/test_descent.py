@@ -12,7 +12,6 @@ from solvers.programs import reduced
 from solvers.programs.objective import Objective
 from solvers.programs.verification import largest_violation
 from solvers.search.descent import Descent
-from solvers.search.segments import furthest
 from tests.support.full_program_cases import CASES, problem
 
 
@@ -65,12 +64,3 @@ def test_a_limit_leaves_an_answer_worth_having(monkeypatch):
     assert found.masked_loss("mean") < np.inf
     again = solve(given, time_limit=60)
     np.testing.assert_array_equal(np.concatenate(found.scores), np.concatenate(again.scores))
-
-
-def test_the_furthest_feasible_point_of_a_segment():
-    start, end = np.zeros(2), np.array([4.0, 2.0])
-    found = furthest(start, end, lambda point: point[0] <= 1.0)
-    assert 0.99 <= found[0] <= 1.0
-    assert found[1] == found[0] / 2
-    np.testing.assert_array_equal(furthest(start, end, lambda _: True), end)
-    np.testing.assert_array_equal(furthest(start, end, lambda _: False), start)
