@@ -120,7 +120,13 @@ def _weight_reduction(subject: Subject, plan: Plan) -> float:
     return 1 - left / sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(prunable))
 
 
-REDUNDANCY = (filters.perceptual_hash, filters.similarity, filters.entropy, filters.select)
+REDUNDANCY = (
+    filters.perceptual_hash,
+    filters.similarity,
+    filters.entropy,
+    filters.select,
+    channels_lib.keep_representatives,
+)
 """The parts of the k-core method, whose files say what it does."""
 
 METHODS: dict[str, Method] = {
@@ -178,7 +184,11 @@ def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., A
         shared = [allocation.allocate, allocation.leaf_counts] if chosen.get("distribution") else []
         return [CRITERIA[chosen["criterion"]].score, *shared]
     if function is channels:
-        return [FILTER_CRITERIA[chosen["criterion"]].score, channels_lib.rank]
+        return [
+            FILTER_CRITERIA[chosen["criterion"]].score,
+            channels_lib.rank,
+            channels_lib.keep_best,
+        ]
     if function is redundant_channels:
         return [*REDUNDANCY, channels_lib.measure]
     return [function]

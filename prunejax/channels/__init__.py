@@ -9,15 +9,20 @@ Everything here gives ``ChannelScores``, one float per channel, which give a pla
 """
 
 from prunejax.channels.chain_reading import describe
-from prunejax.channels.collecting import CONVOLUTIONS, deciding_layers
 from prunejax.channels.critical_neurons import critical_neurons
-from prunejax.channels.deciding import GroupSource, deciding_layer
+from prunejax.channels.deciding import (
+    CONVOLUTIONS,
+    GroupSource,
+    deciding_layer,
+    deciding_layers,
+)
 from prunejax.channels.decoupling import representations
 from prunejax.channels.measuring import measure
 from prunejax.channels.ranking import rank
 from prunejax.channels.redundancies import (
     Measured,
     Redundancies,
+    keep_representatives,
     rank_redundant,
     score_by_redundancy,
 )
@@ -47,6 +52,7 @@ __all__ = [
     "flops_reduction",
     "keep_above",
     "keep_best",
+    "keep_representatives",
     "measure",
     "parameter_reduction",
     "rank",

@@ -1,9 +1,8 @@
 """What a network shows of each group of channels: kernels, scales, feature maps, activations."""
 
 import math
-import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
-from prunejax.channels.deciding import GroupSource, deciding_layer
 from prunejax.filters import ChannelFeatures
 from prunejax.masks import name
 from prunejax.network import Layer, Network
@@ -19,8 +17,6 @@ from prunejax.network.elementwise import NAMES as ELEMENTWISE
 
 CHUNK = 2**29
 """How many bytes of outputs are held at once, if no single layer has more."""
-
-CONVOLUTIONS = ("conv", "conv_transpose")
 
 
 class Collected(NamedTuple):
@@ -35,47 +31,6 @@ class Collected(NamedTuple):
     group: str
     layer: str
     features: ChannelFeatures
-
-
-def deciding_layers(
-    network: Network,
-    *,
-    group_source: GroupSource = "shortcut",
-    kinds: Collection[str] = CONVOLUTIONS,
-    select: str = "",
-) -> dict[str, Layer]:
-    """The groups whose channels are to be scored, each with the layer that stands for it.
-
-    Args:
-      network: the network.
-      group_source: which layer decides for a group, see ``deciding_layer``.
-      kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
-      select: a regular expression; only groups in whose names it is found.
-
-    Returns:
-      Group name -> layer, in the order of the layers.
-
-    Raises:
-      ValueError: no group is left; the message says what there is.
-    """
-    try:
-        re.compile(select)
-    except re.error as error:
-        raise ValueError(f"select is no regular expression: {select!r} ({error})") from error
-    everything = {group: deciding_layer(network, group, group_source) for group in network.groups}
-    deciding = {
-        group: layer
-        for group, layer in everything.items()
-        if layer.kind in kinds and re.search(select, group)
-    }
-    if not deciding:
-        there = ", ".join(f"{group} ({layer.kind})" for group, layer in everything.items())
-        raise ValueError(
-            f"no group of channels is made by a layer of kind {' or '.join(kinds)}"
-            + (f" and named like {select!r}" if select else "")
-            + f"; there are: {there or 'none'}"
-        )
-    return deciding
 
 
 def collect(

@@ -123,7 +123,7 @@ def _by_group(network: Network, solution: solver.Solution) -> dict[str, np.ndarr
     if by_layer:
         warnings.warn(
             f"neurons of {', '.join(by_layer)} cannot be cut out: their scores are left out (they "
-            "are in solution.scores)",
+            "are in evidence.scores)",
             stacklevel=3,
         )
     return by_group

@@ -1,11 +1,16 @@
 """The layer that decides for all layers which share a group's channels."""
 
+import re
+from collections.abc import Collection
 from typing import Literal
 
 from prunejax import names
 from prunejax.network import KERNELS, Layer, Network
 
 GroupSource = Literal["shortcut", "main"]
+
+CONVOLUTIONS = ("conv", "conv_transpose")
+"""The kinds of layer whose channels are scored unless others are asked for."""
 
 
 def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut") -> Layer:
@@ -43,6 +48,47 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
                 chosen = ordered[0] if prefer == "shortcut" else ordered[-1]
                 return network.layers[chosen]
     return network.layers[next(iter(members))]
+
+
+def deciding_layers(
+    network: Network,
+    *,
+    group_source: GroupSource = "shortcut",
+    kinds: Collection[str] = CONVOLUTIONS,
+    select: str = "",
+) -> dict[str, Layer]:
+    """The groups whose channels are to be scored, each with the layer that stands for it.
+
+    Args:
+      network: the network.
+      group_source: which layer decides for a group, see ``deciding_layer``.
+      kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
+      select: a regular expression; only groups in whose names it is found.
+
+    Returns:
+      Group name -> layer, in the order of the layers.
+
+    Raises:
+      ValueError: no group is left; the message says what there is.
+    """
+    try:
+        re.compile(select)
+    except re.error as error:
+        raise ValueError(f"select is no regular expression: {select!r} ({error})") from error
+    everything = {group: deciding_layer(network, group, group_source) for group in network.groups}
+    deciding = {
+        group: layer
+        for group, layer in everything.items()
+        if layer.kind in kinds and re.search(select, group)
+    }
+    if not deciding:
+        there = ", ".join(f"{group} ({layer.kind})" for group, layer in everything.items())
+        raise ValueError(
+            f"no group of channels is made by a layer of kind {' or '.join(kinds)}"
+            + (f" and named like {select!r}" if select else "")
+            + f"; there are: {there or 'none'}"
+        )
+    return deciding
 
 
 def _before(network: Network, layer: Layer) -> set[str]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 
 from prunejax import filters
 from prunejax.channels import collecting
-from prunejax.channels.deciding import GroupSource
+from prunejax.channels.deciding import GroupSource, deciding_layers
 from prunejax.channels.redundancies import Measured, Redundancies, score_by_redundancy
 from prunejax.channels.scores import ChannelScores
 from prunejax.filters.hashing import Hash
@@ -56,7 +56,7 @@ def measure(
             "normalised by the batch's own statistics",
             stacklevel=2,
         )
-    chosen = collecting.deciding_layers(network, group_source=group_source, select=select)
+    chosen = deciding_layers(network, group_source=group_source, select=select)
     flat = {
         group: layer.name
         for group, layer in chosen.items()

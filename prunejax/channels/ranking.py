@@ -7,7 +7,7 @@ import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax.channels import collecting
-from prunejax.channels.deciding import GroupSource
+from prunejax.channels.deciding import CONVOLUTIONS, GroupSource, deciding_layers
 from prunejax.channels.scores import ChannelScores
 from prunejax.filters import ChannelScore, FilterCriterion, as_filter_criterion
 from prunejax.network import Network
@@ -21,7 +21,7 @@ def rank(
     criterion: str | FilterCriterion | ChannelScore,
     key: PRNGKeyArray | None = None,
     group_source: GroupSource = "shortcut",
-    kinds: tuple[str, ...] = collecting.CONVOLUTIONS,
+    kinds: tuple[str, ...] = CONVOLUTIONS,
     select: str = "",
     on_group: Callable[[int, int], None] | None = None,
 ) -> ChannelScores[None]:
@@ -61,9 +61,7 @@ def rank(
     title = criterion if isinstance(criterion, str) else _name(scored_by)
     if images is None and {"maps", "activations"}.intersection(scored_by.needs):
         raise ValueError(f"the criterion {title!r} needs images")
-    chosen = collecting.deciding_layers(
-        network, group_source=group_source, kinds=kinds, select=select
-    )
+    chosen = deciding_layers(network, group_source=group_source, kinds=kinds, select=select)
     scores = {}
     for index, (group, layer, features) in enumerate(
         collecting.collect(network, variables, images, chosen, scored_by.needs, on_group=on_group)

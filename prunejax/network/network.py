@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Array, Float, PyTree
 
 from prunejax.network.layers import Layer, following
-from prunejax.network.places import Place, find
+from prunejax.network.places import Place, place
 from prunejax.network.plan import Plan, plan
 from prunejax.network.recording import record
 from prunejax.network.structure import Structure
@@ -82,7 +82,7 @@ class Network(Structure):
         Raises:
           ValueError: the group's channels do not pass through the layer.
         """
-        return find(self, group, layer)
+        return place(self, group, layer)
 
     def following(self, layer: str, kind: str) -> Layer:
         """The next layer of a kind that reads a layer's channels before another kernel does.

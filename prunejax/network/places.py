@@ -20,7 +20,7 @@ class Place(NamedTuple):
     indices: np.ndarray
 
 
-def find(network: Structure, group: str, layer: str) -> Place:
+def place(network: Structure, group: str, layer: str) -> Place:
     """Finds a group's channels in a layer's output; see ``Network.place``.
 
     Args:

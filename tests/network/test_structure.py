@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from prunejax import models
+from prunejax import network as networks
 from prunejax.network import trace
 
 MODEL = models.build("mlp", num_classes=3, hidden_widths=(6,))
@@ -51,3 +52,18 @@ def test_a_function_that_cannot_be_pickled_is_named():
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(network)
     assert copy.deepcopy(network) is network
+
+
+def test_methods_are_functions_of_the_structure():
+    network = trace(MODEL.apply, VARIABLES, X)
+    (group,) = list(network.groups)[:1]
+    layer = network.groups[group].layers[0]
+    keep = {group: np.arange(network.groups[group].width) != 1}
+    by_method, by_function = network.plan(keep), networks.plan(network, keep)
+    np.testing.assert_array_equal(by_method.keep[group], by_function.keep[group])
+    assert networks.render(network) == str(network)
+    assert networks.place(network, group, layer).axis == network.place(group, layer).axis
+    np.testing.assert_array_equal(
+        networks.record(network, VARIABLES, X, [layer])[layer],
+        network.record(VARIABLES, X, [layer])[layer],
+    )
