@@ -22,42 +22,6 @@ from experiments.critical_neurons.studies import Study
 from prunejax.channels import keep_above
 from solvers.critical_neurons import MODES
 
-PUBLISHED: dict[tuple[str, str], dict[str, str]] = {
-    ("mnist", "lenet_300_100"): {
-        "whole": "98.1",
-        "method": "95.9",
-        "fine-tuned": "97.8",
-        "neurons": "44.5",
-        "random": "83.6",
-        "critical": "44.5",
-    },
-    ("mnist", "lenet5"): {
-        "whole": "98.9",
-        "method": "98.7",
-        "fine-tuned": "98.9",
-        "neurons": "17.2",
-        "random": "56.9",
-        "critical": "38.6",
-    },
-    ("fashion_mnist", "lenet_300_100"): {
-        "whole": "87.7",
-        "method": "80",
-        "fine-tuned": "88.1",
-        "neurons": "68",
-        "random": "35.3",
-        "critical": "11.7",
-    },
-    ("fashion_mnist", "lenet5"): {
-        "whole": "89.7",
-        "method": "87.7",
-        "fine-tuned": "89.8",
-        "neurons": "17.8",
-        "random": "33",
-        "critical": "28.6",
-    },
-}
-"""ElAraby et al. (2023), Table 1, from memory: approximate."""
-
 
 def rows(records: Sequence[Record]) -> pl.DataFrame:
     """One row a rival and program: accuracies and shares in %, and the program's certificate."""
@@ -159,27 +123,17 @@ def _diverged(records: Sequence[Record]) -> str:
 
 
 def _rivals(records: Sequence[Record]) -> Table:
-    frame, config = rows(records), records[0]["config"]
-    published = PUBLISHED.get((config["dataset"], config["model"]), {})
+    frame = rows(records)
     header = ["pruned", "accuracy", "fine-tuned", "neurons", "parameters"]
     body = []
     for name in RIVALS:
         part = frame.filter(pl.col("rival") == name)
         columns = ("accuracy", "fine_tuned", "neurons", "parameters")
         body.append([NAMES[name], *(_spread(part[column]) for column in columns)])
-        if published:
-            body[-1].append(published.get(name, "-"))
     caption = (
         "Rivals: what is pruned, by score, as many neurons of each layer but for the last row; "
         "neurons and parameters are the shares removed."
     )
-    if published:
-        header.append("paper")
-        caption += (
-            f" Published accuracy, approximately: whole network {published['whole']}, the method's "
-            f"after fine-tuning {published['fine-tuned']}, {published['neurons']} of the neurons "
-            "removed."
-        )
     return Table(frame, f"{caption} {_whole(frame)} {_certified(frame)}", header, body)
 
 

@@ -240,14 +240,26 @@ def test_ctrl_c_ends_all_workers(results):
     assert "Traceback" not in text
     finished = list(results.glob("toys/*/record.json"))
     assert 2 <= len(finished) < 8
+    assert_none_is_left(process.pid)
+
+
+def test_workers_end_with_a_command_that_is_killed(results):
+    process = command(results, 8, "--workers", "2")
+    wait_for(results, 2)
+    process.kill()
+    process.communicate()
+    assert_none_is_left(process.pid)
+
+
+def assert_none_is_left(group):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            os.killpg(process.pid, 0)
+            os.killpg(group, 0)
         except ProcessLookupError:
             return
         time.sleep(0.1)
-    left = subprocess.run(["ps", "-o", "args=", "-g", f"{process.pid}"], capture_output=True)
+    left = subprocess.run(["ps", "-o", "args=", "-g", f"{group}"], capture_output=True)
     pytest.fail(f"a process is left: {left.stdout}")
 
 
