@@ -16,7 +16,7 @@ class Protocol:
 
     Attributes:
       epochs: passes over the training data, after pruning.
-      batch_size: examples a step.
+      batch_size: examples per step.
       optimizer: a name in ``prunejax.training.OPTIMIZERS``.
       learning_rate: the initial one.
       schedule: of the learning rate, a name in ``prunejax.training.SCHEDULES``.

@@ -58,7 +58,7 @@ def save(
       path: from ``path_of``.
       config: everything that determines the run.
       metrics: its results.
-      history: one row an epoch.
+      history: one row per epoch.
       seconds: how long its parts took.
 
     Returns:

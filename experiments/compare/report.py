@@ -18,7 +18,7 @@ from experiments.compare.run import NEEDS
 
 
 def rows(records: Sequence[Record]) -> pl.DataFrame:
-    """One row a run: what identifies it and its numbers.
+    """One row per run: what identifies it and its numbers.
 
     Args:
       records: records of the comparison.
@@ -147,7 +147,7 @@ def markdown(table: pl.DataFrame) -> str:
 
 
 def figure(table: pl.DataFrame, place: Place, title: str) -> None:
-    """Draws accuracy against sparsity, one line a method, with the spread over seeds as bars.
+    """Draws accuracy against sparsity, one line per method, with the spread over seeds as bars.
 
     Args:
       table: rows of ``summary`` of one data set, model and settings.

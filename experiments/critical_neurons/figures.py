@@ -104,7 +104,7 @@ def _sweep(frame: pl.DataFrame, place: Place, title: str) -> None:
 
 
 def _batches(frame: pl.DataFrame, place: Place, title: str) -> None:
-    """Draws accuracy against the pruned share, a dot a batch."""
+    """Draws accuracy against the pruned share, a dot per batch."""
     drawn, panels = canvas(2)
     for axes, column, words in zip(
         panels, ("accuracy", "fine_tuned"), ("not fine-tuned", "fine-tuned"), strict=True

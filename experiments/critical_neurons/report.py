@@ -24,7 +24,7 @@ from solvers.critical_neurons import MODES
 
 
 def rows(records: Sequence[Record]) -> pl.DataFrame:
-    """One row a rival and program: accuracies and shares in %, and the program's certificate."""
+    """One row per rival and program: accuracies and shares in %, and the program's certificate."""
     return pl.DataFrame(
         [
             {
@@ -47,7 +47,7 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
 
 
 def retrained_rows(records: Sequence[Record]) -> pl.DataFrame:
-    """One row a sub-network: accuracy and shares in %."""
+    """One row per sub-network: accuracy and shares in %."""
     return pl.DataFrame(
         [
             {
@@ -101,7 +101,7 @@ def write(
     text.append(
         "\nTest accuracy and shares in %, mean ± sample standard deviation (one number: one run). "
         "Inactive: what is 0 on the whole batch. "
-        f"lambda {config['loss_weight']:g}, images a class: {config['per_class']}, threshold "
+        f"lambda {config['loss_weight']:g}, images per class: {config['per_class']}, threshold "
         f"{config['threshold']}, fine-tuning {config['fine_tuning']['epochs']} epochs. {versions}. "
         f"{first['device']}, {dates[0]} to {dates[-1]}.\n"
     )
@@ -187,7 +187,7 @@ def _by(column: str, label: str, about: str) -> Callable[[Sequence[Record]], Tab
         caption = (
             f"{about} Of the neurons so many are gone; accuracy of the method without and with "
             "fine-tuning, and without it of random pruning and of pruning the critical ones; "
-            f"seconds a program. {_whole(frame)} {_certified(frame)}"
+            f"seconds per program. {_whole(frame)} {_certified(frame)}"
         )
         return Table(frame, caption, header, body)
 
@@ -268,7 +268,7 @@ TABLES: dict[Study, Callable[[Sequence[Record]], Table]] = {
     "table": _rivals,
     "batch-robustness": _batches,
     "lambda": _by("loss_weight", "lambda", "Lambda: the loss's weight in the program."),
-    "per-class": _by("mode", "mode", "One program of all classes, or one a class and the mean."),
+    "per-class": _by("mode", "mode", "One program of all classes, or one per class and the mean."),
     "balance": _by("balanced", "images of a batch", "Balanced batches, or as many of any class."),
     "transfer": _transfer,
     "initialisation": _initialisation,

@@ -41,7 +41,7 @@ VARIES = {"tau": "tau", "criteria": "method", "sample_size": "images", "learning
 
 
 def rows(records: Sequence[Record]) -> pl.DataFrame:
-    """One row a pruned network.
+    """One row per pruned network.
 
     Args:
       records: of kind "pruned".
@@ -127,7 +127,7 @@ def _spread(mean: float, spread: float | None) -> str:
 
 
 def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
-    """One row a layer with weights: what it has before and after, at one threshold.
+    """One row per layer with weights: what it has before and after, at one threshold.
 
     Returns:
       Columns layer, group (of its output channels), channels, kept, orphans (channels removed that

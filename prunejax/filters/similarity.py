@@ -54,7 +54,7 @@ def agreement(
     total = bits.shape[0] * bits.shape[1]
     if total > EXACT:
         raise ValueError(
-            f"{total} bits a channel are more than can be counted at once ({EXACT}): "
+            f"{total} bits per channel are more than can be counted at once ({EXACT}): "
             "pass the images in batches and add the agreements"
         )
     return Agreement(counts=_count(bits), total=jnp.asarray(total, jnp.int32))
