@@ -1,8 +1,15 @@
 """Signatures are checked at run time in tests: jaxtyping's shapes by beartype."""
 
+import ctypes
+import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the tests' time is compiling: what one process has compiled, all others read.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 from jaxtyping import install_import_hook
 
@@ -21,9 +28,12 @@ def _strict_promotion():
 
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
-    """Compiled programs pile up to gigabytes; those of a module are of little use to the next."""
+    """Compiled programs pile up to gigabytes; from disk they come back in no time."""
     yield
     jax.clear_caches()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # glibc keeps what was freed
 
 
 @pytest.fixture

@@ -23,12 +23,13 @@ class Job(NamedTuple):
     Attributes:
       run: the run.
       path: of its record; the process must name it the same, or its code is another.
-      since: do it although it is recorded, unless it was recorded later than this time.
+      since: do it although it is recorded, unless the record is no longer the one that was
+        changed at this time (``st_mtime_ns``).
     """
 
     run: Run
     path: Path
-    since: float | None = None
+    since: int | None = None
 
 
 class Answer(NamedTuple):
@@ -64,7 +65,7 @@ def attempt(job: Job, desk: Desk) -> Answer:
         if not ours:
             return Answer("busy")
         record = recorded(job.run, results)
-        if record is not None and (job.since is None or job.path.stat().st_mtime > job.since):
+        if record is not None and job.since != job.path.stat().st_mtime_ns:
             return Answer("found", record)
         if record is not None:  # it is done again, and from the beginning
             shutil.rmtree(job.path.parent / CHECKPOINTS, ignore_errors=True)
@@ -94,6 +95,8 @@ def perform(run: Run, desk: Desk) -> records.Record:
     remove_unfinished(path.parent)
     outcome = run.do(desk)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if outcome.files:  # an old record never stands beside new files
+        path.unlink(missing_ok=True)
     for name, write in outcome.files.items():
         write(path.parent / name)
     record = records.save(
@@ -131,7 +134,10 @@ def attempt_elsewhere(job: Job, results: Path, show: Show | None = None) -> Answ
         warnings.simplefilter("always", UserWarning)
         desk = _DESKS.setdefault(results, Desk(results))
         desk.show = seldom(show) if show else lambda *_: None
-        answer = attempt(job, desk)
+        try:
+            answer = attempt(job, desk)
+        except OSError as error:  # of one machine, maybe
+            answer = Answer("failed", message=str(error))
     said = (f"{one.message}" for one in caught if issubclass(one.category, UserWarning))
     return answer._replace(warnings=tuple(dict.fromkeys(said)))
 

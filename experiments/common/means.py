@@ -20,8 +20,8 @@ from experiments.common.desk import Desk
 News = tuple[str, int, int]
 """(what goes on, done, of)."""
 
-GRACE = 5.0
-"""Seconds that a worker has to end before it is killed."""
+GRACE = 10.0
+"""Seconds that workers and clusters have to end."""
 
 
 CONNECTING = "30s"
@@ -38,10 +38,12 @@ class Means(Protocol):
     Attributes:
       width: how many jobs it is given at once.
       retries: how often a job is given again whose worker died.
+      patience: seconds between looks at runs that other processes do.
     """
 
     width: int
     retries: int
+    patience: float
 
     def start(self, job: Job) -> Any:
         """Begins a job; returns its future."""
@@ -55,7 +57,7 @@ class Means(Protocol):
 
         Raises:
           WorkerDiedError: its process is gone.
-          OSError: a file could not be read or written.
+          OSError: it cannot be said; the connection is lost.
         """
         ...
 
@@ -74,7 +76,7 @@ class ThisProcess:
       desk: where they are done.
     """
 
-    width, retries = 1, 0
+    width, retries, patience = 1, 0, 0.5
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -117,7 +119,7 @@ class Processes:
       results: the folder of all results.
     """
 
-    retries = 1
+    retries, patience = 1, 0.5
 
     def __init__(self, count: int, results: Path) -> None:
         self.width, self._results = count, results.resolve()
@@ -129,10 +131,17 @@ class Processes:
     def start(self, job: Job) -> Future[Answer]:
         """Begins a job in a process that has none."""
         worker = self._idle.pop()
-        with _no_interrupt():
-            future = worker.pool.submit(_attempt, job, self._results)
+        try:
+            future = self._submit(worker, job)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            worker = self._replaced(worker)
+            future = self._submit(worker, job)
         self._busy[future] = worker
         return future
+
+    def _submit(self, worker: _Worker, job: Job) -> Future[Answer]:
+        with _no_interrupt():
+            return worker.pool.submit(_attempt, job, self._results)
 
     def finished(self, futures: list[Future[Answer]], patience: float) -> list[Future[Answer]]:
         """The futures whose jobs are over."""
@@ -144,12 +153,7 @@ class Processes:
         try:
             answer = future.result()
         except BrokenProcessPool as error:
-            worker.pool.shutdown(wait=False)
-            self._known.remove(worker)
-            self._pids.pop(worker, None)
-            new = self._worker()
-            self._known.append(new)
-            self._idle.append(new)
+            self._idle.append(self._replaced(worker))
             raise WorkerDiedError from error
         except BaseException:
             self._idle.append(worker)
@@ -170,14 +174,25 @@ class Processes:
 
     def close(self) -> None:
         """Ends all processes; one that does not end in time is killed."""
-        list(self.news())
         for worker in self._known:
             worker.pool.shutdown(wait=False, cancel_futures=True)
-        for number in (signal.SIGTERM, signal.SIGKILL):  # who has no job ends without
-            for future, worker in self._busy.items():
-                if not future.done() and worker in self._pids:
-                    _signal(self._pids[worker], number)
-            wait(self._busy, GRACE)
+        deadline = time.monotonic() + GRACE
+        while self._busy and time.monotonic() < deadline:  # a worker without a job ends by itself
+            list(self.news())  # one that has just begun says its number
+            for future, worker in list(self._busy.items()):
+                if future.done():
+                    del self._busy[future]
+                elif worker in self._pids:
+                    _kill(self._pids[worker])
+            wait(self._busy, 0.1)
+
+    def _replaced(self, worker: _Worker) -> _Worker:
+        """A new process in the place of one that died."""
+        worker.pool.shutdown(wait=False)
+        self._known.remove(worker)
+        self._pids.pop(worker, None)
+        self._known.append(self._worker())
+        return self._known[-1]
 
     def _worker(self) -> _Worker:
         context = get_context("spawn")  # a process that was forked beside JAX's threads may hang
@@ -193,7 +208,6 @@ def _begin(writer: Connection) -> None:
     """The first thing that a worker does."""
     _WRITER[:] = [writer]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # workers share a GPU
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _tell(os.getpid())
@@ -230,9 +244,9 @@ def _no_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _signal(pid: int, number: int) -> None:
+def _kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+        os.kill(pid, signal.SIGKILL)
 
 
 class Dask:
@@ -250,6 +264,7 @@ class Dask:
     """
 
     width, retries = sys.maxsize, 0  # a cluster that grows has to see what waits
+    patience = 5.0
 
     def __init__(self, scheduler: str, results: Path) -> None:
         try:
@@ -281,6 +296,13 @@ class Dask:
             return future.result()
         except self._distributed.scheduler.KilledWorker as error:
             raise WorkerDiedError from error
+        except BaseException as error:
+            if future.status in ("cancelled", "lost"):
+                raise OSError(
+                    "the connection to the Dask cluster is lost; the same command goes on"
+                ) from error
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"a worker of the Dask cluster cannot do this run: {what}") from error
 
     def news(self) -> Iterator[News]:
         """None: what is done on a cluster is seen on its own page."""

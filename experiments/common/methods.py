@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from experiments.common.sources import digest
 from prunejax import allocation, filters, pruning, training
 from prunejax import channels as channels_lib
 from prunejax import masks as masks_lib
-from prunejax.channels import CONVOLUTIONS
+from prunejax.channels import CONVOLUTIONS, collecting, targets
 from prunejax.criteria import CRITERIA, LossFn
 from prunejax.filters import FILTER_CRITERIA
 from prunejax.network import Network, Plan
@@ -42,7 +42,7 @@ class Subject(NamedTuple):
     evaluation_loss: LossFn
     network: Network
     batch_stats: PyTree
-    key: Any
+    key: PRNGKeyArray
     on_round: Callable[[int, int], None] | None = None
 
 
@@ -175,20 +175,21 @@ def settings(name: str) -> dict[str, Any]:
     if chosen.get("rounds") is None and "criterion" in chosen:
         criterion = CRITERIA.get(chosen["criterion"])
         chosen["rounds"] = 1 if criterion is None else criterion.rounds
+        chosen["float64"] = criterion is not None and criterion.float64
+    if method.func is not unstructured:
+        chosen["images"] = MAPPED
     return {"function": method.func.__name__, "source": digest(*scored_by), **chosen}
 
 
 def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., Any]]:
     """The functions whose files say what a method does."""
     if function is unstructured:
-        shared = [allocation.allocate, allocation.leaf_counts] if chosen.get("distribution") else []
+        shared = [pruning.prune, allocation.allocate, allocation.leaf_counts]
         return [CRITERIA[chosen["criterion"]].score, *shared]
+    of_network = [collecting.collect, channels_lib.deciding_layers, targets.reach]
     if function is channels:
-        return [
-            FILTER_CRITERIA[chosen["criterion"]].score,
-            channels_lib.rank,
-            channels_lib.keep_best,
-        ]
+        score = FILTER_CRITERIA[chosen["criterion"]].score
+        return [score, channels_lib.rank, channels_lib.keep_best, *of_network]
     if function is redundant_channels:
-        return [*REDUNDANCY, channels_lib.measure]
+        return [*REDUNDANCY, channels_lib.measure, *of_network]
     return [function]

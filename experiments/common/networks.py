@@ -117,6 +117,7 @@ def _load(run: TrainedNetwork, desk: Desk) -> Network:
         waiting = f"waiting for another process: {run.title}"
         with claims.alone(path, lambda: desk.show(waiting, 0, 1)):
             try:  # another process may have been faster
+                record = need(run, desk.results)
                 variables = _restore(path.parent / VARIABLES, bench)
             except ValueError as error:
                 warnings.warn(

@@ -1,7 +1,7 @@
 """How a network is trained: settings, and each data set's and model's own."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 DENSE = "dense"
@@ -40,7 +40,7 @@ class Protocol:
     augment: bool = False
     score_examples: int = 512
     limit: int | None = None
-    checkpoint_epochs: int = 0
+    checkpoint_epochs: int = field(default=0, compare=False)
 
 
 _GREY = Protocol(epochs=10, batch_size=128, score_examples=1024)

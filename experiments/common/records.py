@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.common import claims
 from experiments.common.protocol import DENSE
 from prunejax.files import write_atomically
 
@@ -125,8 +126,10 @@ def load(
             warnings.warn(f"{path} is left out: it is damaged ({error})", stacklevel=2)
             return None
         aside = path.with_suffix(".json.damaged")
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            path.replace(aside)
+        # another process may have set it aside, or be writing it anew
+        with claims.unless_claimed(path) as ours, contextlib.suppress(FileNotFoundError):
+            if ours:
+                path.replace(aside)
         warnings.warn(
             f"{path} is damaged ({error}); it is kept as {aside.name}, and its run done again",
             stacklevel=2,
@@ -215,7 +218,7 @@ def latest(records: Sequence[Record], source: Callable[[str], str | None]) -> li
         shared = {
             name: value
             for name, value in record["config"].items()
-            if name not in ("method_settings", "source")
+            if name not in ("method_settings", "source", "rivals")
         }
         chosen[config_hash(shared)] = record
     return list(chosen.values())

@@ -36,19 +36,25 @@ class Run(abc.ABC):
     Attributes:
       study: the folder of its records under ``results/``.
       metrics: which metrics a record must have to count.
+      alone: whether no other run of the command may go on beside it, since it measures time.
     """
 
     study: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ()
+    alone: ClassVar[bool] = False
 
     def config(self) -> dict[str, Any]:
         """Everything that determines the outcome, as JSON holds it; it names the record.
 
-        By default the fields that are compared; a setup's own configuration among them.
+        By default the class's name and the fields that are compared. A field that has a ``config``
+        of its own, a run say, gives that; a setup's stands beside the other fields.
         """
-        config: dict[str, Any] = {}
+        config: dict[str, Any] = {"run": type(self).__name__}
         for name, value in self._fields():
-            config |= value.config() if isinstance(value, Setup) else {name: value}
+            if isinstance(value, Setup):
+                config |= value.config()
+            else:
+                config[name] = value.config() if hasattr(value, "config") else value
         return config
 
     @property
@@ -76,6 +82,11 @@ class Run(abc.ABC):
     @property
     def needs(self) -> "tuple[Run, ...]":
         """The runs whose records or files this one reads."""
+        return ()
+
+    @property
+    def keeps(self) -> "tuple[Run, ...]":
+        """Those of ``needs`` that are to be there also where this run is recorded already."""
         return ()
 
     @property

@@ -56,7 +56,7 @@ def conduct(
       console: where progress is shown.
       desk: of this process.
       again: runs that are done although they are recorded.
-      prepare: called before the first run, where runs are done in this process.
+      prepare: called before the first run, unless runs are done on a cluster.
 
     Returns:
       Records and failures.
@@ -65,22 +65,25 @@ def conduct(
       OSError: a file could not be read or written.
       KeyboardInterrupt: it was stopped; what is finished is recorded.
     """
-    asked, began, results = list(dict.fromkeys(runs)), time.time(), running.results
-    known = {run: None if run in again else recorded(run, results) for run in asked}
+    asked, results = list(dict.fromkeys(runs)), running.results
+    again = {*again, *(kept for run in again for kept in run.keeps)}
+    is_recorded = functools.cache(lambda run: recorded(run, results))
+    known = {run: None if run in again else is_recorded(run) for run in asked}
     missing = [run for run, record in known.items() if record is None]
     if len(missing) < len(asked):
         console.print(f"{len(asked) - len(missing)} of {len(asked)} runs are recorded already")
     for run in known.keys() - set(missing):
-        _clear(path_of(run, results))
-    if not missing:
+        clear_remains(path_of(run, results))
+    kept = [run for one in asked for run in one.keeps if run in again or not is_recorded(run)]
+    if not missing and not kept:
         return Done({run: record for run, record in known.items() if record}, {}, 0)
     shell.refuse_unwritable(results)
     here = running.scheduler is None and running.workers == 1
-    if here:
+    if running.scheduler is None:
         prepare()
-    is_recorded = functools.cache(lambda run: recorded(run, results) is not None)
-    ordered = with_needs(missing, is_recorded)
-    since = {run: began if run in again else None for run in ordered}
+    ordered = with_needs([*kept, *missing], lambda run: is_recorded(run) is not None)
+    old = {run: path_of(run, results) for run in ordered if run in again}
+    since = {run: path.stat().st_mtime_ns for run, path in old.items() if path.exists()}
     means: Means = (
         ThisProcess(desk)
         if here
@@ -98,9 +101,9 @@ def conduct(
     finally:
         desk.show = lambda *_: None
         means.close()
-    found = {run: known[run] or made.records.get(run) for run in asked}
+    now = {run: known[run] or made.records.get(run) for run in asked}
     return Done(
-        {run: record for run, record in found.items() if record},
+        {run: record for run, record in now.items() if record},
         {run: why for run, why in made.failed.items() if run in known},
         sum(run in known for run in made.new),
     )
@@ -120,7 +123,7 @@ class _Conductor:
         schedule: Schedule,
         means: Means,
         bars: shell.Bars,
-        since: dict[Run, float | None],
+        since: dict[Run, int],
         results: Path,
         console: Console,
     ) -> None:
@@ -128,18 +131,22 @@ class _Conductor:
         self._since, self._results, self._console = since, results, console
         self._begun: dict[Any, Run] = {}
         self._deaths: dict[Run, int] = {}
+        self._looked = time.monotonic()
         self._made = _Made({}, schedule.failed, set())
 
     def go(self) -> _Made:
         """Until every run is recorded or failed."""
         while self._schedule.waiting or self._begun:
             self._begin()
-            if not self._begun:  # all that is left is claimed
+            if not self._begun:  # other processes do all that is left
                 count = self._schedule.look_again()
                 runs = "a run" if count == 1 else f"{count} runs"
                 self._bars.show(f"waiting for {runs} of another process", 0, 1)
-                time.sleep(PATIENCE)
+                time.sleep(self._means.patience)
                 continue
+            if time.monotonic() - self._looked > self._means.patience:
+                self._schedule.look_again()
+                self._looked = time.monotonic()
             for future in self._means.finished(list(self._begun), PATIENCE):
                 self._end(future)
             for what, done, of in self._means.news():
@@ -147,11 +154,17 @@ class _Conductor:
         return self._made
 
     def _begin(self) -> None:
-        while len(self._begun) < self._means.width and (run := self._schedule.begin()):
-            job = Job(run, path_of(run, self._results), self._since[run])
-            self._begun[self._means.start(job)] = run
-            if self._means.width == 1:
+        while len(self._begun) < self._means.width:
+            if any(run.alone for run in self._begun.values()):
                 return
+            run = self._schedule.begin()
+            if run is None:
+                return
+            if run.alone and self._begun:
+                self._schedule.again(run)
+                return
+            job = Job(run, path_of(run, self._results), self._since.get(run))
+            self._begun[self._means.start(job)] = run
 
     def _end(self, future: Any) -> None:
         run = self._begun.pop(future)
@@ -190,8 +203,8 @@ class _Conductor:
             shell.fail(self._console, f"{run.title} is what {count} need", "left out:")
 
 
-def _clear(path: Path) -> None:
-    """Removes what a process left beside a record that was killed right after it."""
+def clear_remains(path: Path) -> None:
+    """Removes the checkpoints that a process left which was killed after it wrote the record."""
     if (path.parent / attempts.CHECKPOINTS).exists():
         with claims.unless_claimed(path) as ours:
             if ours:  # otherwise another process does this run again

@@ -80,6 +80,11 @@ class Compared(Run):
         return (self.network,) if self.save_network else ()
 
     @property
+    def keeps(self) -> tuple[Run, ...]:
+        """The network, where it is kept."""
+        return self.needs
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The masks, where they are kept."""
         return (MASKS,) if self.save_masks else ()

@@ -31,7 +31,7 @@ from experiments.common.run import Run
 from experiments.common.study import Done
 from experiments.common.trained import initial
 from experiments.critical_neurons import report, studies
-from experiments.critical_neurons.program import THRESHOLDS, Setting
+from experiments.critical_neurons.program import THRESHOLDS, Setting, check_images
 from experiments.critical_neurons.retraining import Retrained
 from experiments.critical_neurons.rivals import protocols
 from experiments.critical_neurons.run import Solved, Solver
@@ -177,8 +177,9 @@ def check(config: CriticalNeurons) -> None:
 
 
 def prepare(config: CriticalNeurons, desk: Desk) -> None:
-    """Refuses networks that no program can hold."""
+    """Refuses networks that no program can hold, and batches that there are no images for."""
     bench = first(config).setup.bench(desk)
+    check_images(bench, config.setting())
     if any(mode_of(run) != "decoupled" for run in runs(config)):
         describe(bench.traced, initial(bench, 0))
 

@@ -12,7 +12,7 @@ from experiments.common.bench import Workbench
 from experiments.common.networks import Network
 from experiments.common.sources import digest
 from experiments.common.trained import keys
-from prunejax.channels import ChannelScores, critical_neurons
+from prunejax.channels import ChannelScores, critical_neurons, representations
 from solvers.modes import decoupled, exact, full, paper, per_class
 from solvers.network.probes import fit_probe
 from solvers.programs import explicit, masked, probed, reduced
@@ -24,7 +24,13 @@ SOURCES: dict[str, tuple[Callable[..., Any], ...]] = {
     "full": (full.solve, explicit.formulate),
     "per_class": (per_class.solve, paper.solve, reduced.reduce, cutting_planes.minimise),
     "exact": (exact.solve, masked.build, local_search.improve, masks.Evaluator),
-    "decoupled": (decoupled.solve, fit_probe, probed.build, cutting_planes.minimise),
+    "decoupled": (
+        decoupled.solve,
+        representations,
+        fit_probe,
+        probed.build,
+        cutting_planes.minimise,
+    ),
 }
 """Mode -> the functions whose files say what is solved, and how far."""
 
@@ -61,12 +67,24 @@ class Setting(NamedTuple):
     balanced: bool = True
 
 
+def check_images(bench: Workbench, setting: Setting) -> None:
+    """Refuses a batch of more images than there are.
+
+    Raises:
+      ValueError: a class has too few.
+    """
+    for label, count in zip(*np.unique(bench.train.labels, return_counts=True), strict=True):
+        if count < setting.per_class:
+            raise ValueError(f"class {label} has {count} images, not {setting.per_class}")
+
+
 def draw(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, np.ndarray]:
     """A batch of training images: so many of each class, or as many of any.
 
     Raises:
       ValueError: a class has too few.
     """
+    check_images(bench, setting)
     key = jax.random.fold_in(keys(seed).images, setting.batch)
     labels = np.asarray(bench.train.labels)
     order = np.asarray(jax.random.permutation(key, len(labels)))
@@ -74,12 +92,7 @@ def draw(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, np.ndarray
     if not setting.balanced:
         indices = np.sort(order[: setting.per_class * len(classes)])
         return bench.prepare(bench.train.images[indices]), labels[indices]
-    chosen = []
-    for label in classes:
-        of_class = order[labels[order] == label][: setting.per_class]
-        if len(of_class) < setting.per_class:
-            raise ValueError(f"class {label} has {len(of_class)} images, not {setting.per_class}")
-        chosen.append(of_class)
+    chosen = [order[labels[order] == label][: setting.per_class] for label in classes]
     indices = np.sort(np.concatenate(chosen))
     return bench.prepare(bench.train.images[indices]), labels[indices]
 

@@ -9,6 +9,7 @@ from experiments.common.desk import Desk
 from experiments.common.networks import TrainedNetwork
 from experiments.common.protocol import Protocol, decisive
 from experiments.common.run import Outcome, Run
+from experiments.common.sources import digest
 from experiments.common.trained import keys
 from experiments.critical_neurons.program import Setting, certificate, draw, source, timed_score
 from experiments.critical_neurons.rivals import RIVALS, curve, measure, rival
@@ -72,6 +73,7 @@ class Solved(Run):
             "seed": self.seed,
             **self.setting._asdict(),
             "source": source(self.setting.mode),
+            "rivals": digest(rival),
             **others,
             "time_limit": self.solver.time_limit,
             "gap": self.solver.gap,

@@ -155,6 +155,7 @@ class Latency(PrunedNetwork):
     """How fast a pruned network is beside the dense one; it is not fine-tuned for that."""
 
     kind: ClassVar[str] = "latency"
+    alone: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ()
 
     @property

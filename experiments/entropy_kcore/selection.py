@@ -45,7 +45,12 @@ def check_images(bench: Workbench, images: int) -> None:
 
 
 def mapped_images(bench: Workbench, seed: int, images: int) -> Any:
-    """The training images that feature maps are taken of, the same for every method."""
+    """The training images that feature maps are taken of, the same for every method.
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    check_images(bench, images)
     order = np.asarray(jax.random.permutation(keys(seed).images, len(bench.train.labels)))
     return jnp.asarray(bench.prepare(bench.train.images[np.sort(order[:images])]))
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from experiments.common import claims
+from experiments.common import claims, study
 
 HOLD = """
 import sys, time
@@ -93,13 +93,13 @@ def test_two_commands_share_one_comparison(tmp_path):
 def test_a_run_that_is_done_again_keeps_its_checkpoints_from_others(tmp_path):
     """A second command sees the old record; the folder beside it is somebody else's."""
     path = tmp_path / "experiment" / "b" / "record.json"
-    with claims.unless_claimed(path) as ours:
-        assert ours
+    checkpoints = path.parent / "checkpoints"
+    checkpoints.mkdir(parents=True)
     command = [sys.executable, "-c", HOLD, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
-        with claims.unless_claimed(path) as ours:
-            assert not ours
+        study.clear_remains(path)
+        assert checkpoints.exists()
         process.kill()
-    with claims.unless_claimed(path) as ours:
-        assert ours
+    study.clear_remains(path)
+    assert not checkpoints.exists()

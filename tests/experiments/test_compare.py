@@ -21,7 +21,7 @@ from experiments.common.methods import METHODS
 from experiments.common.options import changed
 from experiments.compare import __main__ as compare
 from experiments.compare.__main__ import Compare
-from prunejax import data, training
+from prunejax import checkpoint, data, masks, training
 from prunejax.criteria import CRITERIA
 
 pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
@@ -409,3 +409,72 @@ def test_a_checkpoint_that_began_otherwise_is_begun_anew(config, tmp_path):
     assert {n: r["metrics"] for n, r in records(small).items()} == {
         n: r["metrics"] for n, r in before.items()
     }
+
+
+def kept_networks(config):
+    return {
+        path.parent.name: (path, json.loads(path.read_text()))
+        for path in config.running.results.glob("networks/*/record.json")
+    }
+
+
+def test_networks_are_kept_on_request_also_of_runs_that_are_recorded(config):
+    small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,))
+    go(small)
+    assert not kept_networks(small)
+    before = records(small)
+    saving = changed(small, save_networks=True, save_masks=True)
+    status, _ = go(saving)
+    assert status == 0
+    assert {name: one["metrics"] for name, one in records(small).items()} == {
+        name: one["metrics"] for name, one in before.items()
+    }
+    networks = kept_networks(small)
+    assert len(networks) == 2
+    for path, record in networks.values():
+        bench = workbench(small.network.setup(small.protocol()))
+        template = jax.tree.map(np.asarray, bench.traced.variables)
+        variables = checkpoint.restore(path.parent / "variables", template).tree
+        tested = training.evaluate(bench.tools.eval_step, variables["params"], {}, bench.test)
+        assert tested["accuracy"] == record["metrics"]["accuracy"]
+        if record["config"]["pruning"] is None:
+            continue
+        made = masks.load(path.parent / "masks.npz", template["params"])
+        assert masks.count(made) == record["metrics"]["kept_weights"]
+        pruned = masks.apply(variables["params"], made)
+        assert jax.tree.all(jax.tree.map(np.array_equal, pruned, variables["params"]))
+        (beside,) = (
+            folder
+            for folder in small.running.results.glob("compare/*/masks.npz")
+            if records(small)[folder.parent.name]["config"]["method"] == "snip"
+        )
+        assert beside.read_bytes() == (path.parent / "masks.npz").read_bytes()
+
+
+def test_networks_of_runs_that_are_done_again_are_trained_again(config):
+    small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,), save_networks=True)
+    go(small)
+    before = {name: path.stat().st_mtime_ns for name, (path, _) in kept_networks(small).items()}
+    status, text = go(changed(small, redo=("snip",)))
+    assert status == 0
+    assert "1 of them now" in text
+    after = {name: path.stat().st_mtime_ns for name, (path, _) in kept_networks(small).items()}
+    assert sum(after[name] != before[name] for name in before) == 1
+
+
+def test_workers_and_a_cluster_make_the_records_of_one_process(config, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,))
+    go(small)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        for where in ({"workers": 2}, {"scheduler": cluster.scheduler_address}):
+            elsewhere = changed(small, results=tmp_path / next(iter(where)), **where)
+            status, text = go(elsewhere)
+            assert status == 0, text
+            ours, theirs = records(small), records(elsewhere)
+            assert ours.keys() == theirs.keys()
+            for name in ours:
+                for part in ("config", "metrics", "history", "versions", "device"):
+                    assert ours[name][part] == theirs[name][part]

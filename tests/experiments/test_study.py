@@ -5,14 +5,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from experiments.common import claims, records
+from experiments.common.attempts import Job, attempt
+from experiments.common.desk import Desk
 from experiments.common.options import Running, changed, flat
-from experiments.common.run import path_of
+from experiments.common.run import Run, path_of
 from experiments.common.schedule import with_needs
 from tests.support.toy_study import Toy, go
 
@@ -41,7 +45,10 @@ def done(tmp_path):
 def comparable(results):
     """What records say, but for the date."""
     return {
-        record["config"]["number"]: {key: value for key, value in record.items() if key != "date"}
+        record["config"]["number"]: {
+            **{key: value for key, value in record.items() if key != "date"},
+            "metrics": record["metrics"]["value"],
+        }
         for record in records.load_all(results, "toys")
     }
 
@@ -167,6 +174,57 @@ def test_what_another_process_claims_comes_last_and_is_taken_over_when_it_dies(
     assert done(tmp_path) == [1, 3, 2]
 
 
+def test_what_another_process_gives_back_is_done_while_a_long_run_goes_on(tmp_path, results, toy):
+    claimed, long = toy(1), toy(2, how="waits")
+    command = [sys.executable, "-c", HOLD, str(path_of(claimed, results))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "held\n"
+
+        def give_back():
+            while 2 not in done(tmp_path):
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+            while not path_of(claimed, results).exists():
+                time.sleep(0.05)
+            (tmp_path / "go on").touch()
+
+        thread = threading.Thread(target=give_back)
+        thread.start()
+        status, _ = go([claimed, long], results, workers=2)
+        thread.join()
+    assert status == 0
+    assert sorted(comparable(results)) == [1, 2]
+
+
+def test_redo_takes_what_another_command_has_done_again_meanwhile(tmp_path, results, toy):
+    run = toy(1)
+    go([run], results)
+    path = path_of(run, results)
+    old = path.stat().st_mtime_ns
+    desk = Desk(results)
+    assert attempt(Job(run, path, old), desk).state == "done"  # the other command
+    assert attempt(Job(run, path, old), desk).state == "found"
+    assert attempt(Job(run, path), desk).state == "found"
+    assert done(tmp_path) == [1, 1]
+
+
+def test_a_run_that_needs_a_run_is_named_by_its_configuration(toy):
+    @dataclass(frozen=True)
+    class Above(Run):
+        below: Toy
+        level: int
+        aside: int = field(default=0, compare=False)
+        study = "above"
+
+        def do(self, desk):
+            raise NotImplementedError
+
+    config = {"run": "Above", "below": {"number": 1, "needed": []}, "level": 2}
+    assert Above(toy(1), 2, aside=3).config() == config
+    assert Above(toy(1), 2).title.endswith("level 2")
+
+
 def test_what_a_dead_process_left_half_written_goes_with_the_claim(results, toy):
     folder = path_of(toy(1), results).parent
     (folder / "checkpoints").mkdir(parents=True)
@@ -182,6 +240,40 @@ def test_workers_make_the_records_of_one_process(tmp_path, results, toy):
     assert status == 0
     assert "6 runs, 6 of them now" in text
     assert comparable(results) == comparable(tmp_path / "workers")
+
+
+def test_a_worker_keeps_its_desk_from_run_to_run(results, toy):
+    assert go([toy(n) for n in range(8)], results, workers=2)[0] == 0
+    counts = {}
+    for record in records.load_all(results, "toys"):
+        pid, count = record["metrics"]["of_process"]
+        counts.setdefault(pid, []).append(count)
+    assert len(counts) <= 2  # processes did eight runs
+    for of_process in counts.values():
+        assert sorted(of_process) == list(range(1, len(of_process) + 1))
+
+
+def test_a_worker_that_is_told_to_end_is_replaced(tmp_path, results, toy):
+    """SIGTERM, as schedulers of jobs send it: to one with a run, and to one without."""
+    holding = toy(0, how="waits")
+    runs = [holding, toy(1, holding), toy(2)]
+
+    def end_workers():
+        log = tmp_path / "log"
+        while not log.exists() or len(log.read_text().splitlines()) < 2:  # 0 and 2
+            time.sleep(0.05)
+        time.sleep(0.5)  # the second is idle by now
+        for line in log.read_text().splitlines():
+            os.kill(int(line.split()[1]), signal.SIGTERM)
+        (tmp_path / "go on").touch()
+
+    thread = threading.Thread(target=end_workers)
+    thread.start()
+    status, text = go(runs, results, workers=2)
+    thread.join()
+    assert status == 0, text
+    assert sorted(comparable(results)) == [0, 1, 2]
+    assert "the worker of toy 0 died; it is begun anew" in text
 
 
 def test_a_worker_that_dies_costs_its_run_a_retry_and_nothing_else(tmp_path, results, toy):
@@ -241,6 +333,8 @@ def test_ctrl_c_ends_all_workers(results):
     finished = list(results.glob("toys/*/record.json"))
     assert 2 <= len(finished) < 8
     assert_none_is_left(process.pid)
+    text, _ = command(results, 8, "--workers", "2").communicate(timeout=120)
+    assert f"8 runs, {8 - len(finished)} of them now" in text
 
 
 def test_workers_end_with_a_command_that_is_killed(results):
