@@ -143,7 +143,7 @@ def attempt_elsewhere(job: Job, results: Path, show: Show | None = None) -> Answ
 
 
 def seldom(show: Show, *, seconds: float = 0.2) -> Show:
-    """The same, told no more often than so, since each message crosses to another process."""
+    """``show``, called at most once in so many seconds: each message crosses to another process."""
     last = [0.0]
 
     def told(what: str, done: int, of: int) -> None:

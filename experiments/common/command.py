@@ -49,7 +49,7 @@ def main(study: Study, config: Any, console: Console | None = None) -> int:
 
     Args:
       study: the study.
-      config: what is asked; its field ``running`` is a ``Running``.
+      config: what is asked; its field ``running`` is a ``RunningOptions``.
       console: where to print.
 
     Returns:

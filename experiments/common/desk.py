@@ -36,7 +36,7 @@ class Desk:
           at_most: how many of the kind are kept; the one that was used longest ago goes.
 
         Returns:
-          It.
+          What is kept.
         """
         of_kind = self._kept.setdefault(kind, {})
         value = of_kind.pop(key) if key in of_kind else make()

@@ -177,7 +177,7 @@ class Processes:
         for worker in self._known:
             worker.pool.shutdown(wait=False, cancel_futures=True)
         deadline = time.monotonic() + GRACE
-        while self._busy and time.monotonic() < deadline:  # a worker without a job ends by itself
+        while self._busy and time.monotonic() < deadline:  # the other workers end by themselves
             list(self.news())  # one that has just begun says its number
             for future, worker in list(self._busy.items()):
                 if future.done():

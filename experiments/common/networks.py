@@ -87,7 +87,7 @@ class TrainedNetwork(Run):
         return made.outcome._replace(files=files)
 
 
-class Network(NamedTuple):
+class LoadedNetwork(NamedTuple):
     """A trained network as studies read it.
 
     Attributes:
@@ -99,7 +99,7 @@ class Network(NamedTuple):
     accuracy: float
 
 
-def load(run: TrainedNetwork, desk: Desk) -> Network:
+def load(run: TrainedNetwork, desk: Desk) -> LoadedNetwork:
     """A recorded network; one whose file cannot be read is trained again, with a warning.
 
     Raises:
@@ -108,7 +108,7 @@ def load(run: TrainedNetwork, desk: Desk) -> Network:
     return desk.kept("network", run, lambda: _load(run, desk), at_most=4)
 
 
-def _load(run: TrainedNetwork, desk: Desk) -> Network:
+def _load(run: TrainedNetwork, desk: Desk) -> LoadedNetwork:
     record = need(run, desk.results)
     bench, path = run.setup.bench(desk), path_of(run, desk.results)
     try:
@@ -125,7 +125,7 @@ def _load(run: TrainedNetwork, desk: Desk) -> Network:
                 )
                 record = perform(run, desk)
                 variables = _restore(path.parent / VARIABLES, bench)
-    return Network(variables, record["metrics"]["accuracy"])
+    return LoadedNetwork(variables, record["metrics"]["accuracy"])
 
 
 def _restore(folder: Path, bench: Workbench) -> dict[str, Any]:

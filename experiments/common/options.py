@@ -32,7 +32,7 @@ ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class NetworkOptions:
     """The network and its data.
 
     Attributes:
@@ -54,7 +54,7 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class TrainingOptions:
     """How networks are trained; what is left out is the data set's default.
 
     Attributes:
@@ -91,7 +91,7 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Running:
+class RunningOptions:
     """How much is run, where, and where results go.
 
     Attributes:
@@ -113,7 +113,7 @@ class Running:
     results: Path = Path("results")
 
     def check(self) -> None:
-        """Refuses what cannot be.
+        """Refuses numbers that are out of range.
 
         Raises:
           ValueError: which setting is wrong, what was given and what is allowed.
@@ -135,9 +135,9 @@ class Options:
       running: how much is run, and where.
     """
 
-    network: Flat[Network] = dataclasses.field(default_factory=Network)
-    training: Flat[Training] = dataclasses.field(default_factory=Training)
-    running: Flat[Running] = dataclasses.field(default_factory=Running)
+    network: Flat[NetworkOptions] = dataclasses.field(default_factory=NetworkOptions)
+    training: Flat[TrainingOptions] = dataclasses.field(default_factory=TrainingOptions)
+    running: Flat[RunningOptions] = dataclasses.field(default_factory=RunningOptions)
 
 
 def setup_of(config: Options, *, trained: bool = False) -> Setup:

@@ -120,7 +120,7 @@ def decisive(protocol: Protocol) -> dict[str, Any]:
 
 
 def check_protocol(protocol: Protocol) -> None:
-    """Refuses what no training could do, NaN and infinite numbers included.
+    """Refuses settings that are out of range, also NaN and infinite numbers.
 
     Raises:
       ValueError: which setting is wrong, what was given and what is allowed.

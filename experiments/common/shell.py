@@ -100,7 +100,7 @@ class Bars:
         self._progress.update(self._current, description=what, completed=done, total=of)
 
     def advance(self, runs: int = 1) -> None:
-        """So many runs more are dealt with."""
+        """Moves the bar of all runs on."""
         self._progress.advance(self._overall, runs)
 
 

@@ -12,7 +12,7 @@ from experiments.common import attempts, claims, shell
 from experiments.common.attempts import Job
 from experiments.common.desk import Desk
 from experiments.common.means import Dask, Means, Processes, ThisProcess, WorkerDiedError
-from experiments.common.options import Running
+from experiments.common.options import RunningOptions
 from experiments.common.records import Record, diverged
 from experiments.common.run import Run, path_of, recorded
 from experiments.common.schedule import Schedule, with_needs
@@ -41,7 +41,7 @@ class Done(NamedTuple):
 
 def conduct(
     runs: Iterable[Run],
-    running: Running,
+    running: RunningOptions,
     console: Console,
     desk: Desk,
     *,

@@ -65,7 +65,7 @@ class Compare(Options):
 
 
 def check(config: Compare) -> None:
-    """Refuses what no run could do, before the first one starts.
+    """Refuses settings that no run could follow, before the first one starts.
 
     Raises:
       ValueError: which setting is wrong, what was given and what is allowed.

@@ -13,7 +13,7 @@ with the same command, and it goes on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,7 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.options import DatasetName, Options, changed, flat
+from experiments.common.options import DatasetName, Flat, Options, changed, flat
 from experiments.common.outputs import Outputs
 from experiments.common.protocol import Protocol, check_protocol
 from experiments.common.records import config_hash
@@ -31,7 +31,7 @@ from experiments.common.run import Run
 from experiments.common.study import Done
 from experiments.common.trained import initial
 from experiments.critical_neurons import report, studies
-from experiments.critical_neurons.program import THRESHOLDS, Setting, check_images
+from experiments.critical_neurons.program import THRESHOLDS, Program, check_images
 from experiments.critical_neurons.retraining import Retrained
 from experiments.critical_neurons.rivals import protocols
 from experiments.critical_neurons.run import Solved, Solver
@@ -72,12 +72,7 @@ class CriticalNeurons(Options):
       loss_weight: lambda; it must grow with the batch.
       threshold: neurons whose score is below it are pruned, or "mean", each layer's own; by default
         the paper's for the model.
-      time_limit: seconds a program may take, after which its best answer counts; None: as long as
-        it needs.
-      max_prune: for "exact": the largest share of a layer's neurons that may be pruned.
-      gap: the relative gap that counts as solved.
-      backend: the solver.
-      memory_mb: a limit for the solver's memory.
+      solver: how far and by what programs are solved.
       solver_workers: processes for programs that are independent of each other ("per_class",
         "decoupled"), within one run.
       network: the network and its data.
@@ -86,30 +81,22 @@ class CriticalNeurons(Options):
         three batches for their robustness.
     """
 
-    study: tuple[studies.Study, ...] = ("table",)
+    study: tuple[studies.StudyName, ...] = ("table",)
     mode: ModeName = "paper"
     target: DatasetName | None = None
     batches: int = 3
     per_class: int = 1
     loss_weight: float = 5.0
     threshold: float | Literal["mean"] | None = None
-    time_limit: float | None = None
-    max_prune: float | None = None
-    gap: float = 1e-4
-    backend: Literal["scip", "highs"] = "scip"
-    memory_mb: float | None = None
+    solver: Flat[Solver] = field(default_factory=Solver)
     solver_workers: int = 1
 
-    def setting(self) -> Setting:
+    def program(self) -> Program:
         """The program of the first batch."""
         threshold = self.threshold
         if threshold is None:
             threshold = THRESHOLDS.get(self.network.model, 0.3)
-        return Setting(0, self.per_class, self.loss_weight, self.mode, threshold)
-
-    def solver(self) -> Solver:
-        """How far and by what programs are solved."""
-        return Solver(**{name: getattr(self, name) for name in Solver._fields})
+        return Program(0, self.per_class, self.loss_weight, self.mode, threshold)
 
     def protocols(self, dataset: str | None = None) -> tuple[Protocol, Protocol]:
         """The protocols of training and of fine-tuning, on this data set or another."""
@@ -125,10 +112,10 @@ def first(config: CriticalNeurons) -> Solved:
     """The program of the first seed's first batch."""
     dense, tuning = config.protocols()
     setup = config.network.setup(dense)
-    return Solved(setup, tuning, 0, config.setting(), config.solver(), config.solver_workers)
+    return Solved(setup, tuning, 0, config.program(), config.solver, config.solver_workers)
 
 
-def by_study(config: CriticalNeurons) -> dict[studies.Study, list[Run]]:
+def by_study(config: CriticalNeurons) -> dict[studies.StudyName, list[Run]]:
     """The runs of the studies asked for."""
     dataset = config.network.dataset
     target = TARGETS.get(dataset, dataset) if config.target is None else config.target
@@ -151,11 +138,11 @@ def runs(config: CriticalNeurons) -> list[Run]:
 def mode_of(run: Run) -> str:
     """The mode of the program that a run is or needs."""
     assert isinstance(run, Solved | Retrained)
-    return (run.solved if isinstance(run, Retrained) else run).setting.mode
+    return (run.solved if isinstance(run, Retrained) else run).program.mode
 
 
 def check(config: CriticalNeurons) -> None:
-    """Refuses what no run could do, before the first one starts.
+    """Refuses settings that no run could follow, before the first one starts.
 
     Raises:
       ValueError: which setting is wrong, what was given and what is allowed.
@@ -166,20 +153,20 @@ def check(config: CriticalNeurons) -> None:
     if not config.study:
         raise ValueError("name at least one study")
     checks.positive(config.loss_weight, "loss_weight")
-    Settings(**config.solver()._asdict(), workers=config.solver_workers)
+    Settings(**vars(config.solver), workers=config.solver_workers)
     for protocol in config.protocols():
         check_protocol(protocol)
     if isinstance(config.threshold, float) and not 0 <= config.threshold <= 1:
         raise ValueError(f"threshold must be in [0, 1], where scores are, got {config.threshold}")
     modes = {mode_of(run) for run in runs(config)}
-    if config.max_prune is not None and modes != {"exact"}:
+    if config.solver.max_prune is not None and modes != {"exact"}:
         raise ValueError(f"max_prune is for mode 'exact' alone, not {', '.join(sorted(modes))}")
 
 
 def prepare(config: CriticalNeurons, desk: Desk) -> None:
     """Refuses networks that no program can hold, and batches that there are no images for."""
     bench = first(config).setup.bench(desk)
-    check_images(bench, config.setting())
+    check_images(bench, config.program())
     if any(mode_of(run) != "decoupled" for run in runs(config)):
         describe(bench.traced, initial(bench, 0))
 

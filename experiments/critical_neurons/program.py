@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common.bench import Workbench
-from experiments.common.networks import Network
+from experiments.common.networks import LoadedNetwork
 from experiments.common.sources import digest
 from experiments.common.trained import keys
 from prunejax.channels import ChannelScores, critical_neurons, representations
@@ -47,7 +47,7 @@ EXAMPLES = 1000
 """To how many training images probes are fitted."""
 
 
-class Setting(NamedTuple):
+class Program(NamedTuple):
     """What a program is made of.
 
     Attributes:
@@ -67,32 +67,32 @@ class Setting(NamedTuple):
     balanced: bool = True
 
 
-def check_images(bench: Workbench, setting: Setting) -> None:
+def check_images(bench: Workbench, program: Program) -> None:
     """Refuses a batch of more images than there are.
 
     Raises:
       ValueError: a class has too few.
     """
     for label, count in zip(*np.unique(bench.train.labels, return_counts=True), strict=True):
-        if count < setting.per_class:
-            raise ValueError(f"class {label} has {count} images, not {setting.per_class}")
+        if count < program.per_class:
+            raise ValueError(f"class {label} has {count} images, not {program.per_class}")
 
 
-def draw(bench: Workbench, seed: int, setting: Setting) -> tuple[Any, np.ndarray]:
+def draw(bench: Workbench, seed: int, program: Program) -> tuple[Any, np.ndarray]:
     """A batch of training images: so many of each class, or as many of any.
 
     Raises:
       ValueError: a class has too few.
     """
-    check_images(bench, setting)
-    key = jax.random.fold_in(keys(seed).images, setting.batch)
+    check_images(bench, program)
+    key = jax.random.fold_in(keys(seed).images, program.batch)
     labels = np.asarray(bench.train.labels)
     order = np.asarray(jax.random.permutation(key, len(labels)))
     classes = np.unique(labels)
-    if not setting.balanced:
-        indices = np.sort(order[: setting.per_class * len(classes)])
+    if not program.balanced:
+        indices = np.sort(order[: program.per_class * len(classes)])
         return bench.prepare(bench.train.images[indices]), labels[indices]
-    chosen = [order[labels[order] == label][: setting.per_class] for label in classes]
+    chosen = [order[labels[order] == label][: program.per_class] for label in classes]
     indices = np.sort(np.concatenate(chosen))
     return bench.prepare(bench.train.images[indices]), labels[indices]
 
@@ -107,9 +107,9 @@ def sample(bench: Workbench, seed: int, count: int) -> tuple[Any, np.ndarray]:
 
 def score(
     bench: Workbench,
-    dense: Network,
+    dense: LoadedNetwork,
     batch: tuple[Any, np.ndarray],
-    setting: Setting,
+    program: Program,
     seed: int,
     **settings: Any,
 ) -> ChannelScores[Solution]:
@@ -117,13 +117,13 @@ def score(
 
     In mode "decoupled" probes are fitted to ``EXAMPLES`` training images.
     """
-    examples = sample(bench, seed, EXAMPLES) if setting.mode == "decoupled" else None
+    examples = sample(bench, seed, EXAMPLES) if program.mode == "decoupled" else None
     return critical_neurons(
         bench.traced,
         dense.variables,
         *batch,
-        loss_weight=setting.loss_weight,
-        mode=setting.mode,  # pyright: ignore[reportArgumentType]
+        loss_weight=program.loss_weight,
+        mode=program.mode,  # pyright: ignore[reportArgumentType]
         examples=examples,
         seed=seed,
         **settings,

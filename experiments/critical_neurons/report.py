@@ -18,7 +18,7 @@ from experiments.critical_neurons.program import source
 from experiments.critical_neurons.retraining import STARTS, SUBNETWORKS, Subnetwork
 from experiments.critical_neurons.rivals import RIVALS
 from experiments.critical_neurons.run import NEEDS
-from experiments.critical_neurons.studies import Study
+from experiments.critical_neurons.studies import StudyName
 from prunejax.channels import keep_above
 from solvers.critical_neurons import MODES
 
@@ -63,7 +63,7 @@ def retrained_rows(records: Sequence[Record]) -> pl.DataFrame:
 
 def write(
     records: Sequence[Record],
-    studies: Mapping[Study, Sequence[Record]],
+    studies: Mapping[StudyName, Sequence[Record]],
     *,
     outputs: Outputs,
     title: str,
@@ -164,7 +164,7 @@ def _agreement(records: Sequence[Record]) -> float:
 
 
 def _by(column: str, label: str, about: str) -> Callable[[Sequence[Record]], Table]:
-    """A table with a row for each value of a setting."""
+    """A table with a row for each value of a program."""
 
     def table(records: Sequence[Record]) -> Table:
         frame = rows(records)
@@ -264,7 +264,7 @@ def _certified(frame: pl.DataFrame) -> str:
     )
 
 
-TABLES: dict[Study, Callable[[Sequence[Record]], Table]] = {
+TABLES: dict[StudyName, Callable[[Sequence[Record]], Table]] = {
     "table": _rivals,
     "batch-robustness": _batches,
     "lambda": _by("loss_weight", "lambda", "Lambda: the loss's weight in the program."),

@@ -23,7 +23,7 @@ from prunejax.channels import at_random, best_of_each, keep_above, sum_weights
 from prunejax.criteria import snip
 
 OTHER = 1000
-"""Seeds of other initial weights are so much higher."""
+"""The seed of other initial weights is the run's seed plus this."""
 
 
 SUBNETWORKS = ("whole", "method", "random", "snip_neurons", "snip_weights")
@@ -135,7 +135,7 @@ def retrain(
     seed = run.solved.seed
     variables = initial(bench, seed + OTHER if run.start == "new" else seed)
     params, stats = variables["params"], variables.get("batch_stats", {})
-    kept = keep_above(scores, run.solved.setting.threshold)
+    kept = keep_above(scores, run.solved.program.threshold)
     made = _masks(bench, run, variables, kept)
     state, history = bench.train_network(
         training.init_state(params, stats, bench.tools.tx, key=keys(seed).training, masks=made),

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.common.bench import Tools, Workbench
-from experiments.common.networks import Network
+from experiments.common.networks import LoadedNetwork
 from experiments.common.protocol import Protocol, protocol_for
 from experiments.common.trained import keys
-from experiments.critical_neurons.program import Setting
+from experiments.critical_neurons.program import Program
 from prunejax import data, masks, training
 from prunejax.channels import ChannelScores, at_random, best_of_each, representations
 from prunejax.network import Plan
@@ -55,13 +55,13 @@ class Rival(NamedTuple):
 def rival(
     name: str,
     scored: ChannelScores[Solution],
-    setting: Setting,
+    program: Program,
     batch: Any,
-    dense: Network,
+    dense: LoadedNetwork,
     key: Any,
 ) -> dict[str, np.ndarray]:
     """Which neurons stay, by group."""
-    kept = scored.keep(setting.threshold)
+    kept = scored.keep(program.threshold)
     if name == "method":
         return kept
     if name == "inactive":
@@ -71,7 +71,9 @@ def rival(
     return best_of_each(kept, {group: -scores for group, scores in scored.scores.items()})
 
 
-def _active(scored: ChannelScores[Solution], batch: Any, dense: Network) -> dict[str, np.ndarray]:
+def _active(
+    scored: ChannelScores[Solution], batch: Any, dense: LoadedNetwork
+) -> dict[str, np.ndarray]:
     """The neurons that are not 0 on every image; one at least stays in every layer."""
     # no mean of what a ReLU puts out is 0 unless all of it is
     outputs = representations(scored.network, dense.variables, batch, positions=1)
@@ -84,7 +86,7 @@ def _active(scored: ChannelScores[Solution], batch: Any, dense: Network) -> dict
 
 
 def measure(
-    bench: Workbench, tuning: Tools, protocol: Protocol, dense: Network, plan: Plan, seed: int
+    bench: Workbench, tuning: Tools, protocol: Protocol, dense: LoadedNetwork, plan: Plan, seed: int
 ) -> tuple[Rival, bool]:
     """Masks what a plan removes, tests, trains on, tests again.
 
@@ -118,7 +120,7 @@ def measure(
 
 
 def curve(
-    bench: Workbench, scored: ChannelScores[Solution], dense: Network, key: Any
+    bench: Workbench, scored: ChannelScores[Solution], dense: LoadedNetwork, key: Any
 ) -> dict[str, list[float]]:
     """Accuracy, not fine-tuned, as a share of each layer goes in one of three orders.
 

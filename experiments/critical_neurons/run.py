@@ -1,7 +1,7 @@
 """A run of critical neurons: solve the program on a batch, prune by its scores and by rivals."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from experiments.common import networks
 from experiments.common.bench import Setup
@@ -11,20 +11,22 @@ from experiments.common.protocol import Protocol, decisive
 from experiments.common.run import Outcome, Run
 from experiments.common.sources import digest
 from experiments.common.trained import keys
-from experiments.critical_neurons.program import Setting, certificate, draw, source, timed_score
+from experiments.critical_neurons.program import Program, certificate, draw, source, timed_score
 from experiments.critical_neurons.rivals import RIVALS, curve, measure, rival
 
 NEEDS = ("reference", "rivals", "certificate")
 """The metrics that the record of a solved program must have."""
 
 
-class Solver(NamedTuple):
-    """How far and by what a program is solved, see ``solvers.settings``.
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """How far and by what programs are solved, see ``solvers.settings``.
 
     Attributes:
-      time_limit: seconds, or None.
+      time_limit: seconds a program may take, after which its best answer counts; None: as long as
+        it needs.
       gap: the relative gap that counts as solved.
-      memory_mb: a limit for the solver's memory, or None.
+      memory_mb: a limit for the solver's memory.
       max_prune: for mode "exact": the largest share of a layer's neurons that may be pruned.
       backend: the solver.
     """
@@ -44,7 +46,7 @@ class Solved(Run):
       setup: the network, its data and its protocol.
       tuning: the protocol of fine-tuning.
       seed: the network's seed.
-      setting: what the program is made of.
+      program: what the program is made of.
       solver: how far and by what it is solved.
       workers: processes for programs that are independent of each other.
     """
@@ -52,7 +54,7 @@ class Solved(Run):
     setup: Setup
     tuning: Protocol
     seed: int
-    setting: Setting
+    program: Program
     solver: Solver
     workers: int = dataclasses.field(default=1, compare=False)
 
@@ -71,8 +73,8 @@ class Solved(Run):
             **self.setup.config(),
             "kind": "solved",
             "seed": self.seed,
-            **self.setting._asdict(),
-            "source": source(self.setting.mode),
+            **self.program._asdict(),
+            "source": source(self.program.mode),
             "rivals": digest(rival),
             **others,
             "time_limit": self.solver.time_limit,
@@ -83,8 +85,8 @@ class Solved(Run):
     @property
     def title(self) -> str:
         """Its name for people."""
-        setting = self.setting
-        return f"seed {self.seed}, batch {setting.batch}, lambda {setting.loss_weight:g}"
+        program = self.program
+        return f"seed {self.seed}, batch {program.batch}, lambda {program.loss_weight:g}"
 
     @property
     def network(self) -> TrainedNetwork:
@@ -104,7 +106,7 @@ class Solved(Run):
           KeyboardInterrupt: the solver was stopped.
         """
         bench, dense = self.setup.bench(desk), networks.load(self.network, desk)
-        batch = draw(bench, self.seed, self.setting)
+        batch = draw(bench, self.seed, self.program)
 
         def told(seconds: float, objective: float, bound: float) -> None:
             del seconds
@@ -114,9 +116,9 @@ class Solved(Run):
             bench,
             dense,
             batch,
-            self.setting,
+            self.program,
             self.seed,
-            **self.solver._asdict(),
+            **vars(self.solver),
             workers=self.workers,
             on_incumbent=told,
         )
@@ -126,16 +128,16 @@ class Solved(Run):
         rivals, diverged = {}, False
         for done, name in enumerate(RIVALS):
             desk.show(f"{self.title}: {name}", done, len(RIVALS))
-            keep = rival(name, solved, self.setting, batch[0], dense, key)
+            keep = rival(name, solved, self.program, batch[0], dense, key)
             plan = solved.network.plan(keep)
             pruned, failed = measure(bench, tools, self.tuning, dense, plan, self.seed)
             rivals[name], diverged = pruned._asdict(), diverged or failed
         metrics = {
             "reference": dense.accuracy,
             "rivals": rivals,
-            "certificate": certificate(solved, self.setting.threshold),
+            "certificate": certificate(solved, self.program.threshold),
             "diverged": diverged,
         }
-        if self.seed == 0 and self.setting.batch == 0:
+        if self.seed == 0 and self.program.batch == 0:
             metrics["curve"] = curve(bench, solved, dense, key)
         return Outcome(metrics, seconds={"scoring": seconds})

@@ -8,7 +8,7 @@ from experiments.common.run import Run
 from experiments.critical_neurons.retraining import STARTS, SUBNETWORKS, Retrained
 from experiments.critical_neurons.run import Solved
 
-Study = Literal[
+StudyName = Literal[
     "table", "batch-robustness", "lambda", "per-class", "balance", "transfer", "initialisation"
 ]
 
@@ -21,7 +21,7 @@ BATCHES = 25
 
 def runs(
     one: Solved, target: Setup, *, seeds: int, batches: int, many: int | None = None
-) -> dict[Study, list[Run]]:
+) -> dict[StudyName, list[Run]]:
     """The runs of every study.
 
     Args:
@@ -37,7 +37,7 @@ def runs(
     first = [dataclasses.replace(one, seed=seed) for seed in range(seeds)]
 
     def varied(run: Solved, **changes: Any) -> Solved:
-        return dataclasses.replace(run, setting=run.setting._replace(**changes))
+        return dataclasses.replace(run, program=run.program._replace(**changes))
 
     def variants(**changes: tuple) -> list[Run]:
         ((field, values),) = changes.items()
@@ -49,7 +49,7 @@ def runs(
         ]
 
     return {
-        "table": variants(mode=(one.setting.mode,)),
+        "table": variants(mode=(one.program.mode,)),
         "batch-robustness": [
             varied(one, batch=batch) for batch in range(BATCHES if many is None else many)
         ],

@@ -21,13 +21,13 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.options import Flat, Network, Options, changed, flat
+from experiments.common.options import Flat, NetworkOptions, Options, changed, flat
 from experiments.common.outputs import Outputs
 from experiments.common.protocol import Protocol, check_protocol, decisive
 from experiments.common.records import config_hash
 from experiments.common.study import Done
 from experiments.entropy_kcore import report
-from experiments.entropy_kcore.run import Job, Latency, PrunedNetwork
+from experiments.entropy_kcore.run import Cut, Latency, PrunedNetwork
 from experiments.entropy_kcore.selection import METHODS, OURS, check_images
 from experiments.entropy_kcore.tuning import protocols
 from prunejax import channels
@@ -91,7 +91,7 @@ class EntropyKCore(Options):
     fine_tune_epochs: int | None = None
     fine_tune_rate: float | None = None
     save_models: bool = False
-    network: Flat[Network] = field(default_factory=lambda: Network(model="resnet8"))
+    network: Flat[NetworkOptions] = field(default_factory=lambda: NetworkOptions(model="resnet8"))
 
     def protocols(self) -> tuple[Protocol, Protocol]:
         """Of training and of fine-tuning."""
@@ -123,11 +123,11 @@ def chosen_tau(config: EntropyKCore) -> float:
     return 0.7 if 0.7 in config.tau else sorted(config.tau)[len(config.tau) // 2]
 
 
-def jobs(config: EntropyKCore) -> dict[StudyName, list[Job]]:
+def cuts(config: EntropyKCore) -> dict[StudyName, list[Cut]]:
     """What each study that is asked for prunes."""
     at, (_, tuning) = chosen_tau(config), config.protocols()
-    ours = Job(OURS, at, config.images, tuning.learning_rate)
-    studies: dict[StudyName, list[Job]] = {
+    ours = Cut(OURS, at, config.images, tuning.learning_rate)
+    studies: dict[StudyName, list[Cut]] = {
         "tau": [ours._replace(tau=tau) for tau in dict.fromkeys((1.0, *config.tau))],
         "criteria": [ours._replace(method=name) for name in dict.fromkeys(config.criteria)],
         "sample_size": [ours._replace(images=images) for images in SAMPLE_SIZES],
@@ -137,7 +137,7 @@ def jobs(config: EntropyKCore) -> dict[StudyName, list[Job]]:
 
 
 def check(config: EntropyKCore) -> None:
-    """Refuses what no run could do, before the first one starts.
+    """Refuses settings that no run could follow, before the first one starts.
 
     Raises:
       ValueError: which setting is wrong, what was given and what is allowed.
@@ -159,13 +159,13 @@ def check(config: EntropyKCore) -> None:
         check_protocol(protocol)
 
 
-def pruned(config: EntropyKCore, job: Job, seed: int) -> PrunedNetwork:
-    """The run of one job."""
+def pruned(config: EntropyKCore, cut: Cut, seed: int) -> PrunedNetwork:
+    """The run of one cut."""
     dense, tuning = config.protocols()
     return PrunedNetwork(
         config.network.setup(dense),
         tuning,
-        job,
+        cut,
         seed,
         config.group_source,
         config.delta,
@@ -176,10 +176,10 @@ def pruned(config: EntropyKCore, job: Job, seed: int) -> PrunedNetwork:
 
 def runs(config: EntropyKCore) -> list[PrunedNetwork]:
     """Every run, seed by seed, and how fast the networks of the study "tau" are."""
-    studies = jobs(config)
-    asked = dict.fromkeys(job for of_study in studies.values() for job in of_study)
-    every = [pruned(config, job, seed) for seed in range(config.running.seeds) for job in asked]
-    timed = [pruned(config, job, 0) for job in studies.get("tau", [])]
+    studies = cuts(config)
+    asked = dict.fromkeys(cut for of_study in studies.values() for cut in of_study)
+    every = [pruned(config, cut, seed) for seed in range(config.running.seeds) for cut in asked]
+    timed = [pruned(config, cut, 0) for cut in studies.get("tau", [])]
     return every + [Latency(**{**vars(one), "save_model": False}) for one in timed]
 
 
@@ -192,18 +192,18 @@ def prepare(config: EntropyKCore, desk: Desk) -> None:
             f"the redundancy graph can be drawn of {', '.join(groups)}, not of {config.layer!r}"
         )
     for run in runs(config):
-        check_images(bench, run.job.images)
+        check_images(bench, run.cut.images)
 
 
 def write(config: EntropyKCore, done: Done, desk: Desk, console: Console) -> Sequence[Path]:
     """Prints and writes a table per study, the layers, and figures."""
-    first = pruned(config, Job(OURS, chosen_tau(config), config.images, 0.0), 0)
+    first = pruned(config, Cut(OURS, chosen_tau(config), config.images, 0.0), 0)
     # of a network that failed there is nothing to show
     is_there = any(record["config"]["seed"] == 0 for record in done.records.values())
     outputs = Outputs(_folder(config), config.running.formats)
     report.write(
         list(done.records.values()),
-        jobs(config),
+        cuts(config),
         first.selection(desk) if is_there else None,
         tau=chosen_tau(config),
         layer=config.layer,
@@ -220,7 +220,7 @@ def _folder(config: EntropyKCore) -> Path:
     aside = ("results", "save_models", "checkpoint_epochs", "quick", "redo", "formats")
     aside += ("workers", "scheduler")
     asked = {name: value for name, value in flat(config).items() if name not in aside}
-    ours = Job(OURS, chosen_tau(config), config.images, config.protocols()[1].learning_rate)
+    ours = Cut(OURS, chosen_tau(config), config.images, config.protocols()[1].learning_rate)
     shared = {"asked": asked, "run": pruned(config, ours, 0).config()}
     name = f"{config.network.dataset}-{config.network.model}-{config_hash(shared)[:6]}"
     return config.running.results / "entropy_kcore" / name
@@ -240,7 +240,7 @@ def _described(config: EntropyKCore) -> str:
     return ". ".join(parts)
 
 
-STUDY = Study("entropy_kcore", runs, write, lambda run: run.job.method, check, prepare, shortened)
+STUDY = Study("entropy_kcore", runs, write, lambda run: run.cut.method, check, prepare, shortened)
 
 
 def main(config: EntropyKCore, console: Console | None = None) -> int:

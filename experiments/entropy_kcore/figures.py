@@ -73,14 +73,14 @@ def learning_rates(
 ) -> None:
     """Draws test accuracy over fine-tuning, one line a rate, the mean over seeds (Fig. 6)."""
     figure, (axes,) = canvas(1)
-    job = table.row(0, named=True)
+    cut = table.row(0, named=True)
     for rate in table["rate"]:
         curves = [
             [100 * row["test_accuracy"] for row in record["history"]]
             for record in records
             if record["config"]["fine_tuning"]["learning_rate"] == rate
             and all(
-                record["config"][name] == job[name] for name in ("method", "tau", "images", "curve")
+                record["config"][name] == cut[name] for name in ("method", "tau", "images", "curve")
             )
         ]
         mean = np.mean(np.array(curves), axis=0)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import polars as pl
 from rich.console import Console
 
@@ -12,11 +11,10 @@ from experiments.common.outputs import Outputs
 from experiments.common.records import Record, diverged
 from experiments.common.tables import Table, markdown_table, print_table
 from experiments.entropy_kcore import figures
-from experiments.entropy_kcore.run import NEEDS, Job
+from experiments.entropy_kcore.layers import write_layers
+from experiments.entropy_kcore.run import NEEDS, Cut
 from experiments.entropy_kcore.selection import METHODS, OURS, Selection, source
 from experiments.entropy_kcore.tuning import BATCHES
-from prunejax import filters
-from prunejax.network import KERNELS, Plan
 
 COLUMNS: dict[str, str] = {
     "drop": "Acc ↓",
@@ -36,7 +34,7 @@ ABOUT = {
 }
 GATHERED = "All pruned networks that are recorded; % of accuracy, and of what is removed."
 
-JOB = list(Job._fields)
+CUT = list(Cut._fields)
 VARIES = {"tau": "tau", "criteria": "method", "sample_size": "images", "learning_rate": "rate"}
 
 
@@ -78,7 +76,7 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
 def summary(frame: pl.DataFrame) -> pl.DataFrame:
     """Means over seeds, with sample standard deviations as ``..._spread`` (null for one seed)."""
     numbers = ("dense", "pruned", "accuracy", "drop", "flops_reduction", "parameter_reduction")
-    return frame.group_by(*JOB, maintain_order=True).agg(
+    return frame.group_by(*CUT, maintain_order=True).agg(
         *(pl.col(name).mean() for name in numbers),
         *(pl.col(name).std().alias(f"{name}_spread") for name in numbers),
         pl.col("multiply_adds", "parameters").mean().round().cast(pl.Int64),
@@ -87,10 +85,10 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def of_study(table: pl.DataFrame, jobs: Sequence[Job]) -> pl.DataFrame:
+def of_study(table: pl.DataFrame, cuts: Sequence[Cut]) -> pl.DataFrame:
     """The rows of a summary that a study asked for, in its order."""
-    wanted = pl.DataFrame([job._asdict() for job in jobs])
-    return wanted.join(table, on=JOB, how="inner")
+    wanted = pl.DataFrame([cut._asdict() for cut in cuts])
+    return wanted.join(table, on=CUT, how="inner")
 
 
 def lines(
@@ -126,79 +124,9 @@ def _spread(mean: float, spread: float | None) -> str:
     return f"{mean:.2f}" if spread is None else f"{mean:.1f}±{spread:.1f}"
 
 
-def layer_rows(selection: Selection, plan: Plan, tau: float) -> pl.DataFrame:
-    """One row per layer with weights: what it has before and after, at one threshold.
-
-    Returns:
-      Columns layer, group (of its output channels), channels, kept, orphans (channels removed that
-      resemble none of those kept), multiply_adds, kept_multiply_adds, parameters, kept_parameters.
-    """
-    before, after = plan.network.cost("thop"), plan.cost("thop")
-    groups = {layer: group for group in plan.network.groups.values() for layer in group.layers}
-    thresholds = selection.thresholds(tau)
-    found = []
-    for old, new in zip(before.layers, after.layers, strict=True):
-        if old.kind not in KERNELS:
-            continue
-        group = groups.get(old.name)
-        measured = None if group is None else selection.redundancies.evidence.groups.get(group.name)
-        orphans = None
-        if group is not None and measured is not None:
-            kept = jnp.asarray(plan.keep[group.name])
-            seen = filters.redundancy(measured.similarity, kept, thresholds[group.name])
-            orphans = int(jnp.sum(seen.orphans))
-        found.append(
-            {
-                "layer": old.name,
-                "group": "" if group is None else group.name,
-                "channels": plan.network.layers[old.name].output_shape[-1],
-                "kept": plan.layers[old.name].output_shape[-1],
-                "orphans": orphans,
-                "multiply_adds": old.multiply_adds,
-                "kept_multiply_adds": new.multiply_adds,
-                "parameters": old.parameters,
-                "kept_parameters": new.parameters,
-            }
-        )
-    return pl.DataFrame(found, schema_overrides={"orphans": pl.Int64})
-
-
-def layer_lines(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """The layer table as text, the sum below."""
-    header = ["layer", "channels", "orphans", "multiply-adds", "parameters"]
-    body = []
-    for row in table.iter_rows(named=True):
-        body.append(
-            [
-                row["layer"],
-                _change(row["channels"], row["kept"]),
-                "" if row["orphans"] is None else str(row["orphans"]),
-                _change(row["multiply_adds"], row["kept_multiply_adds"]),
-                _change(row["parameters"], row["kept_parameters"]),
-            ]
-        )
-    sums = table.select(pl.col("multiply_adds", "kept_multiply_adds", "parameters").sum())
-    kept = int(table["kept_parameters"].sum())
-    one = sums.row(0, named=True)
-    body.append(
-        [
-            "layers with kernels",
-            "",
-            "",
-            _change(one["multiply_adds"], one["kept_multiply_adds"]),
-            _change(one["parameters"], kept),
-        ]
-    )
-    return header, body
-
-
-def _change(before: int, after: int) -> str:
-    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
-
-
 def write(
     records: Sequence[Record],
-    studies: Mapping[Any, Sequence[Job]],
+    studies: Mapping[Any, Sequence[Cut]],
     selection: Selection | None,
     *,
     tau: float,
@@ -231,8 +159,8 @@ def write(
     dense = _spread(table["dense"][0], table["dense_spread"][0])
     text = [f"# {title}\n"]
     console.print(f"[bold]{title}[/]: test accuracy, FR and PR in %, mean±standard deviation")
-    for study, jobs in studies.items():
-        part = of_study(table, jobs)
+    for study, cuts in studies.items():
+        part = of_study(table, cuts)
         header, body = lines(study, part, latency)
         caption = f"{ABOUT[study]} Dense: {dense} %."
         print_table(console, caption, header, body)
@@ -243,37 +171,13 @@ def write(
         figures.STUDIES[study](part, pruned, place, f"{title}: {ABOUT[study]}")
     if selection is not None:
         accuracies = f"{_accuracies(pruned, tau)}{_times(latency.get(tau))}"
-        text += ["\n", _layers(selection, tau, layer, outputs, title, accuracies, console), "\n"]
+        text += [
+            "\n",
+            write_layers(selection, tau, layer, outputs, title, accuracies, console),
+            "\n",
+        ]
     text.append(_legend(records, settings))
     outputs.report("report", "".join(text))
-
-
-def _layers(
-    selection: Selection,
-    tau: float,
-    layer: str | None,
-    outputs: Outputs,
-    title: str,
-    about: str,
-    console: Console,
-) -> str:
-    """Prints and writes the table of layers, and draws one of them; returns the table's text."""
-    plan = selection.plan(OURS, tau)
-    layers = layer_rows(selection, plan, tau)
-    header, body = layer_lines(layers)
-    caption = f"Layers at tau {tau}, seed 0.{about}"
-    print_table(console, caption, header, body)
-    outputs.numbers("layers", layers)
-    outputs.latex("layers", header, body, caption)
-    thresholds, groups = selection.thresholds(tau), selection.redundancies.evidence.groups
-    group = layer or figures.busiest(selection.redundancies.evidence, thresholds)
-    if group in groups:
-        measured, kept = groups[group], plan.keep[group]
-        for name, draw in figures.LAYER.items():
-            draw(measured, kept, thresholds[group], outputs.figure(name), f"{title}, {group}")
-    else:
-        console.print(f"no graph is drawn: the maps of {group!r} carry no hash")
-    return f"{caption}\n\n{markdown_table(header, body)}"
 
 
 def recorded(records: Sequence[Record]) -> Table:

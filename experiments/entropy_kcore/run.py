@@ -24,7 +24,7 @@ PLAN, SLICED = "plan.json", "sliced"
 """What lies beside a record: the plan, and the network as a folder that needs no program."""
 
 
-class Job(NamedTuple):
+class Cut(NamedTuple):
     """How one network is pruned.
 
     Attributes:
@@ -49,7 +49,7 @@ class PrunedNetwork(Run):
     Attributes:
       setup: the network, its data and its protocol.
       tuning: the protocol of fine-tuning.
-      job: how it is pruned.
+      cut: how it is pruned.
       seed: the network's seed.
       group_source: which layer stands for channels that several share.
       delta: by how much the threshold rises towards the last layer.
@@ -59,7 +59,7 @@ class PrunedNetwork(Run):
 
     setup: Setup
     tuning: Protocol
-    job: Job
+    cut: Cut
     seed: int
     group_source: channels.GroupSource
     delta: float
@@ -76,21 +76,21 @@ class PrunedNetwork(Run):
             **self.setup.config(),
             "kind": self.kind,
             "seed": self.seed,
-            "method": self.job.method,
-            "source": source(self.job.method),
-            "tau": self.job.tau,
-            "images": self.job.images,
+            "method": self.cut.method,
+            "source": source(self.cut.method),
+            "tau": self.cut.tau,
+            "images": self.cut.images,
             "group_source": self.group_source,
             "delta": self.delta,
             "round_to": self.round_to,
-            "fine_tuning": decisive(dataclasses.replace(self.tuning, learning_rate=self.job.rate)),
-            "curve": self.job.curve,
+            "fine_tuning": decisive(dataclasses.replace(self.tuning, learning_rate=self.cut.rate)),
+            "curve": self.cut.curve,
         }
 
     @property
     def title(self) -> str:
         """Its name for people."""
-        return f"seed {self.seed}, tau {self.job.tau}: {self.job.method}"
+        return f"seed {self.seed}, tau {self.cut.tau}: {self.cut.method}"
 
     @property
     def network(self) -> TrainedNetwork:
@@ -109,7 +109,7 @@ class PrunedNetwork(Run):
 
     def selection(self, desk: Desk) -> "Selection":
         """What the network shows; measured once for all runs on it."""
-        key = (self.network, self.job.images, self.group_source, self.delta, self.round_to)
+        key = (self.network, self.cut.images, self.group_source, self.delta, self.round_to)
         return desk.kept("selection", key, lambda: self._selection(desk), at_most=4)
 
     def _selection(self, desk: Desk) -> "Selection":
@@ -117,7 +117,7 @@ class PrunedNetwork(Run):
             self.setup.bench(desk),
             networks.load(self.network, desk),
             self.seed,
-            images=self.job.images,
+            images=self.cut.images,
             group_source=self.group_source,
             delta=self.delta,
             round_to=self.round_to,
@@ -133,15 +133,15 @@ class PrunedNetwork(Run):
         bench, selection = self.setup.bench(desk), self.selection(desk)
         measuring = selection.measure()
         started = time.perf_counter()
-        plan = selection.plan(self.job.method, self.job.tau)
+        plan = selection.plan(self.cut.method, self.cut.tau)
         selecting = time.perf_counter() - started
         tuned = fine_tune(
             bench,
             networks.load(self.network, desk),
             plan,
-            dataclasses.replace(self.tuning, learning_rate=self.job.rate),
+            dataclasses.replace(self.tuning, learning_rate=self.cut.rate),
             self.seed,
-            curve=self.job.curve,
+            curve=self.cut.curve,
             on_epoch=lambda now: desk.show(f"{self.title}: fine-tuning", now.epoch, now.epochs),
         )
         files: dict[str, Callable[[Path], Any]] = {PLAN: plan.save}
@@ -161,7 +161,7 @@ class Latency(PrunedNetwork):
     @property
     def title(self) -> str:
         """Its name for people."""
-        return f"seed {self.seed}, tau {self.job.tau}: latency"
+        return f"seed {self.seed}, tau {self.cut.tau}: latency"
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -171,7 +171,7 @@ class Latency(PrunedNetwork):
     def do(self, desk: Desk) -> Outcome:
         """Times both, in turns."""
         desk.show(self.title, 0, 1)
-        plan = self.selection(desk).plan(self.job.method, self.job.tau)
+        plan = self.selection(desk).plan(self.cut.method, self.cut.tau)
         bench = self.setup.bench(desk)
         return Outcome(latency(bench, networks.load(self.network, desk), plan))
 

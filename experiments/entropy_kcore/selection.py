@@ -71,7 +71,7 @@ class Selection:
     def __init__(
         self,
         bench: Workbench,
-        dense: networks.Network,
+        dense: networks.LoadedNetwork,
         seed: int,
         *,
         images: int,

@@ -23,7 +23,7 @@ FINE_TUNING: dict[str, dict[str, Any]] = {
     "grey": {"epochs": 3},
     "colour": {"epochs": 70},
 }
-"""What differs when pruned networks are trained on, beside the rate .01, divided by 10 twice."""
+"""For how many epochs pruned networks are trained on; all at a rate of .01, divided by 10 twice."""
 
 
 def protocols(
@@ -68,7 +68,7 @@ class FineTuned(NamedTuple):
 
 def fine_tune(
     bench: Workbench,
-    dense: networks.Network,
+    dense: networks.LoadedNetwork,
     plan: network.Plan,
     protocol: Protocol,
     seed: int,
@@ -138,7 +138,7 @@ def fine_tune(
 
 
 def latency(
-    bench: Workbench, dense: networks.Network, plan: network.Plan, *, repeats: int = 15
+    bench: Workbench, dense: networks.LoadedNetwork, plan: network.Plan, *, repeats: int = 15
 ) -> dict[str, float]:
     """How long a forward pass takes, dense and sliced, in turns.
 

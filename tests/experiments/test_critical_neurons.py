@@ -18,7 +18,7 @@ from experiments.critical_neurons.__main__ import CriticalNeurons
 from experiments.critical_neurons.retraining import Retrained, retrain
 from prunejax.channels import sum_weights
 
-STUDIES = get_args(studies.Study)
+STUDIES = get_args(studies.StudyName)
 SMALL = changed(CriticalNeurons(), quick=True, gap=1e-2, epochs=2, study=STUDIES)
 
 pytestmark = pytest.mark.xdist_group("critical_neurons")  # the fixture is minutes of training

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from experiments.common import command
 from experiments.common.command import Study
-from experiments.common.options import Running
+from experiments.common.options import RunningOptions
 from experiments.common.run import Outcome, Run, need
 
 
@@ -75,7 +75,7 @@ class Toy(Run):
 @dataclass(frozen=True)
 class Toys:
     runs: tuple[Toy, ...]
-    running: Running
+    running: RunningOptions
 
 
 def report(config, done, desk, console):
@@ -90,7 +90,7 @@ STUDY = Study("toys", lambda config: config.runs, report, lambda run: run.how)
 def go(runs: Sequence[Toy], results: Path, **running):
     """Does runs as a command does; returns its status and what it printed."""
     console = Console(record=True, width=200, file=io.StringIO())
-    config = Toys(tuple(runs), Running(results=results, **running))
+    config = Toys(tuple(runs), RunningOptions(results=results, **running))
     return command.main(STUDY, config, console), console.export_text()
 
 
@@ -103,7 +103,7 @@ def main(arguments):
     given = parser.parse_args(arguments)
     log = given.results.parent / "log"
     runs = [Toy(number, (), "takes long", log) for number in range(given.count)]
-    config = Toys(tuple(runs), Running(results=given.results, workers=given.workers))
+    config = Toys(tuple(runs), RunningOptions(results=given.results, workers=given.workers))
     return command.main(STUDY, config, Console(width=200))
 
 

@@ -15,12 +15,12 @@ import pytest
 from experiments.common import claims, records
 from experiments.common.attempts import Job, attempt
 from experiments.common.desk import Desk
-from experiments.common.options import Running, changed, flat
+from experiments.common.options import RunningOptions, changed, flat
 from experiments.common.run import Run, path_of
 from experiments.common.schedule import with_needs
 from tests.support.toy_study import Toy, go
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -396,12 +396,12 @@ def test_a_dask_worker_that_dies_costs_its_run_a_retry(tmp_path, results, toy, c
 
 def test_settings_are_checked_and_set_wherever_they_stand():
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
-        Running(workers=0).check()
+        RunningOptions(workers=0).check()
     with pytest.raises(ValueError, match="a cluster has workers of its own"):
-        Running(workers=2, scheduler="tcp://x:1").check()
+        RunningOptions(workers=2, scheduler="tcp://x:1").check()
     with pytest.raises(ValueError, match="there is no setting epoch"):
-        changed(Running(), epoch=3)
-    assert flat(changed(Running(), seeds=7))["seeds"] == 7
+        changed(RunningOptions(), epoch=3)
+    assert flat(changed(RunningOptions(), seeds=7))["seeds"] == 7
 
 
 def test_a_cluster_that_is_not_there_is_one_clear_line(results, toy, monkeypatch):
