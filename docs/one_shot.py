@@ -54,7 +54,7 @@ def report(config, done, desk, console):
     rows = [(run.sparsity, 100 * one["metrics"]["accuracy"]) for run, one in done.records.items()]
     frame = pl.DataFrame(rows, ["sparsity", "accuracy"], orient="row")
     console.print(table := frame.group_by("sparsity", maintain_order=True).mean())
-    outputs = Outputs(config.running.results / "one_shot" / "tables", config.running.formats)
+    outputs = Outputs(options.folder_of(config, "one_shot"), config.running.formats)
     outputs.numbers("accuracy", table)
     figure, (axes,) = canvas(1)
     axes.plot(frame["sparsity"], frame["accuracy"], "o")

@@ -25,7 +25,7 @@ from experiments.common.options import DatasetName, ModelName
 from experiments.common.outputs import DEFAULT, Format
 from experiments.common.protocol import DENSE
 from experiments.common.records import Record, config_hash, latest
-from prunejax import data, models
+from prunejax import data, models, names
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def _report(config: Report, console: Console) -> int:
     known = {name for recorded in studies.values() for name in recorded.names}
     for name in config.methods:
         if name not in known:
-            raise ValueError(f"no method {name!r}; there are {', '.join(sorted(known))}")
+            near = names.suggestion(name, known)
+            raise ValueError(f"no method {name!r}; there are {', '.join(sorted(known))}{near}")
     written = [_study(config, console, name, recorded) for name, recorded in studies.items()]
     if any(written):
         return 0
@@ -83,7 +84,6 @@ def _study(config: Report, console: Console, name: str, recorded: Recorded) -> b
         settings = config_hash(shared)[:6]
         parts = (shared["dataset"], shared["model"], settings, _filter(config) or "all")
         title = f"{name}: {shared['model']} on {shared['dataset']} ({settings})"
-        console.print(f"[bold]{escape(title)}[/]")
         files = recorded.write(
             latest(part, recorded.source),
             config.results / name / "-".join(parts),

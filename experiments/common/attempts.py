@@ -17,6 +17,10 @@ CHECKPOINTS = "checkpoints"
 """The folder beside a record that is of use only while its run is done."""
 
 
+ERROR = "error.txt"
+"""Where a run that failed came to grief, with all lines of the traceback."""
+
+
 class Job(NamedTuple):
     """A run that a process is asked to do.
 
@@ -73,11 +77,11 @@ def attempt(job: Job, desk: Desk) -> Answer:
             return Answer("done", perform(job.run, desk))
         except OSError:
             raise
-        except ValueError as error:
-            return Answer("failed", message=str(error))
         except Exception as error:
-            note = job.path.parent / "error.txt"
+            note = job.path.parent / ERROR
             write_atomically(note, traceback.format_exc().encode())
+            if isinstance(error, ValueError):  # as runs say what they cannot do
+                return Answer("failed", message=str(error))
             return Answer("failed", message=f"{type(error).__name__}: {error} (see {note})")
 
 
@@ -113,7 +117,7 @@ def perform(run: Run, desk: Desk) -> records.Record:
 def clear(path: Path) -> None:
     """Removes what is of use only while a run is done."""
     shutil.rmtree(path.parent / CHECKPOINTS, ignore_errors=True)
-    (path.parent / "error.txt").unlink(missing_ok=True)
+    (path.parent / ERROR).unlink(missing_ok=True)
 
 
 _DESKS: dict[Path, Desk] = {}

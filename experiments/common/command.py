@@ -60,7 +60,7 @@ def main(study: Study, config: Any, console: Console | None = None) -> int:
         console,
         lambda: _main(study, config, console),
         stopped="Every finished run is recorded; the same command goes on from there, and "
-        "[bold]python -m experiments.report[/] shows what there is.",
+        f"[bold]python -m experiments.report --results {config.running.results}[/] shows what there is.",
     )
 
 

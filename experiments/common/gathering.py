@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 
 import experiments
 from experiments.common.outputs import Format, Outputs
@@ -73,6 +74,7 @@ def write_table(
         console: Console,
     ) -> Sequence[Path]:
         table, outputs = make(records), Outputs(folder, formats)
+        console.print(f"[bold]{escape(title)}[/]")
         print_table(console, table.caption, table.header, table.body)
         outputs.numbers("recorded", table.frame)
         text = markdown_table(table.header, table.body)

@@ -1,6 +1,7 @@
 """The options that all command lines share; ``changed`` sets one wherever it stands."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -9,6 +10,7 @@ import tyro
 from experiments.common.bench import Setup
 from experiments.common.outputs import DEFAULT, Format
 from experiments.common.protocol import Protocol, check_protocol, protocol_for
+from experiments.common.records import config_hash
 from prunejax import data, models, training
 
 if TYPE_CHECKING:
@@ -26,6 +28,15 @@ else:
 
 Flat = tyro.conf.OmitArgPrefixes
 """Options that are named on the command line as if they were not nested."""
+
+ADDRESS = r"(tcp|tls|ws|wss|ucx|ucxx|inproc)://.+"
+"""What an address of a Dask scheduler looks like."""
+
+ASIDE = {
+    "results", "quick", "redo", "formats", "workers", "scheduler", "checkpoint_epochs",
+    "solver_workers", "save_masks", "save_models", "save_networks",
+}  # fmt: skip
+"""Settings that change no table."""
 
 ALL = "all"
 """What ``--redo`` takes beside the names of methods."""
@@ -123,6 +134,10 @@ class RunningOptions:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.scheduler is not None and self.workers > 1:
             raise ValueError("give --workers or --scheduler: a cluster has workers of its own")
+        if self.scheduler is not None and not re.fullmatch(ADDRESS, self.scheduler):
+            raise ValueError(
+                f'scheduler must be an address like "tcp://host:8786", got {self.scheduler!r}'
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,3 +208,17 @@ def flat(config: Any) -> dict[str, Any]:
         value = getattr(config, field.name)
         settings |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
     return settings
+
+
+def folder_of(config: Options, study: str, *more: Any) -> Path:
+    """Where a command's tables and figures go: a folder of its own, so that it replaces no other's.
+
+    Args:
+      config: its configuration.
+      study: the study's name.
+      *more: what else tells the command from others, as JSON holds it.
+    """
+    asked = {name: value for name, value in flat(config).items() if name not in ASIDE}
+    network, settings = config.network, config_hash({"asked": asked, "more": more})[:6]
+    name = f"{network.dataset}-{network.model}-{settings}"
+    return config.running.results / study / name

@@ -22,6 +22,10 @@ from rich.progress import (
 from prunejax.files import write_atomically
 
 INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
+
+TRACEBACK = "PRUNEJAX_TRACEBACK"
+"""The environment variable that shows where an error came from, for who writes a study."""
 
 
 def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
@@ -45,6 +49,8 @@ def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
         return INTERRUPTED
     except (ValueError, OSError) as error:
         fail(console, f"{error}")
+        if os.environ.get(TRACEBACK):
+            console.print_exception()
         return 1
 
 
@@ -55,14 +61,17 @@ def warn(console: Console, message: str) -> None:
 
 def fail(console: Console, message: str, what: str = "error:") -> None:
     """Prints an error; brackets in it are text, not markup."""
-    console.print(f"[bold red]{escape(what)}[/] {escape(message)}", highlight=False, soft_wrap=True)
+    marked = f"[bold red]{escape(what)}[/] " if what else ""
+    console.print(f"{marked}{escape(message)}", highlight=False, soft_wrap=True)
 
 
 def leave(status: int) -> None:
     """Ends the process with a status."""
     sys.stdout.flush()
-    if status == INTERRUPTED:
-        # A program may still be compiling in a thread, which a normal exit does not survive.
+    sys.stderr.flush()
+    if status:
+        # A program may still be compiling, or a connection be waited for, in a thread that a normal
+        # exit waits for too.
         os._exit(status)
     sys.exit(status)
 

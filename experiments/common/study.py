@@ -96,6 +96,7 @@ def conduct(
     total = len(asked) + len(set(ordered) - set(asked))
     try:
         with shell.Bars(console, total=total, done=total - len(ordered)) as bars:
+            bars.show("starting", 0, 1)
             desk.show = bars.show
             made = _Conductor(Schedule(ordered), means, bars, since, results, console).go()
     finally:
@@ -195,7 +196,8 @@ class _Conductor:
             self._fail(run, answer.message)
 
     def _fail(self, run: Run, why: str) -> None:
-        shell.fail(self._console, why, f"{run.title} failed:")
+        # a message that names the run needs no other name
+        shell.fail(self._console, why, "" if run.title in why else f"{run.title} failed:")
         left_out = self._schedule.fail(run, why)
         self._bars.advance(1 + len(left_out))
         if left_out:

@@ -102,7 +102,7 @@ def pivot(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     Returns:
       The header and the rows, as text.
     """
-    sparsities = _sparsities(table)
+    sparsities = _sparsities(table) or [0.0]  # of the dense network alone
     header = ["method", *(f"{value:.4g}" for value in sparsities), "scoring s"]
     lines, most = [], int(table["seeds"].to_numpy().max())
     for method in dict.fromkeys(table["method"]):

@@ -23,10 +23,9 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.options import DatasetName, Flat, Options, changed, flat
+from experiments.common.options import DatasetName, Flat, Options, changed, folder_of
 from experiments.common.outputs import Outputs
 from experiments.common.protocol import Protocol, check_protocol
-from experiments.common.records import config_hash
 from experiments.common.run import Run
 from experiments.common.study import Done
 from experiments.common.trained import initial
@@ -174,12 +173,8 @@ def prepare(config: CriticalNeurons, desk: Desk) -> None:
 def write(config: CriticalNeurons, done: Done, desk: Desk, console: Console) -> Sequence[Path]:
     """Prints and writes a table per study, and figures."""
     del desk
-    aside = ("results", "quick", "solver_workers", "workers", "scheduler", "redo", "formats")
-    asked = {name: value for name, value in flat(config).items() if name not in aside}
-    shared = {"asked": asked, "run": first(config).config()}
-    dataset, model = config.network.dataset, config.network.model
-    name = f"{dataset}-{model}-{config_hash(shared)[:6]}"
-    outputs = Outputs(config.running.results / "critical_neurons" / name, config.running.formats)
+    folder = folder_of(config, "critical_neurons", first(config).config())
+    outputs = Outputs(folder, config.running.formats)
     report.write(
         list(done.records.values()),
         {name: done.of(of_study) for name, of_study in by_study(config).items()},

@@ -21,10 +21,9 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.options import Flat, NetworkOptions, Options, changed, flat
+from experiments.common.options import Flat, NetworkOptions, Options, changed, folder_of
 from experiments.common.outputs import Outputs
 from experiments.common.protocol import Protocol, check_protocol, decisive
-from experiments.common.records import config_hash
 from experiments.common.study import Done
 from experiments.entropy_kcore import report
 from experiments.entropy_kcore.run import Cut, Latency, PrunedNetwork
@@ -200,7 +199,9 @@ def write(config: EntropyKCore, done: Done, desk: Desk, console: Console) -> Seq
     first = pruned(config, Cut(OURS, chosen_tau(config), config.images, 0.0), 0)
     # of a network that failed there is nothing to show
     is_there = any(record["config"]["seed"] == 0 for record in done.records.values())
-    outputs = Outputs(_folder(config), config.running.formats)
+    dense, tuning = (decisive(protocol) for protocol in config.protocols())
+    folder = folder_of(config, "entropy_kcore", dense, tuning)
+    outputs = Outputs(folder, config.running.formats)
     report.write(
         list(done.records.values()),
         cuts(config),
@@ -213,17 +214,6 @@ def write(config: EntropyKCore, done: Done, desk: Desk, console: Console) -> Seq
         console=console,
     )
     return outputs.files
-
-
-def _folder(config: EntropyKCore) -> Path:
-    """A folder of tables and figures for each command: nothing of another one is replaced."""
-    aside = ("results", "save_models", "checkpoint_epochs", "quick", "redo", "formats")
-    aside += ("workers", "scheduler")
-    asked = {name: value for name, value in flat(config).items() if name not in aside}
-    ours = Cut(OURS, chosen_tau(config), config.images, config.protocols()[1].learning_rate)
-    shared = {"asked": asked, "run": pruned(config, ours, 0).config()}
-    name = f"{config.network.dataset}-{config.network.model}-{config_hash(shared)[:6]}"
-    return config.running.results / "entropy_kcore" / name
 
 
 def _described(config: EntropyKCore) -> str:

@@ -218,6 +218,22 @@ def test_one_strange_record_costs_only_itself(tmp_path, change, said):
     assert "25.0" not in text
 
 
+def test_the_dense_network_alone_has_a_table(tmp_path):
+    """After an early Ctrl-C nothing else may be there."""
+    one = record("dense", 0.0, 0, 0.5)
+    records.save(
+        records.path_of(tmp_path, "compare", one["config"]),
+        **{key: one[key] for key in ("config", "metrics", "history", "seconds")},
+    )
+    console = Console(record=True, width=120)
+    assert report.main(report.Report(results=tmp_path), console) == 0
+    text = console.export_text()
+    assert "dense (sparsity 0)" in text
+    (folder,) = tmp_path.glob("compare/digits-mlp-*")
+    assert "| dense | 50.0 |" in (folder / "accuracy.md").read_text()
+    assert (folder / "accuracy.png").stat().st_size > 0
+
+
 def test_cells_of_fewer_seeds_say_so():
     frame = comparison.rows(
         [record("snip", 0.9, seed, 0.5) for seed in range(3)] + [record("random", 0.9, 0, 0.25)]

@@ -399,6 +399,8 @@ def test_settings_are_checked_and_set_wherever_they_stand():
         RunningOptions(workers=0).check()
     with pytest.raises(ValueError, match="a cluster has workers of its own"):
         RunningOptions(workers=2, scheduler="tcp://x:1").check()
+    with pytest.raises(ValueError, match="scheduler must be an address like"):
+        RunningOptions(scheduler="foo").check()
     with pytest.raises(ValueError, match="there is no setting epoch"):
         changed(RunningOptions(), epoch=3)
     assert flat(changed(RunningOptions(), seeds=7))["seeds"] == 7
