@@ -1,4 +1,4 @@
-"""How long `network.trace` takes: the layers and channel groups of a network on one image.
+"""How long ``network.trace`` takes: the layers and channel groups of a network on one image.
 
 Target: ResNet-110 within 1 s.
 """

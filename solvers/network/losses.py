@@ -19,11 +19,11 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> Losses:
     point that they try, and on ten samples SciPy's functions take five times as long.
 
     Args:
-        logits: [batch, classes].
-        labels: [batch], integers.
+      logits: [batch, classes].
+      labels: [batch], integers.
 
     Returns:
-        The losses and their gradients in the logits.
+      The losses and their gradients in the logits.
     """
     each = np.arange(len(logits))
     # relative to the label's logit, so that a small loss is not a difference of large numbers

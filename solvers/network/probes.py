@@ -18,8 +18,8 @@ class Probe(NamedTuple):
     """A linear read-out of a layer.
 
     Attributes:
-        kernel: [positions x neurons, classes]; the neurons of one position are neighbours.
-        bias: [classes].
+      kernel: [positions x neurons, classes]; the neurons of one position are neighbours.
+      bias: [classes].
     """
 
     kernel: np.ndarray
@@ -33,12 +33,12 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
     took as long on few features, and up to sixteen times as long where features outnumber samples.
 
     Args:
-        activations: [samples, positions, neurons].
-        labels: [samples], integers.
-        classes: how many classes there are.
+      activations: [samples, positions, neurons].
+      labels: [samples], integers.
+      classes: how many classes there are.
 
     Returns:
-        The probe.
+      The probe.
     """
     features = np.asarray(activations, np.float64).reshape(len(activations), -1)
     scale = np.sqrt(np.square(features).sum(axis=1).mean()) or 1.0
@@ -74,11 +74,11 @@ def representations(chain: Chain, inputs: np.ndarray) -> list[np.ndarray]:
     """What the neurons of each gated layer put out, at the place where they would be masked.
 
     Args:
-        chain: the network.
-        inputs: [batch, ...].
+      chain: the network.
+      inputs: [batch, ...].
 
     Returns:
-        One array per gated layer, [batch, positions, neurons].
+      One array per gated layer, [batch, positions, neurons].
     """
     values = np.asarray(inputs, np.float64).reshape(len(inputs), -1)
     outputs = list(chain.forward(values))
@@ -92,10 +92,10 @@ def linear_rest(chain: Chain) -> Probe | None:
     """The part of the network behind its last gated layer, if it is linear.
 
     Args:
-        chain: the network.
+      chain: the network.
 
     Returns:
-        That part as a probe; None if it has a ReLU or a maximum.
+      That part as a probe; None if it has a ReLU or a maximum.
     """
     index, units = chain.masked_behind()[len(chain.gates) - 1]
     rest = [step for step in chain.steps[index + 1 :] if isinstance(step, Linear)]

@@ -32,10 +32,10 @@ class Units(NamedTuple):
     """Units with columns of their own: ``outputs = s relu(inputs)``.
 
     Attributes:
-        inputs: one entry per unit.
-        outputs: the columns of the outputs, [units].
-        on: the columns of their binaries, [units]; -1 where a unit has none.
-        neurons: the columns of their scores, [units]; -1 where s is 1.
+      inputs: one entry per unit.
+      outputs: the columns of the outputs, [units].
+      on: the columns of their binaries, [units]; -1 where a unit has none.
+      neurons: the columns of their scores, [units]; -1 where s is 1.
     """
 
     inputs: Entries
@@ -56,9 +56,9 @@ class Largest(NamedTuple):
     """A maximum with a column of its own.
 
     Attributes:
-        inputs: the entries that compete.
-        output: the column of the maximum.
-        chosen: the columns of the binaries that say which entry it is, [entries].
+      inputs: the entries that compete.
+      output: the column of the maximum.
+      chosen: the columns of the binaries that say which entry it is, [entries].
     """
 
     inputs: Entries

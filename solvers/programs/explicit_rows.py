@@ -17,8 +17,8 @@ class Placed(NamedTuple):
     """The columns of a step, of one sample or, with a first axis, of the batch.
 
     Attributes:
-        outputs: [entries].
-        binaries: [entries], [entries, window] for a maximum; None where the step has none.
+      outputs: [entries].
+      binaries: [entries], [entries, window] for a maximum; None where the step has none.
     """
 
     outputs: np.ndarray
@@ -29,12 +29,12 @@ class Writer:
     """Writes the rows of samples.
 
     Args:
-        problem: the network and the batch.
-        chain: the network, maybe in other units.
-        builder: collects columns and rows; its first columns are the scores.
+      problem: the network and the batch.
+      chain: the network, maybe in other units.
+      builder: collects columns and rows; its first columns are the scores.
 
     Attributes:
-        open: how many units and maxima of the samples so far the bounds leave undecided.
+      open: how many units and maxima of the samples so far the bounds leave undecided.
     """
 
     def __init__(self, problem: PruningProblem, chain: Chain, builder: Builder) -> None:
@@ -51,11 +51,11 @@ class Writer:
         """Writes the rows of one sample.
 
         Args:
-            index: the sample's number.
-            bounds: on its inputs and on the outputs of each step.
+          index: the sample's number.
+          bounds: on its inputs and on the outputs of each step.
 
         Returns:
-            The columns of each step; None for steps that are part of the next one.
+          The columns of each step; None for steps that are part of the next one.
         """
         values = self._problem.flat[index]
         now = Entries(values, scipy.sparse.csr_array((len(values), self._chain.neurons)))

@@ -28,17 +28,17 @@ def build(
     """Makes the program of a network and a batch.
 
     Args:
-        chain: the network.
-        inputs: [batch, inputs].
-        most: how many neurons of each gated layer may be pruned. A number below the layer's own
-            gives a row, and closer bounds.
-        until: when to give up, a reading of ``time.perf_counter``.
+      chain: the network.
+      inputs: [batch, inputs].
+      most: how many neurons of each gated layer may be pruned. A number below the layer's own
+        gives a row, and closer bounds.
+      until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        TimeoutError: the program was not complete in time.
+      TimeoutError: the program was not complete in time.
     """
     builder = _Builder(chain, most)
     logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
@@ -94,10 +94,10 @@ class _Builder:
         contributions, without the largest positive ones, as many as may be pruned.
 
         Args:
-            entries: the entries.
+          entries: the entries.
 
         Returns:
-            The bounds, [entries].
+          The bounds, [entries].
         """
         matrix, count = entries.matrix, self.chain.neurons
         width = matrix.shape[1]
@@ -148,7 +148,7 @@ class _Builder:
         A unit that is active whenever its neuron is kept has ``v = s``; without a neuron, s is 1.
 
         Returns:
-            The columns of h, [units], and those of v, [units]; -1 where v is s.
+          The columns of h, [units], and those of v, [units]; -1 where v is s.
         """
         active = lower >= -ZERO
         widths = np.where(active, 1, 2)

@@ -28,16 +28,16 @@ def reduce(
     """Eliminates all variables but the scores, and those of open units and maxima.
 
     Args:
-        chain: the network.
-        inputs: [batch, inputs].
-        epsilon: see ``bounds.interval``.
-        until: when to give up, a reading of ``time.perf_counter``.
+      chain: the network.
+      inputs: [batch, inputs].
+      epsilon: see ``bounds.interval``.
+      until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        TimeoutError: the program was not complete in time.
+      TimeoutError: the program was not complete in time.
     """
     intervals = interval(chain, inputs, epsilon, gated=False)
     columns = Columns.of_scores(chain.neurons)
@@ -63,13 +63,13 @@ class _Elimination:
     """Walks along the chain, once per sample.
 
     Args:
-        chain: the network.
-        columns: collects new columns and their rows.
+      chain: the network.
+      columns: collects new columns and their rows.
 
     Attributes:
-        lazy: rows that hold, most of which never bind.
-        steps: how new columns follow from the scores.
-        open: how many units and maxima the bounds leave open.
+      lazy: rows that hold, most of which never bind.
+      steps: how new columns follow from the scores.
+      open: how many units and maxima the bounds leave open.
     """
 
     def __init__(self, chain: Chain, columns: Columns) -> None:

@@ -35,13 +35,13 @@ class Minimum(NamedTuple):
     """The end of a search.
 
     Attributes:
-        columns: the best solution, [columns].
-        objective: of the best solution.
-        bound: on the objective, from below.
-        status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" if the
-            gap asked for is finer than the solver's own accuracy.
-        rows: how many rows the last program had.
-        trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
+      columns: the best solution, [columns].
+      objective: of the best solution.
+      bound: on the objective, from below.
+      status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" if the
+        gap asked for is finer than the solver's own accuracy.
+      rows: how many rows the last program had.
+      trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
     """
 
     columns: np.ndarray
@@ -69,18 +69,18 @@ def minimise(
     far as the rows allow.
 
     Args:
-        program: the program without its loss.
-        objective: the objective to minimise.
-        start: columns that fulfil every row, [columns]: the answer if nothing better is found.
-        backend: a module with ``LinearProgram`` and ``solve_mip``.
-        limits: when to end.
-        tell: called with (seconds, objective, bound) whenever one of these moves.
+      program: the program without its loss.
+      objective: the objective to minimise.
+      start: columns that fulfil every row, [columns]: the answer if nothing better is found.
+      backend: a module with ``LinearProgram`` and ``solve_mip``.
+      limits: when to end.
+      tell: called with (seconds, objective, bound) whenever one of these moves.
 
     Returns:
-        The best solution and its bound.
+      The best solution and its bound.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
     method = _CuttingPlanes(program, objective, start, backend, limits, tell)
     try:
@@ -158,7 +158,7 @@ class _CuttingPlanes:
         """Looks for a solution with the binaries that the relaxation's scores imply.
 
         Returns:
-            "optimal" if that closes the gap, else "".
+          "optimal" if that closes the gap, else "".
         """
         columns = self._program.complete(self._last[: self._objective.neurons])
         binary = self._program.columns.binary
@@ -275,10 +275,10 @@ class _CuttingPlanes:
         """Takes a point if it is feasible and better.
 
         Args:
-            columns: the point.
+          columns: the point.
 
         Returns:
-            Its objective; infinity if it violates a row.
+          Its objective; infinity if it violates a row.
         """
         value = np.inf
         if self._fulfilled(columns):

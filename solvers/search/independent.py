@@ -29,8 +29,8 @@ class Answers(NamedTuple, Generic[Result]):
     """The answers of independent programs.
 
     Attributes:
-        results: one per program, in their order.
-        interrupted: whether Ctrl-C came before all programs had begun.
+      results: one per program, in their order.
+      interrupted: whether Ctrl-C came before all programs had begun.
     """
 
     results: list[Result]
@@ -62,15 +62,15 @@ def solve_each(
     ends with its best answer so far; one that has not begun gets a time limit of 0.
 
     Args:
-        solve: solves one program; it must be a function of a module, which a process can import.
-        tasks: the programs.
-        settings: of all programs. A program that begins gets an equal share of the time that is
-            left, so that the time that others did not use is not lost. The time to start processes
-            does not count.
-        on_solved: called with the answers so far after each program.
+      solve: solves one program; it must be a function of a module, which a process can import.
+      tasks: the programs.
+      settings: of all programs. A program that begins gets an equal share of the time that is
+        left, so that the time that others did not use is not lost. The time to start processes
+        does not count.
+      on_solved: called with the answers so far after each program.
 
     Returns:
-        The answers.
+      The answers.
     """
     workers = min(settings.workers, len(tasks))
     alone = dataclasses.replace(settings, workers=1, on_incumbent=None)

@@ -22,8 +22,8 @@ class Mask(NamedTuple):
     """A mask and its objective.
 
     Attributes:
-        kept: 1 for neurons that stay, 0 for others, [neurons].
-        objective: of the problem; infinity if the mask is not allowed.
+      kept: 1 for neurons that stay, 0 for others, [neurons].
+      objective: of the problem; infinity if the mask is not allowed.
     """
 
     kept: np.ndarray
@@ -34,8 +34,8 @@ class Evaluator:
     """Computes the objectives of many masks at once.
 
     Args:
-        problem: the network and the batch.
-        most: how many neurons of each gated layer may be pruned, [layers].
+      problem: the network and the batch.
+      most: how many neurons of each gated layer may be pruned, [layers].
     """
 
     def __init__(self, problem: PruningProblem, most: Sequence[int]) -> None:
@@ -69,10 +69,10 @@ class Evaluator:
         """The mean cross-entropy of the network under each mask.
 
         Args:
-            masks: 1 for neurons that stay, 0 for others, [masks, neurons].
+          masks: 1 for neurons that stay, 0 for others, [masks, neurons].
 
         Returns:
-            In nats, [masks].
+          In nats, [masks].
         """
         parts = [
             self._losses(masks[start : start + self._chunk])

@@ -15,16 +15,16 @@ class Relaxation:
     """The linear program of all tangents and rows so far, and the mixed-integer one.
 
     Args:
-        program: the program without its loss.
-        objective: the objective to minimise.
-        backend: a module with ``LinearProgram`` and ``solve_mip``.
+      program: the program without its loss.
+      objective: the objective to minimise.
+      backend: a module with ``LinearProgram`` and ``solve_mip``.
 
     Attributes:
-        width: how many columns the program has; those of the losses and of P follow.
-        columns: how many columns there are in all.
+      width: how many columns the program has; those of the losses and of P follow.
+      columns: how many columns there are in all.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
 
     def __init__(self, program: AffineProgram, objective: Objective, backend: Any) -> None:
@@ -63,15 +63,15 @@ class Relaxation:
         """Solves the linear program.
 
         Args:
-            seconds: a limit, or None.
+          seconds: a limit, or None.
 
         Returns:
-            The point of the program, [width], and the optimum, a bound from below; None if the
-            solver finds none.
+          The point of the program, [width], and the optimum, a bound from below; None if the
+          solver finds none.
 
         Raises:
-            TimeoutError: the time is over.
-            KeyboardInterrupt: there was a Ctrl-C.
+          TimeoutError: the time is over.
+          KeyboardInterrupt: there was a Ctrl-C.
         """
         solved = self._linear.solve(seconds)
         return None if solved is None else (solved[0][: self.width], solved[1])
