@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from prunejax.files import read_arrays, write_atomically
+from prunejax.names import choose
 from prunejax.selecting import (
     Select,
     describe,
@@ -107,12 +108,11 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
     operations = {"and": jnp.logical_and, "or": jnp.logical_or}
     if not trees:
         raise ValueError("combine needs at least one tree of masks")
-    if using not in operations:
-        raise ValueError(f"using must be 'and' or 'or', got {using!r}")
+    operation = operations[choose("using", using, operations)]
     combined, *others = trees
     for other in others:
         validate(combined, other)
-        combined = jax.tree.map(operations[using], combined, other)
+        combined = jax.tree.map(operation, combined, other)
     return combined
 
 

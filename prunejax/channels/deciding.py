@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, get_args
 
 from prunejax import names
 from prunejax.network import KERNELS, Layer, Network
@@ -34,8 +34,7 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
     Raises:
       ValueError: ``prefer`` is another word, or there is no such group.
     """
-    if prefer not in ("shortcut", "main"):
-        raise ValueError(f"group_source must be 'shortcut' or 'main', got {prefer!r}")
+    names.choose("group_source", prefer, get_args(GroupSource))
     names.choose("group of channels", group, network.groups)
     members = network.groups[group].layers
     depths = _depths(network)

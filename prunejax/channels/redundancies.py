@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from prunejax import filters
+from prunejax import filters, names
 from prunejax.channels.scores import BEST, ChannelScores, Rule
-from prunejax.filters.entropy_kcore import Representative
+from prunejax.filters.entropy_kcore import NAMES, Representative
 from prunejax.network import Network
 
 
@@ -203,14 +203,11 @@ def _worth(
     measured: Measured, representative: Representative, key: PRNGKeyArray | None, index: int
 ) -> Array:
     """The worth of each filter of a group as the one that stays of a redundant set."""
+    names.choose("representative", representative, NAMES)
     if representative == "entropy":
         return measured.entropy
     if representative == "l1":
         return measured.l1
-    if representative != "random":
-        raise ValueError(
-            f"representative must be 'entropy', 'l1' or 'random', got {representative!r}"
-        )
     if key is None:
         raise ValueError("the representative 'random' needs a key (jax.random.key(seed))")
     return jax.random.uniform(jax.random.fold_in(key, index), measured.entropy.shape, jnp.float32)

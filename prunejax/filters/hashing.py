@@ -1,13 +1,14 @@
 """Perceptual hashes of feature maps: which low frequencies are strong."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from prunejax import names
 from prunejax.filters import checks
 from prunejax.filters.precision import at_least_single, have_one_value, to_safe_range
 
@@ -60,7 +61,7 @@ def perceptual_hash(
     (10, 64, 3)
     """
     checks.feature_maps(maps)
-    checks.choice("hash", hash, ("dct", "imagehash"))
+    names.choose("hash", hash, get_args(Hash))
     if not is_hashable(maps):
         raise ValueError(
             f"1 x 1 maps carry no perceptual hash: skip this layer (got shape {list(maps.shape)})"

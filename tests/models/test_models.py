@@ -387,7 +387,7 @@ def test_models_are_static_values(name):
         ("mlp", {"num_classes": 0}, "num_classes must be a positive integer, got 0"),
         ("lenet5", {"conv_widths": (3,)}, r"conv_widths must have 2 entries.* got 1: \(3,\)"),
         ("lenet5", {"hidden_widths": (3, 2, 1)}, "hidden_widths must have 2 entries.* got 3"),
-        ("lenet5", {"pool": "sum"}, "pool must be one of max, avg, got 'sum'"),
+        ("lenet5", {"pool": "sum"}, "unknown pool 'sum'; allowed are max, avg"),
         ("conv6", {"conv_widths": (3,) * 5}, "conv_widths must have 6 entries.* got 5"),
         ("conv6", {"hidden_widths": ()}, "hidden_widths must have 2 entries.* got 0"),
         ("vgg16", {"widths": (3,) * 16}, "widths must have 13 entries.* got 16"),
