@@ -20,8 +20,8 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
     its main path and its shortcut: the shortcut has fewer layers before it. In the CIFAR ResNets
     this is the stem for stage 1 and the shortcut's convolution for the others; the main path is the
     last convolution of the stage's first block (Yang et al. 2025, Section 3.5.2). Where the
-    shortcut is padded with zeros, it has none of the new channels, and the main path stands for
-    them. In a group without such a sum both are its first layer.
+    shortcut is padded with zeros, no layer of it makes the new channels, and the main path decides
+    for them. In a group without such a sum both are its first layer.
 
     Args:
       network: the network.
@@ -61,7 +61,7 @@ def deciding_layers(
     Args:
       network: the network.
       group_source: which layer decides for a group, see ``deciding_layer``.
-      kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
+      kinds: the kinds of layer whose channels are scored: convolutions by default, not "dense".
       select: a regular expression; only groups in whose names it is found.
 
     Returns:

@@ -41,8 +41,8 @@ def measure(
       on_group: told (done, of) after each group.
 
     Returns:
-      What was measured. Layers with maps of 1 x 1, or with none but constant ones, are skipped,
-      with a warning that names them; filters that put out a constant are warned of.
+      What was measured. Layers whose maps are 1 x 1 or all constant are skipped, and a warning
+      names them. Another warning counts the filters that put out a constant.
 
     Raises:
       ValueError: there is no image, no group of channels is made by a convolution, none of them has

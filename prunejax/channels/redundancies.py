@@ -36,11 +36,11 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Redundancies:
-    """What ``measure`` read off a network: a threshold is all that is missing for a plan.
+    """What ``measure`` read off a network; with a threshold it gives a plan.
 
     Attributes:
       groups: what was measured, by the group's name.
-      skipped: the layers whose maps carry no hash, or none but constants; they stay whole.
+      skipped: the layers whose maps carry no hash or are all constant; they stay whole.
     """
 
     groups: dict[str, Measured]
@@ -50,8 +50,8 @@ class Redundancies:
         """The threshold of each group, ``min(1, tau + delta i / (L - 1))`` for the i-th of L.
 
         Args:
-          tau: that of the first group, in [0, 1].
-          delta: by how much it rises to the last.
+          tau: the threshold of the first group, in [0, 1].
+          delta: by how much the threshold of the last group is higher.
 
         Returns:
           Group name -> threshold.
@@ -147,7 +147,7 @@ def rank_redundant(
     key: PRNGKeyArray | None = None,
     delta: float = 0.0,
 ) -> ChannelScores[None]:
-    """Ranks all channels, those that ``keep_representatives`` selects first.
+    """Ranks all channels; those that ``keep_representatives`` selects come first.
 
     With these scores any number of channels can be kept: redundant ones come back, or selected ones
     go, in the order of their worth as representatives.

@@ -1,4 +1,4 @@
-"""Which channels stay, by their scores alone: the best, those above a threshold, as many as others.
+"""Which channels stay, by their scores alone: the best of them, or those above a threshold.
 
 Scores and selections are dicts by group name: one float per channel, higher means keep; one bool
 per channel, True means it stays.
@@ -73,7 +73,8 @@ def best_of_each(
 ) -> dict[str, np.ndarray]:
     """Keeps as many channels of each group as another selection does: those of highest score.
 
-    Methods that are compared so differ only in which channels they choose.
+    Use it to compare methods: all of them then remove equally many channels of each group, and
+    differ only in which ones.
 
     Args:
       kept: the other selection.

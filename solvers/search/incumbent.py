@@ -15,7 +15,7 @@ class Incumbent(Generic[Solution]):
     """The best solution of a minimisation, and a bound from below on every solution.
 
     Args:
-      solution: what ``solution`` is before one was taken, or None.
+      solution: the solution to begin with, or None if there is none yet.
       floor: a bound that needs no solver.
       started: when the search started, a reading of ``time.perf_counter``.
       tell: called with (seconds, value, bound) whenever one of these moves.

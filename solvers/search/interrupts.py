@@ -38,7 +38,7 @@ class Handler:
 
 @contextmanager
 def once() -> Iterator[Handler]:
-    """A context in which the first Ctrl-C raises ``KeyboardInterrupt``, and later ones nothing.
+    """A context in which only the first Ctrl-C raises ``KeyboardInterrupt``.
 
     So the code that catches the first one can finish its answer undisturbed. Only Python's own
     handler is replaced; another one, such as asyncio's, stays.

@@ -37,7 +37,7 @@ class LazyRows:
         Args:
           columns: the point, [columns].
           tolerance: smaller violations do not count, in units of a row's largest coefficient.
-          again: True to return rows that an earlier call without it has returned.
+          again: True to return rows also if an earlier call has returned them.
 
         Returns:
           The rows, the most violated one first.

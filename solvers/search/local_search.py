@@ -18,8 +18,8 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     Args:
       evaluator: of the problem.
       seed: of the random numbers.
-      restarts: the search ends when the best mask was shaken this many times in a row, and
-        nothing better was found.
+      restarts: the search ends when shaking the best mask led to nothing better this many times
+        in a row.
       until: when to end, a reading of ``time.perf_counter``; infinity for never.
 
     Yields:

@@ -20,7 +20,7 @@ class Relaxation:
       backend: a module with ``LinearProgram`` and ``solve_mip``.
 
     Attributes:
-      width: how many columns the program has; those of the losses and of P follow.
+      width: how many columns the program has; the columns of the losses and of P follow them.
       columns: how many columns there are in all.
 
     Raises:
@@ -50,13 +50,20 @@ class Relaxation:
         self._linear.add(rows)
 
     def add_tangents(self, point: np.ndarray) -> np.ndarray:
-        """Adds the losses' tangents at a point of the program, [width]; the losses, [batch]."""
+        """Adds the losses' tangents at a point, and returns the losses there.
+
+        Args:
+          point: the program's own columns, [width].
+
+        Returns:
+          The losses, [batch].
+        """
         losses, rows = self._objective.tangents(point, self.width)
         self.add(rows)
         return losses
 
     def bound(self, columns: list[int], values: np.ndarray) -> None:
-        """Fixes columns in the linear program."""
+        """Fixes columns of the linear program, but not of the mixed-integer one, to values."""
         self._linear.bound(columns, values, values)
 
     def solve(self, seconds: float | None) -> tuple[np.ndarray, float] | None:
