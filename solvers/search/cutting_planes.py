@@ -5,7 +5,7 @@ J. E. Kelley, "The cutting-plane method for solving convex programs" (1960).
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from solvers.programs.rows import Rows, joined
 from solvers.search.descent import Descent
 from solvers.search.incumbent import Incumbent
 from solvers.search.lazy_rows import LazyRows
+from solvers.search.minimum import Minimum
 from solvers.search.relaxation import Relaxation
 from solvers.search.segments import furthest
 from solvers.settings import Limits
@@ -29,27 +30,6 @@ FINER = 10
 
 ENTRY = 16
 """How many bytes an entry of a row takes: its column and its coefficient."""
-
-
-class Minimum(NamedTuple):
-    """The end of a search.
-
-    Attributes:
-      columns: the best solution, [columns].
-      objective: of the best solution.
-      bound: on the objective, from below.
-      status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" if the
-        gap asked for is finer than the solver's own accuracy.
-      rows: how many rows the last program had.
-      trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
-    """
-
-    columns: np.ndarray
-    objective: float
-    bound: float
-    status: str
-    rows: int
-    trajectory: tuple[tuple[float, ...], ...]
 
 
 def minimise(
@@ -126,7 +106,7 @@ class _CuttingPlanes:
         return (held + ENTRY * entries) / 1e6
 
     def relax(self) -> str:
-        """Closes the relaxation's gap; why it ended."""
+        """Closes the relaxation's gap, and returns why this ended, in the words of ``Minimum``."""
         self._descend()
         while not self._done():
             if ended := self._limited():
@@ -183,7 +163,7 @@ class _CuttingPlanes:
         return "optimal" if self._closed() else ""
 
     def branch(self) -> str:
-        """Solves the mixed-integer program; why it ended."""
+        """Solves the mixed-integer program, and returns why this ended."""
         if ended := self._limited():
             return ended
         result = self._relaxation.branch(
