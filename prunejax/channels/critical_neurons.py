@@ -35,7 +35,7 @@ def critical_neurons(
     Mixed Integer Programming", arXiv 2002.07259.
 
     In mode "paper" a neuron that nothing reads (all its outgoing weights are 0) can have a high
-    score, 0.83 say. The published rows keep every neuron within the bounds that it has in the
+    score, such as 0.83. The published rows keep every neuron within the bounds that it has in the
     whole network, whether something reads it or not: one that is always active must keep
     ``z - (1 - s) U >= 0``, and where pruning before it lowers z, its own score s must be at least
     ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.

@@ -56,13 +56,13 @@ def deciding_layers(
     kinds: Collection[str] = CONVOLUTIONS,
     select: str = "",
 ) -> dict[str, Layer]:
-    """The groups whose channels are to be scored, each with the layer that stands for it.
+    """The groups whose channels are to be scored, each with the layer that decides for it.
 
     Args:
       network: the network.
       group_source: which layer decides for a group, see ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored: convolutions by default, not "dense".
-      select: a regular expression; only groups in whose names it is found.
+      select: a regular expression; only groups with a match in their names are scored.
 
     Returns:
       Group name -> layer, in the order of the layers.

@@ -36,7 +36,7 @@ def measure(
       images: what its feature maps are taken of, the first axis counting; the paper takes 100
         training images.
       group_source: which of the layers that share channels decides, see ``deciding_layer``.
-      select: a regular expression; only groups in whose names it is found.
+      select: a regular expression; only groups with a match in their names are scored.
       hash: as in ``filters.perceptual_hash``.
       on_group: told (done, of) after each group.
 

@@ -162,7 +162,7 @@ class ChannelScores(Generic[Evidence]):
 
         Args:
           target: the fraction to remove, in (0, 1).
-          reduction: of what: multiply-adds unless told; ``parameter_reduction``, say.
+          reduction: what to reduce: multiply-adds by default, ``parameter_reduction`` for parameters.
           **options: as in ``plan``.
 
         Returns:
@@ -180,7 +180,7 @@ class ChannelScores(Generic[Evidence]):
         reduction: targets.Reduction = targets.flops_reduction,
         **options: Any,
     ) -> float:
-        """The level whose plan ``plan_for`` gives: the threshold tau, say.
+        """The level whose plan ``plan_for`` gives: for ``measure`` the threshold tau.
 
         Args:
           target: as in ``plan_for``.

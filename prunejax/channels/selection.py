@@ -52,7 +52,7 @@ def keep_above(
       scores: for each group one score per channel.
       threshold: a number, or "mean" for each group's own mean score. For critical neurons the paper
         takes 0.1 for dense networks, 0.2 for LeNet-5 and 0.3 on CIFAR.
-      min_channels: how many channels of a group stay at least, the best ones; 0 will do.
+      min_channels: how many channels of a group stay at least: the best ones. 0 is allowed.
 
     Returns:
       For each group a bool array, [width].

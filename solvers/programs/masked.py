@@ -87,8 +87,8 @@ class _Builder:
     def bounds(self, entries: Entries) -> Interval:
         """Bounds that hold for every mask with enough neurons.
 
-        A neuron contributes 0 if it is pruned. So the smallest sum is that of all neurons' smallest
-        contributions, without the largest positive ones, as many as may be pruned.
+        A neuron contributes 0 if it is pruned. So the smallest sum adds up the neurons' smallest
+        contributions, but leaves out the largest positive ones: as many as neurons may be pruned.
 
         Args:
           entries: the entries.

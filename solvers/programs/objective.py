@@ -92,7 +92,7 @@ class Objective:
         """The tangents that a solver's solution violates.
 
         Args:
-          values: of all columns, those of the losses included.
+          values: the values of all columns, also of the losses.
           first: the column of the first sample's loss.
           gap: the relative gap to reach.
 

@@ -64,7 +64,7 @@ class _Elimination:
       columns: collects new columns and their rows.
 
     Attributes:
-      lazy: rows that hold, most of which never bind.
+      lazy: rows that must hold; most of them never bind.
       steps: how new columns follow from the scores.
       open: how many units and maxima the bounds leave open.
     """
