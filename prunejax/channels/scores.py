@@ -162,7 +162,7 @@ class ChannelScores(Generic[Evidence]):
 
         Args:
           target: the fraction to remove, in (0, 1).
-          reduction: what to reduce: multiply-adds by default, ``parameter_reduction`` for parameters.
+          reduction: what to reduce: by default multiply-adds; ``parameter_reduction``: parameters.
           **options: as in ``plan``.
 
         Returns:

@@ -18,7 +18,7 @@ def sum_weights(
 ) -> ChannelScores[None]:
     """Scores a channel by the summed scores of the weights that make it.
 
-    With ``criteria.snip`` this is SNIP by neuron; other criteria of ``criteria.CRITERIA`` work as well.
+    With ``criteria.snip`` this is SNIP by neuron; other ``criteria.CRITERIA`` work as well.
 
     Args:
       network: the network.
