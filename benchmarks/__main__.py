@@ -18,6 +18,7 @@ from benchmarks import (
     filters,
     imports,
     latency,
+    libraries,
     programs,
     scoring,
     selection,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "compilation": compilation.run,
     "tracing": tracing.run,
     "latency": latency.run,
+    "libraries": libraries.run,
     "programs": programs.run,
 }
 

@@ -26,7 +26,7 @@ SHARE = 0.5
 
 
 def halved(dense: network.Network, multiple: int) -> network.Plan:
-    """The plan that keeps a fraction of every group and comes nearest to `SHARE`.
+    """The plan that keeps a fraction of every group and comes nearest to ``SHARE``.
 
     Args:
       dense: the network.

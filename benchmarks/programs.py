@@ -299,14 +299,14 @@ def measured(name: str, given: Given) -> dict[str, Any]:
 def _whole_network(
     problem: critical_neurons.Problem, mode: critical_neurons.Mode, settings: Settings
 ) -> Outcome:
-    found = critical_neurons.MODES[mode](problem, settings)
+    solution = critical_neurons.MODES[mode](problem, settings)
     return Outcome(
-        found.seconds["probes" if mode == "decoupled" else "build"],
-        found.seconds["solve"],
-        found.status,
-        found.gap,
-        found.rows,
-        found.columns,
+        solution.seconds["probes" if mode == "decoupled" else "build"],
+        solution.seconds["solve"],
+        solution.status,
+        solution.gap,
+        solution.rows,
+        solution.columns,
     )
 
 
@@ -320,7 +320,7 @@ def _widest_layer(
     probe = probes.fit_probe(seen, examples.labels, problem.chain.classes)
     values = probes.representations(problem.chain, problem.inputs)[widest]
     fitted = time.perf_counter()
-    found = decoupled.decouple(
+    solution = decoupled.decouple(
         values,
         problem.labels,
         probe,
@@ -329,9 +329,9 @@ def _widest_layer(
         settings,
         gates[widest].name,
     )
-    gap = (found.objective - found.bound) / max(1.0, abs(found.objective))
-    solved = sum(found.seconds)
-    return Outcome(fitted - started, solved, found.status, gap, found.rows, found.columns)
+    gap = (solution.objective - solution.bound) / max(1.0, abs(solution.objective))
+    solved = sum(solution.seconds)
+    return Outcome(fitted - started, solved, solution.status, gap, solution.rows, solution.columns)
 
 
 def peak_mib() -> float:
@@ -393,12 +393,12 @@ def run() -> list[dict[str, Any]]:
         for case in CASES.values():
             if case.network != name:
                 continue
-            found = []
+            measurements = []
             for layers, images in learnt:
                 examples = images if case.mode == "decoupled" else None
                 given = Given(layers, balanced(images, case.batch), examples)
-                found.append(measured_apart(case.name, given))
-            rows.append(slowest(found))
+                measurements.append(measured_apart(case.name, given))
+            rows.append(slowest(measurements))
     rows += [
         slowest([measured_apart(case.name, random_channels(case.batch))])
         for case in CASES.values()

@@ -30,8 +30,8 @@ PATIENCE = 600
 """Seconds after which a command counts as hung."""
 
 
-class Found(NamedTuple):
-    """What one trial found.
+class Outcome(NamedTuple):
+    """How one trial went.
 
     Attributes:
       trial: what was done.
@@ -61,7 +61,7 @@ for turn in range(1, 10_000):
 TEMPLATE = {"value": np.zeros(400_000, int), "more": {"half": np.zeros(1000, np.float16)}}
 
 
-def saves(*, times: int = 100, again: bool = False) -> Found:
+def saves(*, times: int = 100, again: bool = False) -> Outcome:
     """Kills a process while it saves a checkpoint; what was saved before must be there, whole."""
     draw, faults, inside = random.Random(0), [], 0
     for trial in range(times):
@@ -78,25 +78,25 @@ def saves(*, times: int = 100, again: bool = False) -> Found:
                 last = [f"saving {begins}", *process.stdout.read().splitlines()][-1].split()
             inside += last[0] == "saving"
             certain = int(last[1]) - (last[0] == "saving")
-            found = checkpoint.restore(folder, TEMPLATE)
-            if found is None or not certain <= found.extra["turn"] <= certain + 1:
+            restored = checkpoint.restore(folder, TEMPLATE)
+            if restored is None or not certain <= restored.extra["turn"] <= certain + 1:
                 faults.append(
-                    f"trial {trial}: {certain} was saved, {found and found.extra} is there"
+                    f"trial {trial}: {certain} was saved, {restored and restored.extra} is there"
                 )
-            elif not all((leaf == found.extra["turn"]).all() for leaf in _leaves(found.tree)):
+            elif not all((leaf == restored.extra["turn"]).all() for leaf in _leaves(restored.tree)):
                 faults.append(f"trial {trial}: another tree came back")
             checkpoint.save(folder, 9_999, TEMPLATE)
             if list(Path(folder).glob(".*.unfinished")):
                 faults.append(f"trial {trial}: half a file stays")
     what = "saving a step again" if again else "inside checkpoint.save"
-    return Found(f"kill -9, {what}", times, f"{inside} before the save had ended", faults)
+    return Outcome(f"kill -9, {what}", times, f"{inside} before the save had ended", faults)
 
 
 def _leaves(tree: dict) -> list[np.ndarray]:
     return [tree["value"], tree["more"]["half"]]
 
 
-def corruptions(*, times: int = 200) -> Found:
+def corruptions(*, times: int = 200) -> Outcome:
     """Damages the latest of two checkpoints; it must be refused, or come back as it was."""
     draw, faults, refused, same = random.Random(1), [], 0, 0
     numbers = np.random.default_rng(0)
@@ -120,15 +120,15 @@ def corruptions(*, times: int = 200) -> Found:
             path.write_bytes(content)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
-                found = checkpoint.restore(folder, first)
-            assert found is not None  # the first one is whole
-            wanted = {"first": first, "second": second}[found.extra]
-            if not all(np.array_equal(found.tree[name], wanted[name]) for name in wanted):
+                restored = checkpoint.restore(folder, first)
+            assert restored is not None  # the first one is whole
+            wanted = {"first": first, "second": second}[restored.extra]
+            if not all(np.array_equal(restored.tree[name], wanted[name]) for name in wanted):
                 faults.append(f"{kind} at {place}: another tree came back")
             refused += wanted is first
             same += wanted is second
     detail = f"{refused} refused and the one before taken, {same} where nothing is stored"
-    return Found("damaged checkpoint files (bits, cuts, blocks)", times, detail, faults)
+    return Outcome("damaged checkpoint files (bits, cuts, blocks)", times, detail, faults)
 
 
 COMPARE = ["experiments.compare", "--quick", "--methods", "random", "snip", "synflow"]
@@ -138,7 +138,7 @@ OTHERS = {
 }
 
 
-def kills(command: Sequence[str], *, times: int) -> Found:
+def kills(command: Sequence[str], *, times: int) -> Outcome:
     """Kills a command again and again, then lets it end: the records are those of a calm run."""
     draw, faults, name = random.Random(2), [], command[0].split(".")[1]
     killed = restarts = 0
@@ -167,10 +167,10 @@ def kills(command: Sequence[str], *, times: int) -> Found:
                     faults.append("the records are not those of a calm run")
                 faults += _remains(Path(folder))
     detail = f"{len(reference)} records each time; a calm run takes {whole:.0f} s"
-    return Found(f"kill -9, `{' '.join(command)}`", killed, detail, faults)
+    return Outcome(f"kill -9, `{' '.join(command)}`", killed, detail, faults)
 
 
-def pairs(*, times: int = 10) -> Found:
+def pairs(*, times: int = 10) -> Outcome:
     """Starts a command twice at once on one folder, with checkpoints after each epoch."""
     faults, longest = [], 0.0
     command = [*COMPARE[:3], "random", "magnitude", "--seeds", "1", "--checkpoint-epochs", "1"]
@@ -186,13 +186,13 @@ def pairs(*, times: int = 10) -> Found:
             faults += _ended(both)
             longest = max(longest, time.monotonic() - started)
             counts = [re.search(r"runs, (\d+) of them now", text) for text in said]
-            if sum(int(found[1]) for found in counts if found) != len(reference):
+            if sum(int(count[1]) for count in counts if count) != len(reference):
                 faults.append("a run was done twice, or by nobody")
             if _records(Path(folder) / "compare") != reference:
                 faults.append("the records are not those of one process")
             faults += _remains(Path(folder))
     detail = f"{len(reference)} records each time; the longest pair took {longest:.0f} s"
-    return Found("pairs of processes on one folder", times, detail, faults)
+    return Outcome("pairs of processes on one folder", times, detail, faults)
 
 
 def _start(
@@ -223,12 +223,12 @@ def _ended(processes: Sequence[subprocess.Popen]) -> list[str]:
 
 def _records(folder: Path) -> dict[str, str]:
     """What each record says, but for times."""
-    found = {}
+    records = {}
     for path in folder.glob("*/record.json"):
         record = json.loads(path.read_text())
         metrics = {k: v for k, v in record["metrics"].items() if not _is_timed(k, record)}
-        found[path.parent.name] = json.dumps([record["config"], metrics, record["history"]])
-    return found
+        records[path.parent.name] = json.dumps([record["config"], metrics, record["history"]])
+    return records
 
 
 def _is_timed(metric: str, record: dict) -> bool:
@@ -256,7 +256,7 @@ def _remains(folder: Path) -> list[str]:
     return [f"{path.name} stays" for path in left]
 
 
-TRIALS: dict[str, Callable[[], Found]] = {
+TRIALS: dict[str, Callable[[], Outcome]] = {
     "saves": saves,
     "saves_again": lambda: saves(times=25, again=True),
     "corruptions": corruptions,

@@ -55,7 +55,7 @@ def run() -> list[dict[str, Any]]:
     key = jax.random.key(0)
     for name, (_, batch_size, repeats) in CASES.items():
         model, batch, params, stats = network(name)
-        scores = criteria.magnitude(params, masks.make(params), None, loss_fn=None, key=None)
+        scores = criteria.magnitude(params, masks.make(params), None)
         inner = training.optimizer("sgd", 0.01, weight_decay=5e-4)
         tx = training.masked(inner)
         masked_step = training.make_train_step(model, tx)

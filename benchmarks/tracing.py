@@ -1,4 +1,4 @@
-"""How long `network.trace` takes: the layers and channel groups of a network on one image.
+"""How long ``network.trace`` takes: the layers and channel groups of a network on one image.
 
 Target: ResNet-110 within 1 s.
 """
@@ -28,11 +28,13 @@ def measured(name: str) -> dict[str, Any]:
     x = jax.ShapeDtypeStruct((1, CASES[name], CASES[name], 3), jnp.float32)
     variables = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), x)
     started, busy = time.perf_counter(), time.process_time()
-    found = network.trace(lambda variables, x: model.apply(variables, x, train=False), variables, x)
+    traced = network.trace(
+        lambda variables, x: model.apply(variables, x, train=False), variables, x
+    )
     return {
         "model": name,
-        "layers": len(found.layers),
-        "groups": len(found.groups),
+        "layers": len(traced.layers),
+        "groups": len(traced.groups),
         "s": time.perf_counter() - started,
         "CPU s": time.process_time() - busy,
     }

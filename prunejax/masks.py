@@ -6,7 +6,6 @@ Flax linen's nested dicts, ``nnx.to_pure_dict(state)``, an Equinox module, a bar
 """
 
 import io
-import math
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +13,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from prunejax.files import read_arrays, write_atomically
+from prunejax.names import choose
+from prunejax.packing import pack, unpack
 from prunejax.selecting import (
     Select,
     describe,
@@ -107,12 +108,11 @@ def combine(*trees: PyTree, using: Literal["and", "or"] = "and") -> PyTree:
     operations = {"and": jnp.logical_and, "or": jnp.logical_or}
     if not trees:
         raise ValueError("combine needs at least one tree of masks")
-    if using not in operations:
-        raise ValueError(f"using must be 'and' or 'or', got {using!r}")
+    operation = operations[choose("using", using, operations)]
     combined, *others = trees
     for other in others:
         validate(combined, other)
-        combined = jax.tree.map(operations[using], combined, other)
+        combined = jax.tree.map(operation, combined, other)
     return combined
 
 
@@ -238,8 +238,7 @@ def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
     for key, mask in zip(names, leaves, strict=True):
         if getattr(mask, "dtype", None) != np.bool_:
             raise ValueError(f"the mask of {key!r} must be a bool array, got {describe(mask)}")
-        arrays[f"bits:{key}"] = np.packbits(np.asarray(mask))
-        arrays[f"shape:{key}"] = np.asarray(mask.shape, np.int64)
+        arrays[f"bits:{key}"], arrays[f"shape:{key}"] = pack(mask)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
     return write_atomically(path, buffer.getvalue())
@@ -266,7 +265,7 @@ def load(path: str | os.PathLike[str], params: PyTree) -> PyTree:
     try:
         stored = read_arrays(path, most_bytes=most)
         saved = {
-            key.removeprefix("bits:"): _unpack(bits, stored["shape:" + key.removeprefix("bits:")])
+            key.removeprefix("bits:"): unpack(bits, stored["shape:" + key.removeprefix("bits:")])
             for key, bits in stored.items()
             if key.startswith("bits:")
         }
@@ -280,22 +279,6 @@ def load(path: str | os.PathLike[str], params: PyTree) -> PyTree:
     tree = jax.tree_util.tree_unflatten(structure, masks)
     validate(params, tree)
     return tree
-
-
-def _unpack(bits: np.ndarray, shape: np.ndarray) -> Bool[Array, "..."]:
-    """The mask of a shape whose bits were packed.
-
-    Raises:
-      ValueError: these are not as many bits as the shape has places.
-    """
-    if bits.dtype != np.uint8 or bits.ndim != 1:
-        raise ValueError(f"bits must be uint8 in one axis, got {describe(bits)}")
-    if shape.dtype != np.int64 or shape.ndim != 1 or (shape < 0).any():
-        raise ValueError(f"a shape must be int64 and not negative, got {describe(shape)}")
-    size = math.prod(shape.tolist())
-    if len(bits) != -(-size // 8):
-        raise ValueError(f"a mask of shape {shape.tolist()} cannot have {len(bits)} bytes")
-    return jnp.asarray(np.unpackbits(bits, count=size).astype(bool).reshape(shape))
 
 
 def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:

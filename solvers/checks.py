@@ -10,14 +10,14 @@ def array(values: Any, what: str) -> np.ndarray:
     """Converts real finite numbers to float64.
 
     Args:
-        values: an array, or what NumPy can convert to one.
-        what: its name in messages.
+      values: an array, or what NumPy can convert to one.
+      what: its name in messages.
 
     Returns:
-        The array, of the same shape.
+      The array, of the same shape.
 
     Raises:
-        ValueError: the values are ragged, not numbers, NaN or infinite.
+      ValueError: the values are ragged, not numbers, NaN or infinite.
     """
     try:
         numbers = np.asarray(values)
@@ -37,15 +37,15 @@ def pair(values: Any, what: str, smallest: int) -> tuple[int, int]:
     """Checks a pair of whole numbers, one per axis of an image.
 
     Args:
-        values: a sequence, vertical and horizontal.
-        what: its name in messages.
-        smallest: the smallest number allowed.
+      values: a sequence, vertical and horizontal.
+      what: its name in messages.
+      smallest: the smallest number allowed.
 
     Returns:
-        The numbers.
+      The numbers.
 
     Raises:
-        ValueError: the values are not such a pair.
+      ValueError: the values are not such a pair.
     """
     good = (
         isinstance(values, Sequence | np.ndarray)
@@ -62,11 +62,11 @@ def padding(values: Any, what: str) -> None:
     """Checks a padding: how many zeros before and behind, for each axis of an image.
 
     Args:
-        values: such as ``((1, 1), (0, 2))``.
-        what: its name in messages.
+      values: such as ``((1, 1), (0, 2))``.
+      what: its name in messages.
 
     Raises:
-        ValueError: the values are not two pairs of whole numbers.
+      ValueError: the values are not two pairs of whole numbers.
     """
     if not isinstance(values, Sequence | np.ndarray) or isinstance(values, str) or len(values) != 2:
         raise ValueError(
@@ -81,14 +81,14 @@ def sequence(values: Any, what: str) -> tuple[Any, ...]:
     """Reads an iterable once, so that it may be a generator.
 
     Args:
-        values: the iterable.
-        what: its name in messages.
+      values: the iterable.
+      what: its name in messages.
 
     Returns:
-        Its values.
+      Its values.
 
     Raises:
-        ValueError: ``values`` is not iterable, or is text.
+      ValueError: ``values`` is not iterable, or is text.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{what} must be a sequence, got {values!r}")
@@ -99,13 +99,13 @@ def batch(inputs: Any, labels: Any, classes: int | None, what: str) -> None:
     """Checks that inputs and labels fit each other.
 
     Args:
-        inputs: [batch, ...].
-        labels: [batch], integers.
-        classes: how many classes there are; None where that is not known yet.
-        what: the name of the two in messages, such as "the batch".
+      inputs: [batch, ...].
+      labels: [batch], integers.
+      classes: how many classes there are; None where that is not known yet.
+      what: the name of the two in messages, such as "the batch".
 
     Raises:
-        ValueError: shapes do not fit, a label is out of range, or an input is NaN or infinite.
+      ValueError: shapes do not fit, a label is out of range, or an input is NaN or infinite.
     """
     inputs = np.asarray(inputs)
     if inputs.ndim < 2 or len(inputs) == 0:
@@ -128,11 +128,11 @@ def positive(value: Any, what: str) -> None:
     """Checks that a value is a positive finite number.
 
     Args:
-        value: the value.
-        what: its name in messages.
+      value: the value.
+      what: its name in messages.
 
     Raises:
-        ValueError: the value is something else.
+      ValueError: the value is something else.
     """
     if not is_number(value) or not 0 < value < np.inf:
         raise ValueError(f"{what} must be a positive number, got {value!r}")
@@ -142,11 +142,11 @@ def not_negative(value: Any, what: str) -> None:
     """Checks that a value is a finite number that is not negative.
 
     Args:
-        value: the value.
-        what: its name in messages.
+      value: the value.
+      what: its name in messages.
 
     Raises:
-        ValueError: the value is something else.
+      ValueError: the value is something else.
     """
     if not is_number(value) or not 0 <= value < np.inf:
         raise ValueError(f"{what} must be a number from 0 on, got {value!r}")

@@ -53,33 +53,33 @@ def solve(
     first one itself, to cancel a task. Use a ``time_limit`` there.
 
     Args:
-        problem: the network and the batch.
-        mode: "paper" is the published program in the space of its scores, with the bounds of the
-            whole network; "full" is the same program with all its variables, and much slower;
-            "per_class" solves one published program per class and averages the scores; "exact" has
-            binary scores, and bounds that hold for every mask; "decoupled" solves one convex
-            program per layer, with a linear probe in the place of the layers that follow.
-        time_limit: seconds, or None for no limit. Building the program counts. A solve ends at most
-            a second after the limit, unless one step takes longer: building one sample's rows, a
-            thousand steps of the simplex method, SCIP's presolving, a round of local search. The
-            time to start the processes of ``workers`` does not count. At a limit, and on Ctrl-C,
-            the best solution so far is returned; at worst, that is the whole network.
-        gap: the relative gap between objective and bound that counts as solved.
-        memory_mb: a limit for the solver, or None. HiGHS cannot limit mixed-integer programs.
-        seed: of the solver's random numbers.
-        max_prune: for "exact": the largest share of a layer's neurons that may be pruned, or None.
-        workers: how many processes solve independent programs ("per_class", "decoupled").
-        backend: the solver, "scip" or "highs".
-        loss: for "full": "cuts" adds tangents within SCIP's tree (with HiGHS: between programs);
-            "exp" gives SCIP the exponentials, which was slower wherever it was measured.
-        on_incumbent: called with (seconds, objective, bound) whenever one of these moves.
+      problem: the network and the batch.
+      mode: "paper" is the published program in the space of its scores, with the bounds of the
+        whole network; "full" is the same program with all its variables, and much slower;
+        "per_class" solves one published program per class and averages the scores; "exact" has
+        binary scores, and bounds that hold for every mask; "decoupled" solves one convex
+        program per layer, with a linear probe in the place of the layers that follow.
+      time_limit: seconds, or None for no limit. Building the program counts. A solve ends at most
+        a second after the limit, unless one step takes longer: building one sample's rows, a
+        thousand steps of the simplex method, SCIP's presolving, a round of local search. The
+        time to start the processes of ``workers`` does not count. At a limit, and on Ctrl-C,
+        the best solution so far is returned; at worst, that is the whole network.
+      gap: the relative gap between objective and bound that counts as solved.
+      memory_mb: a limit for the solver, or None. HiGHS cannot limit mixed-integer programs.
+      seed: of the solver's random numbers.
+      max_prune: for "exact": the largest share of a layer's neurons that may be pruned, or None.
+      workers: how many processes solve independent programs ("per_class", "decoupled").
+      backend: the solver, "scip" or "highs".
+      loss: for "full": "cuts" adds tangents within SCIP's tree (with HiGHS: between programs);
+        "exp" gives SCIP the exponentials, which was slower wherever it was measured.
+      on_incumbent: called with (seconds, objective, bound) whenever one of these moves.
 
     Returns:
-        The solution.
+      The solution.
 
     Raises:
-        ValueError: an argument is out of range, or means nothing to the mode.
-        ImportError: the solver is not installed.
+      ValueError: an argument is out of range, or means nothing to the mode.
+      ImportError: the solver is not installed.
     """
     settings = check(
         mode,
@@ -106,14 +106,14 @@ def check(mode: str, **settings: Any) -> Settings:
     """Checks the arguments of ``solve``.
 
     Args:
-        mode: as in ``solve``.
-        **settings: the fields of ``Settings`` that were given.
+      mode: as in ``solve``.
+      **settings: the fields of ``Settings`` that were given.
 
     Returns:
-        The settings.
+      The settings.
 
     Raises:
-        ValueError: an argument is out of range, or means nothing to the mode.
+      ValueError: an argument is out of range, or means nothing to the mode.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")

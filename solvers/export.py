@@ -43,12 +43,12 @@ def with_tangents(form: Formulation, more: Rows | None = None) -> Program:
     """The linear program that .mps and .lp files hold.
 
     Args:
-        form: the published program.
-        more: further tangents, or None.
+      form: the published program.
+      more: further tangents, or None.
 
     Returns:
-        The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
-        ``tangent_at_<number>``; each row in units of its largest coefficient.
+      The program with tangents ``tangent_<point>_s<sample>`` of the losses, and
+      ``tangent_at_<number>``; each row in units of its largest coefficient.
     """
     names: list[str] = []
     blocks = []
@@ -68,13 +68,13 @@ def to_model(problem: PruningProblem) -> Any:
     units than the network's own, see above.
 
     Args:
-        problem: the network and the batch.
+      problem: the network and the batch.
 
     Returns:
-        A ``pyscipopt.Model``, not solved.
+      A ``pyscipopt.Model``, not solved.
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
     form = formulate(problem, normal=True)
     return scip_program.model(form.program.scaled(), form.exact_losses)
@@ -91,13 +91,13 @@ def write(problem: PruningProblem, path: str | os.PathLike[str], time_limit: flo
     are in other units than the network's own, see above.
 
     Args:
-        problem: the network and the batch.
-        path: ends in .mps, .lp or .cip; an existing file is replaced.
-        time_limit: seconds for that solve; with less time, the bound is further below.
+      problem: the network and the batch.
+      path: ends in .mps, .lp or .cip; an existing file is replaced.
+      time_limit: seconds for that solve; with less time, the bound is further below.
 
     Raises:
-        ValueError: the path has another ending.
-        ImportError: pyscipopt is not installed.
+      ValueError: the path has another ending.
+      ImportError: pyscipopt is not installed.
     """
     path = Path(path)
     if path.suffix not in COMMENTS:

@@ -20,10 +20,10 @@ class Problem(PruningProblem):
         """Makes a model of SCIP's of the published program; see ``export.to_model``.
 
         Returns:
-            A ``pyscipopt.Model``, not solved.
+          A ``pyscipopt.Model``, not solved.
 
         Raises:
-            ImportError: pyscipopt is not installed.
+          ImportError: pyscipopt is not installed.
         """
         return export.to_model(self)
 
@@ -31,11 +31,11 @@ class Problem(PruningProblem):
         """Writes the published program to a file for other solvers; see ``export.write``.
 
         Args:
-            path: of the file; it ends in .mps, .lp or .cip.
-            time_limit: seconds for finding tangents of the losses; .cip needs none.
+          path: of the file; it ends in .mps, .lp or .cip.
+          time_limit: seconds for finding tangents of the losses; .cip needs none.
 
         Raises:
-            ValueError: the path has another ending.
-            ImportError: pyscipopt is not installed.
+          ValueError: the path has another ending.
+          ImportError: pyscipopt is not installed.
         """
         export.write(self, path, time_limit)

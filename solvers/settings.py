@@ -23,18 +23,18 @@ class Settings:
     """The arguments of ``critical_neurons.solve``; that function explains them.
 
     Attributes:
-        time_limit: seconds, or None.
-        gap: the relative gap that counts as solved.
-        memory_mb: a limit for the solver, or None.
-        seed: of the solver's random numbers, in [0, 2**31).
-        max_prune: the largest share of a layer's neurons that may be pruned, or None.
-        workers: processes for independent programs.
-        backend: a name in ``BACKENDS``.
-        loss: of mode "full", a name in ``LOSSES``.
-        on_incumbent: called with (seconds, objective, bound) whenever one of these moves.
+      time_limit: seconds, or None.
+      gap: the relative gap that counts as solved.
+      memory_mb: a limit for the solver, or None.
+      seed: of the solver's random numbers, in [0, 2**31).
+      max_prune: the largest share of a layer's neurons that may be pruned, or None.
+      workers: processes for independent programs.
+      backend: a name in ``BACKENDS``.
+      loss: of mode "full", a name in ``LOSSES``.
+      on_incumbent: called with (seconds, objective, bound) whenever one of these moves.
 
     Raises:
-        ValueError: a setting is out of range.
+      ValueError: a setting is out of range.
     """
 
     time_limit: float | None = None
@@ -90,11 +90,11 @@ class Limits(NamedTuple):
     """When a search ends.
 
     Attributes:
-        gap: the relative gap to reach.
-        until: the time to end at, a reading of ``time.perf_counter``; infinity for never.
-        memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
-            or None.
-        seed: of mixed-integer solvers.
+      gap: the relative gap to reach.
+      until: the time to end at, a reading of ``time.perf_counter``; infinity for never.
+      memory_mb: megabytes that the program's matrices and rows may take, ours and the solver's;
+        or None.
+      seed: of mixed-integer solvers.
     """
 
     gap: float
@@ -111,14 +111,14 @@ def in_time(values: Iterable[Value], until: float) -> Iterator[Value]:
     """Yields values as long as there is time.
 
     Args:
-        values: the values.
-        until: the time to end at, a reading of ``time.perf_counter``.
+      values: the values.
+      until: the time to end at, a reading of ``time.perf_counter``.
 
     Yields:
-        The values.
+      The values.
 
     Raises:
-        TimeoutError: the time is over.
+      TimeoutError: the time is over.
     """
     for value in values:
         if time.perf_counter() >= until:

@@ -46,24 +46,24 @@ class Solution:
     """Scores of neurons; a higher score means a more critical neuron.
 
     Attributes:
-        layers: the names of the layers whose neurons are scored.
-        scores: one array in [0, 1] per layer, [neurons].
-        status: "optimal" (to the gap asked for), "time limit", "memory limit", "interrupted" or
-            "precision limit" (the solver's tolerances allow no smaller gap).
-        objective: of the scores.
-        bound: no solution has a smaller objective than this, within ``bound_scope``.
-        bound_scope: what the bound is about, a key of ``SCOPES``: "paper-restriction", "all-masks"
-            or "probe".
-        loss: the mean cross-entropy in the program, in nats.
-        problem: the network and the batch.
-        violation: the largest violation of a row, recomputed in NumPy.
-        seconds: the time for building and the time for solving.
-        rows: how many rows the last linear program had.
-        columns: how many columns it had.
-        binaries: how many of its columns were binary.
-        open: how many units and maxima the bounds leave undecided.
-        trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
-        programs: how many programs were solved: one, or one per class or per layer.
+      layers: the names of the layers whose neurons are scored.
+      scores: one array in [0, 1] per layer, [neurons].
+      status: "optimal" (to the gap asked for), "time limit", "memory limit", "interrupted" or
+        "precision limit" (the solver's tolerances allow no smaller gap).
+      objective: of the scores.
+      bound: no solution has a smaller objective than this, within ``bound_scope``.
+      bound_scope: what the bound is about, a key of ``SCOPES``: "paper-restriction", "all-masks"
+        or "probe".
+      loss: the mean cross-entropy in the program, in nats.
+      problem: the network and the batch.
+      violation: the largest violation of a row, recomputed in NumPy.
+      seconds: the time for building and the time for solving.
+      rows: how many rows the last linear program had.
+      columns: how many columns it had.
+      binaries: how many of its columns were binary.
+      open: how many units and maxima the bounds leave undecided.
+      trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
+      programs: how many programs were solved: one, or one per class or per layer.
     """
 
     layers: tuple[str, ...]
@@ -92,13 +92,13 @@ class Solution:
         """Which neurons stay.
 
         Args:
-            threshold: neurons with scores below it go; "mean" is the mean score of each layer.
+          threshold: neurons with scores below it go; "mean" is the mean score of each layer.
 
         Returns:
-            One bool array per layer, [neurons]; True means that the neuron stays.
+          One bool array per layer, [neurons]; True means that the neuron stays.
 
         Raises:
-            ValueError: the threshold is another word, or NaN.
+          ValueError: the threshold is another word, or NaN.
         """
         return tuple(above(scores, threshold) for scores in self.scores)
 
@@ -106,13 +106,13 @@ class Solution:
         """The mean cross-entropy of the network under ``masks(threshold)`` on the batch, in nats.
 
         Args:
-            threshold: as in ``masks``.
+          threshold: as in ``masks``.
 
         Returns:
-            The loss.
+          The loss.
 
         Raises:
-            ValueError: the threshold is another word, or NaN.
+          ValueError: the threshold is another word, or NaN.
         """
         return self.problem.loss(np.concatenate(self.masks(threshold)).astype(np.float64))
 
@@ -151,13 +151,13 @@ def whole(problem: Any, scope: str, status: str, seconds: float) -> Solution:
     """The whole network as an answer, where the program could not be built in time.
 
     Args:
-        problem: the network and the batch, a ``programs.problem.PruningProblem``.
-        scope: of the bound, a key of ``SCOPES``. The bound needs no solver.
-        status: why there is no better answer.
-        seconds: the time that was spent.
+      problem: the network and the batch, a ``programs.problem.PruningProblem``.
+      scope: of the bound, a key of ``SCOPES``. The bound needs no solver.
+      status: why there is no better answer.
+      seconds: the time that was spent.
 
     Returns:
-        The solution.
+      The solution.
     """
     scores = np.ones(problem.chain.neurons)
     loss = problem.loss()
@@ -187,14 +187,14 @@ def above(scores: np.ndarray, threshold: float | str) -> np.ndarray:
     """Which scores are not below a threshold.
 
     Args:
-        scores: [neurons].
-        threshold: a number, or "mean", the mean of the scores.
+      scores: [neurons].
+      threshold: a number, or "mean", the mean of the scores.
 
     Returns:
-        Bool, [neurons].
+      Bool, [neurons].
 
     Raises:
-        ValueError: the threshold is another word, or NaN.
+      ValueError: the threshold is another word, or NaN.
     """
     if isinstance(threshold, str) and threshold == "mean":
         # equal scores are not below their mean, whatever it is rounded to

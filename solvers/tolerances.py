@@ -63,11 +63,11 @@ def better(value: float, than: float) -> bool:
     """Whether an objective is lower than another one by more than rounding.
 
     Args:
-        value: the objective; infinity, for a mask that is not allowed, is never better.
-        than: the other objective, maybe infinity.
+      value: the objective; infinity, for a mask that is not allowed, is never better.
+      than: the other objective, maybe infinity.
 
     Returns:
-        True if it is lower by more than ``BETTER``.
+      True if it is lower by more than ``BETTER``.
     """
     return math.isfinite(value) and than - value > BETTER * max(1.0, abs(value))
 

@@ -10,7 +10,8 @@ OFTEN = {"files", "masks", "names", "registry", "text"}
 """Leaves of the house, which any room may use."""
 
 ROOMS = {
-    "masks": {"files", "names", "selecting"},
+    "masks": {"files", "names", "packing", "selecting"},
+    "packing": {"selecting"},
     "models": {"names"},
     "data": {"files", "names"},
     "criteria": OFTEN,

@@ -15,12 +15,13 @@ from solvers import layers as solvers_layers
 
 
 class Held(NamedTuple):
-    """``scale h + shift``, h being what the chain gave after some changes of its layers.
+    """A value as ``scale h + shift``, where h is what the chain gave at some moment.
 
-    To fold a bias into a layer is a change too: what is held of the layer without it is outdated.
+    Adding a layer changes what the chain gives, and so does folding a bias into its last layer.
+    What was held before such a change is outdated.
 
     Attributes:
-      changes: how many changes.
+      changes: how many changes there had been at that moment.
       scale: one number, or an array that broadcasts to the value.
       shift: likewise.
     """
@@ -31,11 +32,11 @@ class Held(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """Whether a value is above 0, or below it; what it is at 0 makes no difference to a ReLU.
+    """The comparison of a value with 0. Whether 0 itself counts is all the same to a ReLU.
 
     Attributes:
       of: the value.
-      above: whether above.
+      above: True for "is above 0", False for "is below 0".
     """
 
     of: Held
@@ -51,10 +52,10 @@ class Draft:
       layers: pairs of a layer's name and the layer as the solvers hold it.
       passed: the names of the network's layers that the chain has passed.
       changes: how often a layer was added, or a bias folded into one.
-      shape: of what the last layer gives, the batch left out.
+      shape: the shape of what the last layer gives, without the batch.
       rectified: whether a ReLU came behind the last kernel.
-      known: by number the values that the input takes no part in.
-      held: by number the others.
+      known: the values that do not depend on the input, by number.
+      held: the values that do, by number.
     """
 
     network: Network
@@ -73,7 +74,7 @@ class Draft:
 
     @property
     def made(self) -> dict[int, str]:
-        """The names of the network's layers by the number of what their first operation gives."""
+        """The layers' names by the number of the value that their first operation gives."""
         return self.network.flows.made
 
 
@@ -119,7 +120,7 @@ def by_channel(draft: Draft, values: np.ndarray, op: Op) -> np.ndarray:
 
 
 def add(draft: Draft, name: str, layer: Any, shape: tuple[int, ...]) -> Held:
-    """Adds a layer that gives arrays of a shape, the batch left out."""
+    """Adds a layer that gives arrays of a shape, which does not count the batch."""
     draft.layers.append((name, layer))
     draft.shape = tuple(shape)
     draft.changes += 1
@@ -127,7 +128,7 @@ def add(draft: Draft, name: str, layer: Any, shape: tuple[int, ...]) -> Held:
 
 
 def current(draft: Draft) -> Held:
-    """What the layers found so far give, as it is."""
+    """What the layers so far give: scale 1, shift 0."""
     return Held(draft.changes, np.float64(1), np.float64(0))
 
 
@@ -191,7 +192,7 @@ def check_precision(draft: Draft, op: Op) -> None:
 
 
 def closed(draft: Draft, number: int) -> list[tuple[str, solvers_layers.Layer]]:
-    """The layers, the last of which gives the logits."""
+    """The finished chain: its last layer gives the logits, which are the value of this number."""
     held = draft.held.get(number)
     if not isinstance(held, Held) or held.changes != draft.changes:
         raise ValueError("the network's output does not come from its last layer")

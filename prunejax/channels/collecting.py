@@ -86,7 +86,7 @@ def collect(
 def _chunks(
     network: Network, chosen: dict[str, Layer], members: Sequence[str], images: int
 ) -> Iterator[list[tuple[str, dict[str, str]]]]:
-    """Groups with the layers to record for them, as many at once as may be held."""
+    """Groups and the layers to record for them, in parts that fit into memory."""
     part: list[tuple[str, dict[str, str]]] = []
     held = 0
     for group, layer in chosen.items():
@@ -108,7 +108,7 @@ def _chunks(
 
 
 def _channels_last(network: Network, group: str, layer: str, output: Array, member: str) -> Array:
-    """The channels of a group of what a layer put out, [images, ..., channels]."""
+    """The channels of a group in a layer's output, [images, ..., channels]."""
     # not by the extremes: XLA's maximum of a large array on a CPU loses a NaN
     if not jnp.all(jnp.isfinite(output)):
         raise ValueError(f"what {layer!r} puts out has values that are NaN or infinite")

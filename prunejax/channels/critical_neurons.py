@@ -35,7 +35,7 @@ def critical_neurons(
     Mixed Integer Programming", arXiv 2002.07259.
 
     In mode "paper" a neuron that nothing reads (all its outgoing weights are 0) can have a high
-    score, 0.83 say. The published rows keep every neuron within the bounds that it has in the
+    score, such as 0.83. The published rows keep every neuron within the bounds that it has in the
     whole network, whether something reads it or not: one that is always active must keep
     ``z - (1 - s) U >= 0``, and where pruning before it lowers z, its own score s must be at least
     ``1 - z / U``. Mode "exact" has no such rows, and gives it 0.
@@ -53,8 +53,8 @@ def critical_neurons(
       epsilon: by how much an input may move when bounds are computed; "decoupled" has no bounds.
       aggregate: see ``solvers.critical_neurons.Problem``; "decoupled" has no sum over layers.
       mode: see ``solvers.critical_neurons.solve``.
-      examples: for "decoupled": inputs and labels that probes are fitted to, better many; by
-        default the batch.
+      examples: for "decoupled": inputs and labels that probes are fitted to, the more the better;
+        by default the batch.
       **settings: of ``solvers.critical_neurons.solve``: time_limit, gap, memory_mb, seed,
         max_prune, workers, backend, on_incumbent.
 
@@ -77,8 +77,10 @@ def critical_neurons(
             f"{len(network.traced.program.outputs)} arrays"
         )
     if mode == "decoupled":
-        subject = decoupling.Subject(network, variables, inputs, np.asarray(labels), loss_weight)
-        solution = decoupling.solve(subject, examples, given)
+        whole = decoupling.NetworkOnBatch(
+            network, variables, inputs, np.asarray(labels), loss_weight
+        )
+        solution = decoupling.solve(whole, examples, given)
         scores = dict(zip(solution.layers, solution.scores, strict=True))
         return ChannelScores(network, scores, ABOVE, solution)
     if examples is not None:

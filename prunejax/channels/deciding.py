@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, get_args
 
 from prunejax import names
 from prunejax.network import KERNELS, Layer, Network
@@ -20,8 +20,8 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
     its main path and its shortcut: the shortcut has fewer layers before it. In the CIFAR ResNets
     this is the stem for stage 1 and the shortcut's convolution for the others; the main path is the
     last convolution of the stage's first block (Yang et al. 2025, Section 3.5.2). Where the
-    shortcut is padded with zeros, it has none of the new channels, and the main path stands for
-    them. In a group without such a sum both are its first layer.
+    shortcut is padded with zeros, no layer of it makes the new channels, and the main path decides
+    for them. In a group without such a sum both are its first layer.
 
     Args:
       network: the network.
@@ -34,8 +34,7 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
     Raises:
       ValueError: ``prefer`` is another word, or there is no such group.
     """
-    if prefer not in ("shortcut", "main"):
-        raise ValueError(f"group_source must be 'shortcut' or 'main', got {prefer!r}")
+    names.choose("group_source", prefer, get_args(GroupSource))
     names.choose("group of channels", group, network.groups)
     members = network.groups[group].layers
     depths = _depths(network)
@@ -57,13 +56,13 @@ def deciding_layers(
     kinds: Collection[str] = CONVOLUTIONS,
     select: str = "",
 ) -> dict[str, Layer]:
-    """The groups whose channels are to be scored, each with the layer that stands for it.
+    """The groups whose channels are to be scored, each with the layer that decides for it.
 
     Args:
       network: the network.
       group_source: which layer decides for a group, see ``deciding_layer``.
-      kinds: the kinds of layer whose channels are scored; "dense" is not among them unless told.
-      select: a regular expression; only groups in whose names it is found.
+      kinds: the kinds of layer whose channels are scored: convolutions by default, not "dense".
+      select: a regular expression; only groups with a match in their names are scored.
 
     Returns:
       Group name -> layer, in the order of the layers.

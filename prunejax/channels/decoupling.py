@@ -31,8 +31,8 @@ CHUNK = 100
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subject:
-    """A network and a batch.
+class NetworkOnBatch:
+    """A traced network and a batch: what the solvers' protocol of this name asks for.
 
     Attributes:
       network: the network.
@@ -76,15 +76,17 @@ class Subject:
         return float(losses.mean())
 
 
-def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings) -> Solution:
+def solve(
+    problem: NetworkOnBatch, examples: tuple[Any, Any] | None, settings: Settings
+) -> Solution:
     """Scores the neurons of each group of channels by a program of its own.
 
     The last hidden layer is read by the network's own classifier, where only that follows; the
     others by linear probes fitted to the examples.
 
     Args:
-      subject: the network, the batch, and lambda, which must grow with the batch.
-      examples: inputs and labels to fit probes to, better many; None: the batch itself.
+      problem: the network, the batch, and lambda, which must grow with the batch.
+      examples: inputs and labels to fit probes to, the more the better; None: the batch itself.
       settings: the limits, which all groups share, the solver, and the number of processes.
 
     Returns:
@@ -95,25 +97,25 @@ def solve(subject: Subject, examples: tuple[Any, Any] | None, settings: Settings
         NaN.
     """
     started = time.perf_counter()
-    network, variables = subject.network, subject.variables
+    network, variables = problem.network, problem.variables
     if not network.groups:
         raise ValueError("the network has no neurons that can be cut out")
-    inputs, answers = (subject.inputs, subject.labels) if examples is None else examples
-    checks.batch(subject.inputs, subject.labels, None, "the batch")
+    inputs, answers = (problem.inputs, problem.labels) if examples is None else examples
+    checks.batch(problem.inputs, problem.labels, None, "the batch")
     checks.batch(inputs, answers, None, "the examples")
-    logits = network.apply_fn(variables, jnp.asarray(subject.inputs[:1]))
+    logits = network.apply_fn(variables, jnp.asarray(problem.inputs[:1]))
     classes = int(logits.shape[-1])
-    checks.batch(subject.inputs, subject.labels, classes, "the batch")
+    checks.batch(problem.inputs, problem.labels, classes, "the batch")
     checks.batch(inputs, answers, classes, "the examples")
     shown = representations(network, variables, inputs)
-    seen = shown if examples is None else representations(network, variables, subject.inputs)
+    seen = shown if examples is None else representations(network, variables, problem.inputs)
     layers = []
     for group, values in seen.items():
-        probe = _rest(network, variables, group, values, subject.inputs)
+        probe = _rest(network, variables, group, values, problem.inputs)
         if probe is None:
             probe = fit_probe(shown[group], np.asarray(answers), classes)
         layers.append(Representation(group, values, _size(network, group), probe))
-    return solve_layers(layers, subject, settings, time.perf_counter() - started)
+    return solve_layers(layers, problem, settings, time.perf_counter() - started)
 
 
 def representations(
@@ -161,7 +163,7 @@ def _behind(network: Network, group: str) -> str:
 
 
 def _averaged(values: Any, axis: int, positions: int) -> Any:
-    """Means of as many, nearly equal, parts of an axis."""
+    """The means over parts of an axis: as many parts as positions, of nearly equal size."""
     size = values.shape[axis]
     cells = min(size, positions)
     weights = np.zeros((cells, size))

@@ -36,13 +36,13 @@ def measure(
       images: what its feature maps are taken of, the first axis counting; the paper takes 100
         training images.
       group_source: which of the layers that share channels decides, see ``deciding_layer``.
-      select: a regular expression; only groups in whose names it is found.
+      select: a regular expression; only groups with a match in their names are scored.
       hash: as in ``filters.perceptual_hash``.
       on_group: told (done, of) after each group.
 
     Returns:
-      What was measured. Layers with maps of 1 x 1, or with none but constant ones, are skipped,
-      with a warning that names them; filters that put out a constant are warned of.
+      What was measured. Layers whose maps are 1 x 1 or all constant are skipped, and a warning
+      names them. Another warning counts the filters that put out a constant.
 
     Raises:
       ValueError: there is no image, no group of channels is made by a convolution, none of them has

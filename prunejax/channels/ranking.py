@@ -30,14 +30,14 @@ def rank(
     Args:
       network: traced in evaluation mode; any batch size.
       variables: its variables.
-      images: what feature maps are taken of; None will do for criteria that read weights only.
+      images: what feature maps are taken of; None for criteria that read weights only.
       criterion: a name in ``filters.FILTER_CRITERIA``, one of these functions, a
         ``functools.partial`` of one, or a function ``(features, *, key) -> scores`` of your own,
         which gets kernels and feature maps (a ``filters.FilterCriterion`` says what it needs).
       key: for criteria that draw.
       group_source: which of the layers that share channels decides, see ``deciding_layer``.
       kinds: the kinds of layer whose channels are scored: convolutions; "dense" if it is asked for.
-      select: a regular expression; only groups in whose names it is found.
+      select: a regular expression; only groups with a match in their names are scored.
       on_group: told (done, of) after each group.
 
     Returns:

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from prunejax import filters
+from prunejax import filters, names
 from prunejax.channels.scores import BEST, ChannelScores, Rule
-from prunejax.filters.entropy_kcore import Representative
+from prunejax.filters.entropy_kcore import NAMES, Representative
 from prunejax.network import Network
 
 
@@ -36,11 +36,11 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Redundancies:
-    """What ``measure`` read off a network: a threshold is all that is missing for a plan.
+    """What ``measure`` read off a network; with a threshold it gives a plan.
 
     Attributes:
       groups: what was measured, by the group's name.
-      skipped: the layers whose maps carry no hash, or none but constants; they stay whole.
+      skipped: the layers whose maps carry no hash or are all constant; they stay whole.
     """
 
     groups: dict[str, Measured]
@@ -50,8 +50,8 @@ class Redundancies:
         """The threshold of each group, ``min(1, tau + delta i / (L - 1))`` for the i-th of L.
 
         Args:
-          tau: that of the first group, in [0, 1].
-          delta: by how much it rises to the last.
+          tau: the threshold of the first group, in [0, 1].
+          delta: by how much the threshold of the last group is higher.
 
         Returns:
           Group name -> threshold.
@@ -147,7 +147,7 @@ def rank_redundant(
     key: PRNGKeyArray | None = None,
     delta: float = 0.0,
 ) -> ChannelScores[None]:
-    """Ranks all channels, those that ``keep_representatives`` selects first.
+    """Ranks all channels; those that ``keep_representatives`` selects come first.
 
     With these scores any number of channels can be kept: redundant ones come back, or selected ones
     go, in the order of their worth as representatives.
@@ -203,14 +203,11 @@ def _worth(
     measured: Measured, representative: Representative, key: PRNGKeyArray | None, index: int
 ) -> Array:
     """The worth of each filter of a group as the one that stays of a redundant set."""
+    names.choose("representative", representative, NAMES)
     if representative == "entropy":
         return measured.entropy
     if representative == "l1":
         return measured.l1
-    if representative != "random":
-        raise ValueError(
-            f"representative must be 'entropy', 'l1' or 'random', got {representative!r}"
-        )
     if key is None:
         raise ValueError("the representative 'random' needs a key (jax.random.key(seed))")
     return jax.random.uniform(jax.random.fold_in(key, index), measured.entropy.shape, jnp.float32)

@@ -40,7 +40,7 @@ BEST = Rule(keep_best, _fraction)
 
 
 def _threshold(scores: Mapping[str, Any], removal: float) -> float:
-    """The threshold at a place between 0 and just above the highest score."""
+    """A threshold: this fraction of the way from 0 to just above the highest score."""
     highest = max(float(np.max(worth)) for worth in scores.values())
     return removal * float(np.nextafter(highest, np.inf))
 
@@ -61,7 +61,16 @@ class ChannelScores(Generic[Evidence]):
       evidence: what the scores rest on: ``Redundancies`` from ``measure``, a solver's ``Solution``
         from ``critical_neurons``, None for a criterion.
 
-    ``ChannelScores(network, {"stem": scores}).plan(0.5)`` keeps the best half of one group.
+    >>> from prunejax.network import trace
+    >>> variables = {"first": jnp.ones((2, 4)), "last": jnp.ones((4, 2))}
+    >>> def forward(variables, x):
+    ...     return jax.nn.relu(x @ variables["first"]) @ variables["last"]
+    >>> network = trace(forward, variables, jnp.ones((1, 2)))
+    >>> scores = ChannelScores(network, {"first": np.array([0.1, 0.9, 0.5, 0.2])})
+    >>> scores.keep(0.5)["first"].tolist()
+    [False, True, True, False]
+    >>> {path: leaf.shape for path, leaf in scores.plan(0.5).slice(variables).items()}
+    {'first': (2, 2), 'last': (2, 2)}
     """
 
     network: Network
@@ -96,18 +105,26 @@ class ChannelScores(Generic[Evidence]):
                 )
 
     def keep(self, *level: Any, **options: Any) -> dict[str, np.ndarray]:
-        """Which channels stay.
+        """Chooses the channels that stay, by the rule of whoever made the scores.
 
         Args:
-          *level: what the rule asks for, by position or by the rule's own name for it:
-            ``keep_best(fraction)``, ``keep_above(threshold)``, ``keep_representatives(tau)``.
-          **options: the rule's; all take ``min_channels``, how many of a group stay at least.
+          *level: the one number that the rule takes, also by its name:
+
+            - of ``rank`` and ``sum_weights``: ``fraction``, how much of each group stays, in
+              [0, 1], or how many channels by the group's name (``keep_best``);
+            - of ``measure``: ``tau``, the threshold on similarity, in [0, 1]: the lower, the fewer
+              channels stay (``keep_representatives``);
+            - of ``critical_neurons``: ``threshold``, a number or "mean": channels whose score is
+              below it go (``keep_above``).
+          **options: every rule takes ``min_channels``, how many channels of a group stay at least;
+            that of ``measure`` also ``representative``, ``key``, ``delta``, ``inclusive`` and
+            ``quota``.
 
         Returns:
           For each group that was scored a bool array, [width].
 
         Raises:
-          ValueError: as the rule.
+          ValueError: the level or an option is out of its range; see the rule's function.
         """
         return self.rule.keep(self.scores, *level, **options)
 
@@ -145,7 +162,7 @@ class ChannelScores(Generic[Evidence]):
 
         Args:
           target: the fraction to remove, in (0, 1).
-          reduction: of what: multiply-adds unless told; ``parameter_reduction``, say.
+          reduction: what to reduce: by default multiply-adds; ``parameter_reduction``: parameters.
           **options: as in ``plan``.
 
         Returns:
@@ -163,7 +180,7 @@ class ChannelScores(Generic[Evidence]):
         reduction: targets.Reduction = targets.flops_reduction,
         **options: Any,
     ) -> float:
-        """The level whose plan ``plan_for`` gives: the threshold tau, say.
+        """The level whose plan ``plan_for`` gives: for ``measure`` the threshold tau.
 
         Args:
           target: as in ``plan_for``.

@@ -1,4 +1,4 @@
-"""Which channels stay, by their scores alone: the best, those above a threshold, as many as others.
+"""Which channels stay, by their scores alone: the best of them, or those above a threshold.
 
 Scores and selections are dicts by group name: one float per channel, higher means keep; one bool
 per channel, True means it stays.
@@ -52,7 +52,7 @@ def keep_above(
       scores: for each group one score per channel.
       threshold: a number, or "mean" for each group's own mean score. For critical neurons the paper
         takes 0.1 for dense networks, 0.2 for LeNet-5 and 0.3 on CIFAR.
-      min_channels: how many channels of a group stay at least, the best ones; 0 will do.
+      min_channels: how many channels of a group stay at least: the best ones. 0 is allowed.
 
     Returns:
       For each group a bool array, [width].
@@ -73,7 +73,8 @@ def best_of_each(
 ) -> dict[str, np.ndarray]:
     """Keeps as many channels of each group as another selection does: those of highest score.
 
-    Methods that are compared so differ only in which channels they choose.
+    Use it to compare methods: all of them then remove equally many channels of each group, and
+    differ only in which ones.
 
     Args:
       kept: the other selection.

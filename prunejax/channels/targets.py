@@ -10,7 +10,7 @@ Reduction = Callable[[Plan], float]
 """What fraction of something a plan removes."""
 
 STEPS = 30
-"""Steps of a bisection: more tell thresholds apart that float32 similarities do not."""
+"""Steps of a bisection: after these, thresholds differ by less than float32 similarities can."""
 
 
 def flops_reduction(plan: Plan, convention: Convention = "thop") -> float:
@@ -43,7 +43,7 @@ class Reached(NamedTuple):
     """The best of the plans tried.
 
     Attributes:
-      removal: the position in [0, 1] that was asked for a plan.
+      removal: the position in [0, 1] for which the plan was made: 0 removes least, 1 most.
       plan: the plan.
       reduction: what it removes.
     """
@@ -59,8 +59,8 @@ def reach(
     """Bisects for the plan that removes a given fraction.
 
     Args:
-      plan_at: from a position in [0, 1] to a plan; the higher the position, the more it removes,
-        nearly.
+      plan_at: makes a plan for a position in [0, 1]. A plan for a higher position removes more,
+        with few exceptions.
       target: the fraction to remove, in (0, 1).
       reduction: what a plan removes.
       near: how far from the target is close enough.

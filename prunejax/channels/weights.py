@@ -18,7 +18,7 @@ def sum_weights(
 ) -> ChannelScores[None]:
     """Scores a channel by the summed scores of the weights that make it.
 
-    With ``criteria.snip`` this is SNIP by neuron; any criterion of ``criteria.CRITERIA`` will do.
+    With ``criteria.snip`` this is SNIP by neuron; other ``criteria.CRITERIA`` work as well.
 
     Args:
       network: the network.
@@ -27,7 +27,7 @@ def sum_weights(
       groups: the names of the groups to score; by default all that have scored weights.
 
     Returns:
-      The scores. A group none of whose own weights were scored is left out.
+      The scores. A group is left out if none of the weights that make it has a score.
 
     Raises:
       ValueError: the network has no group of such a name, or scores are NaN or infinite.

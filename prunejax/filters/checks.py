@@ -99,16 +99,6 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 1, got {integer}")
 
 
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Checks that a value is among those allowed.
-
-    Raises:
-      ValueError: another value; the message lists the allowed ones.
-    """
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-
-
 def is_concrete(value: Any) -> bool:
     """Whether the value is known now: False while tracing."""
     return not isinstance(value, Tracer)

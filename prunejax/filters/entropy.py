@@ -1,12 +1,13 @@
 """Entropy of a filter's activations: how much its feature maps tell."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from prunejax import names
 from prunejax.filters import checks
 from prunejax.filters.precision import at_least_single, to_unit_range
 
@@ -52,8 +53,8 @@ def entropy(
     1.386
     """
     checks.feature_maps(maps)
-    checks.choice("over", over, tuple(BINS))
-    checks.choice("limits", limits, ("filter", "layer"))
+    names.choose("over", over, BINS)
+    names.choose("limits", limits, get_args(Limits))
     bins = BINS[over] if bins is None else bins
     checks.positive("bins", bins)
     return _entropy(maps, bins, over, limits)

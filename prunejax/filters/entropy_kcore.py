@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from prunejax.filters import checks
+from prunejax import names
 from prunejax.filters.entropy import entropy
 from prunejax.filters.features import ChannelFeatures, read
 from prunejax.filters.hashing import Hash
@@ -55,7 +55,7 @@ def keep(
       ValueError: a member is missing, malformed or of another number of channels, the maps carry
         no hash (1 x 1, or all constant), "random" without a key, or an argument out of range.
     """
-    checks.choice("representative", representative, tuple(NAMES))
+    names.choose("representative", representative, NAMES)
     maps, worth = _maps_and_worth(features, representative, key)
     return select(
         similarity(maps, hash=hash), worth, tau, inclusive=inclusive, min_channels=min_channels

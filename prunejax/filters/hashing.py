@@ -1,13 +1,14 @@
 """Perceptual hashes of feature maps: which low frequencies are strong."""
 
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from prunejax import names
 from prunejax.filters import checks
 from prunejax.filters.precision import at_least_single, have_one_value, to_safe_range
 
@@ -60,7 +61,7 @@ def perceptual_hash(
     (10, 64, 3)
     """
     checks.feature_maps(maps)
-    checks.choice("hash", hash, ("dct", "imagehash"))
+    names.choose("hash", hash, get_args(Hash))
     if not is_hashable(maps):
         raise ValueError(
             f"1 x 1 maps carry no perceptual hash: skip this layer (got shape {list(maps.shape)})"
@@ -117,15 +118,23 @@ def _product(matrix: np.ndarray, stack: Array) -> Array:
 def _frequencies(size: int, hash: Hash) -> np.ndarray:
     """The matrix from a line of pixels to the frequencies that are kept."""
     if hash == "dct":
-        return _dct(size, min(SIDE, size))
-    return _dct(RESIZED, SIDE) @ _lanczos(size, RESIZED)
+        return dct_rows(size, min(SIDE, size))
+    return dct_rows(RESIZED, SIDE) @ _lanczos(size, RESIZED)
 
 
-def _dct(size: int, kept: int) -> np.ndarray:
-    """The first rows of the unnormalised DCT-II.
+def dct_rows(size: int, kept: int) -> np.ndarray:
+    """The first rows of the matrix of the unnormalised DCT-II.
 
-    ``scipy.fft.dct`` of the unit matrix differs from this formula in the last bit at most sizes (28
-    among them), and a bit of a hash that is near its threshold may differ with it.
+    ``scipy.fft.dct`` of the unit matrix differs from this formula in its last bits at every size
+    from 2 to 64 (``python -m benchmarks libraries`` counts them), and a bit of a hash that is near
+    its threshold may differ with it.
+
+    Args:
+      size: how many pixels a line has.
+      kept: how many frequencies are kept, the lowest ones.
+
+    Returns:
+      The matrix from a line of pixels to its frequencies, float64, [kept, size].
     """
     frequency = np.arange(kept)[:, None]
     return 2 * np.cos(np.pi * frequency * (2 * np.arange(size) + 1) / (2 * size))

@@ -7,6 +7,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from prunejax import names
 from prunejax.models import layers
 from prunejax.models.checks import check_image, check_width, check_widths
 
@@ -42,8 +43,7 @@ class LeNet5(nn.Module):
         check_width("num_classes", self.num_classes)
         check_widths("conv_widths", self.conv_widths, 2, each="convolution")
         check_widths("hidden_widths", self.hidden_widths, 2, each="hidden layer")
-        if self.pool not in POOLS:
-            raise ValueError(f"pool must be one of {', '.join(POOLS)}, got {self.pool!r}")
+        names.choose("pool", self.pool, POOLS)
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:

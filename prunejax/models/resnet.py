@@ -9,6 +9,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from prunejax import names
 from prunejax.models import layers
 from prunejax.models.checks import check_image, check_width, check_widths
 from prunejax.models.pads import check_pads, default_pads
@@ -122,8 +123,7 @@ class ResNet(nn.Module):
             )
         if self.block_widths is not None:
             check_widths("block_widths", self.block_widths, (self.depth - 2) // 2, each="block")
-        if self.shortcut not in SHORTCUTS:
-            raise ValueError(f"shortcut must be one of {SHORTCUTS}, got {self.shortcut!r}")
+        names.choose("shortcut", self.shortcut, SHORTCUTS)
         if self.shortcut_pads is not None and self.shortcut != "pad":
             raise ValueError(f"shortcut_pads needs shortcut='pad', got shortcut={self.shortcut!r}")
         if self.shortcut == "pad":

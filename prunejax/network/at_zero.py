@@ -24,10 +24,10 @@ class Outcome(NamedTuple):
     """The results of a primitive over all probes.
 
     Attributes:
-      null: all are 0, also where what is not known is 0, huge, or one of the known numbers (but
-        for NaN there, which the masked network has as well).
-      finite: none is infinite or NaN for ordinary numbers.
-      only: the one result, if no operand was unknown; None otherwise.
+      null: whether all results are 0. Unknown operands are also tried as 0, as huge numbers and as
+        the known numbers; NaN is allowed there, because the masked network has it as well.
+      finite: whether no result is infinite or NaN while unknown operands are ordinary numbers.
+      only: the one result, if every operand was known; None otherwise.
     """
 
     null: bool
@@ -49,7 +49,7 @@ def outcome(op: Op, dtypes: tuple[Any, ...], operands: tuple[Any, ...]) -> Outco
       operands: for each of them its value, or None where it is not known.
 
     Returns:
-      What it gives.
+      The outcome.
     """
     if all(operand is None for operand in operands):
         return UNKNOWN

@@ -1,8 +1,8 @@
 """Which leaf of a network a leaf of another tree belongs to, and how it loses the same channels.
 
 The state of an optimiser holds, beside moments in the shape of the parameters, histories of them,
-maxima over rows and columns, and means over them. What is no moment is told by its shape and by the
-class of the state that it stands in.
+maxima over rows and columns, and means over them. A leaf that is no moment is recognised by its
+shape and by the class of the state that holds it.
 """
 
 import math
@@ -92,7 +92,7 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
         )
 
     def _inside(path: str, leaf: Any) -> Any:
-        """A leaf that stands below one of the network's leaves, or belongs to none."""
+        """Slices a leaf whose path goes on below one of the network's; any other stays as it is."""
         shape, parts = np.shape(leaf), path.split("/")
         if not kept or math.prod(shape) <= 1:
             return leaf

@@ -3,8 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from prunejax import names
 from prunejax.network.layers import Layer
 
 Convention = Literal["macs", "thop"]
@@ -66,10 +67,8 @@ def measure(
     Raises:
       ValueError: ``convention`` or ``global_pool`` is none of these words.
     """
-    if convention not in ("macs", "thop"):
-        raise ValueError(f"convention must be 'macs' or 'thop', got {convention!r}")
-    if global_pool not in ("window", "adaptive"):
-        raise ValueError(f"global_pool must be 'window' or 'adaptive', got {global_pool!r}")
+    names.choose("convention", convention, get_args(Convention))
+    names.choose("global_pool", global_pool, get_args(GlobalPool))
     sizes = {path: math.prod(leaf.shape) for path, leaf in leaves.items() if path in trainable}
     left = dict(sizes)
     rows = []

@@ -153,7 +153,7 @@ class _Rules:
         Args:
           which: the rule.
           function: the rule at full size.
-          arguments: the numbers of values like those it takes, one list an argument.
+          arguments: the numbers of values like those it takes, one list per argument.
           values: what is known of its inputs.
           written: the numbers of values like those it returns.
           inputs: its inputs, with fewer channels.

@@ -15,8 +15,8 @@ class Flow(NamedTuple):
 
     Attributes:
       origin: the last layers before it.
-      parameters: the leaves that it is made of, if of them alone.
-      root: whether a square root was taken: it normalises.
+      parameters: the leaves that it is computed from, if it depends on nothing else.
+      root: whether a square root was taken, as a normalisation does.
       pool: the reduction that it comes from, if that is not a layer yet.
     """
 
@@ -88,7 +88,7 @@ def add(
       draft: what was found so far; the layer is added to it.
       op: the layer's first operation.
       kind: as in ``Layer``.
-      fed: where the operands that the input takes part in come from.
+      fed: where the operands that depend on the input come from.
       parameters: the paths of the leaves that it reads.
       **details: other fields of the ``Layer``.
 
@@ -134,7 +134,7 @@ def resolve(draft: Draft, flow: Flow) -> frozenset[str]:
 
 
 def put_out(draft: Draft, name: str, op: Op) -> None:
-    """Takes what an operation gives for a layer's output, if it has its shape."""
+    """Records the result of an operation as a layer's output, if it has that output's shape."""
     if draft.program.shapes[op.outputs[0]] == draft.record.layers[name].output_shape:
         draft.record.values[name] = op.outputs[0]
 

@@ -1,4 +1,4 @@
-"""Layers that multiply by a kernel, and products in which the input takes no part."""
+"""Layers that multiply by a kernel, and products that do not depend on the input."""
 
 from prunejax.network import products
 from prunejax.network.flow import Draft, Flow, Producer, add
@@ -56,7 +56,7 @@ def product(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
 
 
 def aside(draft: Draft, op: Op, parameters: tuple[str, ...], work: products.Work) -> None:
-    """Records a product in which the input takes no part, and which is computed all the same.
+    """Records a product that does not depend on the input, but is computed in every pass.
 
     It feeds no layer: whatever reads it treats it as parameters.
     """

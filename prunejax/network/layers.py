@@ -68,8 +68,8 @@ class Layer:
       window: the window of a pool, one number per axis of its input.
       multiply_adds: of the whole traced batch, for dense, conv, matmul, and loops and branches
         that hold such; 0 elsewhere.
-      note: what is to be known about that number: of a ``while`` one iteration is counted, since
-        nobody knows how many there will be, of a ``cond`` the costliest branch.
+      note: what that number leaves out: of a ``while`` loop one iteration is counted, because the
+        number of iterations is not known; of a ``cond`` the costliest branch.
     """
 
     name: str
@@ -101,7 +101,7 @@ def following(layers: Mapping[str, Layer], layer: str, kind: str) -> Layer:
       The layer.
 
     Raises:
-      ValueError: none does.
+      ValueError: no such layer follows.
     """
     reached = {layer}
     for name, other in layers.items():

@@ -33,8 +33,8 @@ class Network(Structure):
             groups that are not named stay whole.
           round_to: the number of channels kept of each group is raised to a multiple of this
             number or to the whole width; the first of the removed channels come back.
-          min_channels: at least so many channels of each group stay, or all it has; the first of
-            the removed channels come back.
+          min_channels: how many channels of each group stay at least, or all if it has fewer; the
+            first of the removed channels come back.
 
         Returns:
           The plan.
@@ -95,7 +95,7 @@ class Network(Structure):
           The layer.
 
         Raises:
-          ValueError: none does.
+          ValueError: no such layer follows.
         """
         return following(self.layers, layer, kind)
 

@@ -186,8 +186,8 @@ class Plan:
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: it is no plan, whatever else it is, or one for a network with other
-            paths, shapes or groups.
+          ValueError: the file holds no plan, or one for a network with other paths, shapes or
+            groups.
         """
         keep = plan_files.read(path, network.fingerprint(), network.groups)
         try:

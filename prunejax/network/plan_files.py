@@ -54,8 +54,7 @@ def read(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no plan, whatever else it is, or one for a network with other paths, shapes
-        or groups.
+      ValueError: the file holds no plan, or one for a network with other paths, shapes or groups.
     """
     held = Path(path).read_bytes()
     try:

@@ -13,7 +13,7 @@ class Work(NamedTuple):
     Attributes:
       multiply_adds: how many; of a ``scan`` those of all its steps, of a ``while`` those of one
         iteration, of a ``cond`` those of its costliest branch.
-      note: what is to be known about the number, or "".
+      note: what the number leaves out, or "".
     """
 
     multiply_adds: int

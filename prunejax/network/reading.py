@@ -99,7 +99,7 @@ def unarchived(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: an array has not the number of bytes that its shape says, is compressed, or
+      ValueError: an array does not have the number of bytes that its shape needs, is compressed, or
         holds no numbers.
       zipfile.BadZipFile: it is no such file.
     """

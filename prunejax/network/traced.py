@@ -122,8 +122,8 @@ def _unread(
 ) -> frozenset[str]:
     """Variables that only their own update reads: running statistics in training.
 
-    The update is one of several outputs, all of which are updates of variables: an output that
-    happens to be called like a parameter is none.
+    An output counts as an update only where there are several outputs and all of them are updates:
+    a single output that happens to be called like a parameter does not count.
     """
     items: dict[str, list[int]] = {}
     for position, (path, _) in enumerate(returned):

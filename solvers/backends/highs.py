@@ -16,10 +16,10 @@ def package() -> Any:
     """Imports highspy.
 
     Returns:
-        The package.
+      The package.
 
     Raises:
-        ImportError: it is not installed.
+      ImportError: it is not installed.
     """
     try:
         import highspy
@@ -35,12 +35,12 @@ class LinearProgram:
     """``min costs x`` over bounds and rows ``a x >= b``, solved again and again as rows come.
 
     Args:
-        costs: [columns].
-        lower: the columns' lower bounds, [columns].
-        upper: the columns' upper bounds, [columns].
+      costs: [columns].
+      lower: the columns' lower bounds, [columns].
+      upper: the columns' upper bounds, [columns].
 
     Raises:
-        ImportError: highspy is not installed.
+      ImportError: highspy is not installed.
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
@@ -60,14 +60,14 @@ class LinearProgram:
         """Solves the program with its rows so far.
 
         Args:
-            time_limit: seconds, or None.
+          time_limit: seconds, or None.
 
         Returns:
-            The solution, [columns], and its objective; None if there is none.
+          The solution, [columns], and its objective; None if there is none.
 
         Raises:
-            TimeoutError: the time is over.
-            KeyboardInterrupt: there was a Ctrl-C.
+          TimeoutError: the time is over.
+          KeyboardInterrupt: there was a Ctrl-C.
         """
         _limited(self._model, np.inf if time_limit is None else time_limit, mip=False)
         if interruptible(self._model.run, self._model.cancelSolve):
@@ -101,29 +101,29 @@ def solve_mip(
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
 
     Args:
-        costs: [columns].
-        lower: the columns' lower bounds, [columns].
-        upper: the columns' upper bounds, [columns].
-        binary: the numbers of the columns that are 0 or 1.
-        rows: the rows.
-        time_limit: seconds, or None.
-        gap: the relative gap to stop at.
-        memory_mb: ignored, because HiGHS has no such limit.
-        seed: HiGHS's own seed.
-        start: a solution to begin with, [columns], or None.
-        priority: ignored, because HiGHS takes no priorities.
-        separate: ignored.
-        on_incumbent: called with (objective, bound, values) for each better solution. What it
-            raises is raised here when HiGHS has ended.
-        lazy: returns the rows, of those that are not in ``rows``, that values violate. HiGHS takes
-            no rows within its tree, so the program is solved again with them.
-        complete: returns a solution near values that violate such rows, or None.
+      costs: [columns].
+      lower: the columns' lower bounds, [columns].
+      upper: the columns' upper bounds, [columns].
+      binary: the numbers of the columns that are 0 or 1.
+      rows: the rows.
+      time_limit: seconds, or None.
+      gap: the relative gap to stop at.
+      memory_mb: ignored, because HiGHS has no such limit.
+      seed: HiGHS's own seed.
+      start: a solution to begin with, [columns], or None.
+      priority: ignored, because HiGHS takes no priorities.
+      separate: ignored.
+      on_incumbent: called with (objective, bound, values) for each better solution. What it
+        raises is raised here when HiGHS has ended.
+      lazy: returns the rows, of those that are not in ``rows``, that values violate. HiGHS takes
+        no rows within its tree, so the program is solved again with them.
+      complete: returns a solution near values that violate such rows, or None.
 
     Returns:
-        The result.
+      The result.
 
     Raises:
-        ImportError: highspy is not installed.
+      ImportError: highspy is not installed.
     """
     del memory_mb, priority, separate
     until = np.inf if time_limit is None else time.perf_counter() + time_limit

@@ -20,12 +20,12 @@ class LinearProgram:
     """``min costs x`` over bounds and rows ``a x >= b``, solved again and again as rows come.
 
     Args:
-        costs: [columns].
-        lower: the columns' lower bounds, [columns].
-        upper: the columns' upper bounds, [columns].
+      costs: [columns].
+      lower: the columns' lower bounds, [columns].
+      upper: the columns' upper bounds, [columns].
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
 
     def __init__(self, costs: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:
@@ -59,13 +59,13 @@ class LinearProgram:
         """Solves the program with its rows so far.
 
         Args:
-            time_limit: seconds, or None.
+          time_limit: seconds, or None.
 
         Returns:
-            The solution, [columns], and its objective; None if there is none, or SoPlex finds none.
+          The solution, [columns], and its objective; None if there is none, or SoPlex finds none.
 
         Raises:
-            TimeoutError: the time is over.
+          TimeoutError: the time is over.
         """
         self._until = np.inf if time_limit is None else time.perf_counter() + time_limit
         if not self._solved():
@@ -135,30 +135,30 @@ def solve_mip(
     """Solves ``min costs x`` over bounds, rows ``a x >= b`` and binaries.
 
     Args:
-        costs: [columns].
-        lower: the columns' lower bounds, [columns].
-        upper: the columns' upper bounds, [columns].
-        binary: the numbers of the columns that are 0 or 1.
-        rows: the rows.
-        time_limit: seconds, or None.
-        gap: the relative gap to stop at.
-        memory_mb: a limit, or None.
-        seed: shifts SCIP's own seeds.
-        start: a solution to begin with, [columns], or None.
-        priority: columns to branch on first.
-        separate: whether SCIP may add its own cutting planes.
-        on_incumbent: called with (objective, bound, values) for each better solution. What it
-            raises is raised here when SCIP has ended.
-        lazy: returns the rows, of those that are not in ``rows``, that values violate; called
-            within the tree.
-        complete: returns a solution near values that are not integral yet, or None; called at each
-            node.
+      costs: [columns].
+      lower: the columns' lower bounds, [columns].
+      upper: the columns' upper bounds, [columns].
+      binary: the numbers of the columns that are 0 or 1.
+      rows: the rows.
+      time_limit: seconds, or None.
+      gap: the relative gap to stop at.
+      memory_mb: a limit, or None.
+      seed: shifts SCIP's own seeds.
+      start: a solution to begin with, [columns], or None.
+      priority: columns to branch on first.
+      separate: whether SCIP may add its own cutting planes.
+      on_incumbent: called with (objective, bound, values) for each better solution. What it
+        raises is raised here when SCIP has ended.
+      lazy: returns the rows, of those that are not in ``rows``, that values violate; called
+        within the tree.
+      complete: returns a solution near values that are not integral yet, or None; called at each
+        node.
 
     Returns:
-        The result.
+      The result.
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
     until = np.inf if time_limit is None else time.perf_counter() + time_limit
     scip = package()

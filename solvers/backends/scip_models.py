@@ -20,10 +20,10 @@ def package() -> Any:
     """Imports pyscipopt.
 
     Returns:
-        The package.
+      The package.
 
     Raises:
-        ImportError: it is not installed.
+      ImportError: it is not installed.
     """
     try:
         import pyscipopt
@@ -45,15 +45,15 @@ def add_columns(
     """Adds columns to a model.
 
     Args:
-        model: SCIP's.
-        costs: [columns].
-        lower: the columns' lower bounds, [columns]; minus infinity for none.
-        upper: the columns' upper bounds, [columns]; infinity for none.
-        binary: the numbers of the columns that are 0 or 1.
-        names: one per column; empty for names of SCIP's.
+      model: SCIP's.
+      costs: [columns].
+      lower: the columns' lower bounds, [columns]; minus infinity for none.
+      upper: the columns' upper bounds, [columns]; infinity for none.
+      binary: the numbers of the columns that are 0 or 1.
+      names: one per column; empty for names of SCIP's.
 
     Returns:
-        SCIP's variables, [columns].
+      SCIP's variables, [columns].
     """
     chosen = set(binary)
     return [
@@ -83,17 +83,17 @@ def optimised(
     """Solves a model.
 
     Args:
-        model: SCIP's.
-        columns: its variables.
-        until: when to end, a reading of ``time.perf_counter``; infinity for never.
-        gap: as in ``solve_mip``.
-        memory_mb: as in ``solve_mip``.
-        seed: as in ``solve_mip``.
-        start: as in ``solve_mip``.
-        plugins: callbacks of the solve.
+      model: SCIP's.
+      columns: its variables.
+      until: when to end, a reading of ``time.perf_counter``; infinity for never.
+      gap: as in ``solve_mip``.
+      memory_mb: as in ``solve_mip``.
+      seed: as in ``solve_mip``.
+      start: as in ``solve_mip``.
+      plugins: callbacks of the solve.
 
     Returns:
-        The result.
+      The result.
     """
     model.hideOutput()
     model.setParam("numerics/feastol", MIXED)
@@ -144,13 +144,13 @@ def add_row(
     """Adds a row to a model.
 
     Args:
-        scip: the package.
-        model: SCIP's.
-        columns: its variables.
-        row: the columns and coefficients; its bound does not count.
-        low: the lower bound, or None.
-        high: the upper bound, or None.
-        name: of the row.
+      scip: the package.
+      model: SCIP's.
+      columns: its variables.
+      row: the columns and coefficients; its bound does not count.
+      low: the lower bound, or None.
+      high: the upper bound, or None.
+      name: of the row.
     """
     # by terms, because sums of expressions take many times as long to build
     terms = {

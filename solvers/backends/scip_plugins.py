@@ -12,12 +12,12 @@ class Plugins:
     """Callbacks of a solve, whose errors are kept.
 
     Args:
-        on_incumbent: as in ``scip.solve_mip``.
-        lazy: as in ``scip.solve_mip``.
-        complete: as in ``scip.solve_mip``.
+      on_incumbent: as in ``scip.solve_mip``.
+      lazy: as in ``scip.solve_mip``.
+      complete: as in ``scip.solve_mip``.
 
     Attributes:
-        raised: the errors of callbacks; the first one has told SCIP to stop.
+      raised: the errors of callbacks; the first one has told SCIP to stop.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class Plugins:
         """Adds the callbacks to a model.
 
         Args:
-            scip: the package.
-            model: SCIP's.
-            columns: its variables.
+          scip: the package.
+          model: SCIP's.
+          columns: its variables.
         """
         if self._on_incumbent is not None:
             handler = _incumbents(scip, columns, self._on_incumbent, self._guarded)

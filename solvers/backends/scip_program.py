@@ -29,21 +29,21 @@ def solve_program(
     """Solves a program whose losses are constraints of their own, with exponentials.
 
     Args:
-        program: the linear part.
-        losses: each ``theta >= log sum_k exp(o_k) - o_label``.
-        time_limit: as in ``scip.solve_mip``.
-        gap: as in ``scip.solve_mip``.
-        memory_mb: as in ``scip.solve_mip``.
-        seed: as in ``scip.solve_mip``.
-        start: as in ``scip.solve_mip``.
-        on_incumbent: as in ``scip.solve_mip``.
-        complete: as in ``scip.solve_mip``.
+      program: the linear part.
+      losses: each ``theta >= log sum_k exp(o_k) - o_label``.
+      time_limit: as in ``scip.solve_mip``.
+      gap: as in ``scip.solve_mip``.
+      memory_mb: as in ``scip.solve_mip``.
+      seed: as in ``scip.solve_mip``.
+      start: as in ``scip.solve_mip``.
+      on_incumbent: as in ``scip.solve_mip``.
+      complete: as in ``scip.solve_mip``.
 
     Returns:
-        The result.
+      The result.
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
     until = np.inf if time_limit is None else time.perf_counter() + time_limit
     made, columns = _of_program(program, losses)
@@ -55,14 +55,14 @@ def infeasible_rows(program: Program) -> tuple[str, ...]:
     """Names the rows of an irreducible infeasible subsystem.
 
     Args:
-        program: a program, probably without a solution.
+      program: a program, probably without a solution.
 
     Returns:
-        The names of rows that have no common solution within the columns' bounds, although they
-        would have one without any one of them. Empty if the program has a solution.
+      The names of rows that have no common solution within the columns' bounds, although they
+      would have one without any one of them. Empty if the program has a solution.
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
     made = model(program, ())
     made.optimize()
@@ -77,14 +77,14 @@ def model(program: Program, losses: Sequence[Loss]) -> Any:
     """Makes a ``pyscipopt.Model`` of a program and does not solve it.
 
     Args:
-        program: the linear part.
-        losses: as in ``solve_program``.
+      program: the linear part.
+      losses: as in ``solve_program``.
 
     Returns:
-        The model.
+      The model.
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
     return _of_program(program, losses)[0]
 
@@ -93,12 +93,12 @@ def write(program: Program, losses: Sequence[Loss], path: Path) -> None:
     """Writes a program to a file, in the format of the path's ending.
 
     Args:
-        program: the linear part.
-        losses: as in ``solve_program``; only .cip can hold them.
-        path: of the file.
+      program: the linear part.
+      losses: as in ``solve_program``; only .cip can hold them.
+      path: of the file.
 
     Raises:
-        ImportError: pyscipopt is not installed.
+      ImportError: pyscipopt is not installed.
     """
     model(program, losses).writeProblem(str(path), verbose=False)
 

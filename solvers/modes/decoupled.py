@@ -29,14 +29,14 @@ class Decoupled(NamedTuple):
     """The answer of one layer's program.
 
     Attributes:
-        scores: in [0, 1], [neurons].
-        objective: of the scores.
-        bound: no scores have a smaller objective with this probe.
-        status: as in ``Solution``.
-        loss: the probe's mean cross-entropy with these scores, in nats.
-        rows: how many rows the last linear program had.
-        columns: how many columns it had.
-        seconds: the time for building and the time for solving.
+      scores: in [0, 1], [neurons].
+      objective: of the scores.
+      bound: no scores have a smaller objective with this probe.
+      status: as in ``Solution``.
+      loss: the probe's mean cross-entropy with these scores, in nats.
+      rows: how many rows the last linear program had.
+      columns: how many columns it had.
+      seconds: the time for building and the time for solving.
     """
 
     scores: np.ndarray
@@ -53,10 +53,10 @@ class Representation(NamedTuple):
     """What a layer puts out for a batch, and the probe that reads it.
 
     Attributes:
-        name: of the layer.
-        activations: behind its ReLU, [batch, positions, neurons].
-        size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
-        probe: reads the layer.
+      name: of the layer.
+      activations: behind its ReLU, [batch, positions, neurons].
+      size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
+      probe: reads the layer.
     """
 
     name: str
@@ -82,7 +82,7 @@ class NetworkOnBatch(Protocol):
         """The mean cross-entropy of the batch, in nats.
 
         Args:
-            kept: 1 for neurons that stay, 0 for others, [neurons of all layers]; None: all stay.
+          kept: 1 for neurons that stay, 0 for others, [neurons of all layers]; None: all stay.
         """
         ...
 
@@ -107,21 +107,21 @@ def decouple(
     """Scores the neurons of one layer.
 
     Args:
-        activations: behind the layer's ReLU, [batch, positions, neurons]; a dense layer has one
-            position.
-        labels: [batch].
-        probe: reads the layer.
-        size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
-        loss_weight: lambda; it must grow with the batch.
-        settings: limits and the solver.
-        name: of the layer, in messages.
+      activations: behind the layer's ReLU, [batch, positions, neurons]; a dense layer has one
+        position.
+      labels: [batch].
+      probe: reads the layer.
+      size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
+      loss_weight: lambda; it must grow with the batch.
+      settings: limits and the solver.
+      name: of the layer, in messages.
 
     Returns:
-        The scores, and how far they are certain.
+      The scores, and how far they are certain.
 
     Raises:
-        ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
-        ImportError: the solver is not installed.
+      ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
+      ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     program, objective = probed.build(activations, labels, probe, size, loss_weight, name)
@@ -159,18 +159,18 @@ def solve(
     fitted.
 
     Args:
-        problem: the network, the batch, and ``loss_weight``, which must grow with the batch.
-        settings: limits, which the probes and the layers share, the solver, and how many processes.
-        probes: one per gated layer; None: they are fitted.
-        examples: inputs and labels to fit probes to; more are better. None: the batch itself.
+      problem: the network, the batch, and ``loss_weight``, which must grow with the batch.
+      settings: limits, which the probes and the layers share, the solver, and how many processes.
+      probes: one per gated layer; None: they are fitted.
+      examples: inputs and labels to fit probes to; more are better. None: the batch itself.
 
     Returns:
-        The solution. Objective and bound are sums over the layers; the loss is the mean over the
-        probes.
+      The solution. Objective and bound are sums over the layers; the loss is the mean over the
+      probes.
 
     Raises:
-        ValueError: a probe does not fit its layer, or an example is not valid.
-        ImportError: the solver is not installed.
+      ValueError: a probe does not fit its layer, or an example is not valid.
+      ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     gates, labels = problem.chain.gates, np.asarray(problem.labels)
@@ -209,18 +209,18 @@ def solve_layers(
     ``settings.on_incumbent`` is called with the sums over the layers that are solved so far.
 
     Args:
-        layers: their outputs and the probes that read them.
-        problem: the network that they are layers of, and the batch.
-        settings: limits, which the layers share, the solver, and how many processes.
-        prepared: how many seconds it took to make the layers.
+      layers: their outputs and the probes that read them.
+      problem: the network that they are layers of, and the batch.
+      settings: limits, which the layers share, the solver, and how many processes.
+      prepared: how many seconds it took to make the layers.
 
     Returns:
-        The solution. Objective and bound are sums over the layers; the loss is the mean over the
-        probes.
+      The solution. Objective and bound are sums over the layers; the loss is the mean over the
+      probes.
 
     Raises:
-        ValueError: a probe does not fit its layer.
-        ImportError: the solver is not installed.
+      ValueError: a probe does not fit its layer.
+      ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     labels = np.asarray(problem.labels)

@@ -52,14 +52,14 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
     ``Solution.explain`` says what is certain.
 
     Args:
-        problem: the network and the batch.
-        settings: limits and the solver.
+      problem: the network and the batch.
+      settings: limits and the solver.
 
     Returns:
-        The solution, with scores of 0 and 1; at a limit, and on Ctrl-C, the best mask so far.
+      The solution, with scores of 0 and 1; at a limit, and on Ctrl-C, the best mask so far.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     try:
@@ -228,11 +228,11 @@ def most_pruned(problem: PruningProblem, share: float | None) -> list[int]:
     """How many neurons of each gated layer may be pruned.
 
     Args:
-        problem: the network.
-        share: the largest share of a layer, in [0, 1]; None is 1.
+      problem: the network.
+      share: the largest share of a layer, in [0, 1]; None is 1.
 
     Returns:
-        One number per gated layer.
+      One number per gated layer.
     """
     allowed = 1.0 if share is None else share
     return [int(np.floor(allowed * gate.neurons + WHOLE_NEURON)) for gate in problem.chain.gates]

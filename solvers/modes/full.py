@@ -36,24 +36,24 @@ def solve(
     """Finds scores that relax the neurons, from the explicit program.
 
     Args:
-        problem: the network and the batch.
-        settings: limits and the solver.
-        loss: "cuts" adds tangents of the losses within the solver's tree, where a loss is too low;
-            "exp" gives SCIP the exponentials, whatever ``settings.backend`` is; None takes it from
-            the settings.
-        rows: further rows for the program, by name. ``explicit.formulate`` has its columns; the
-            first ones are the scores.
+      problem: the network and the batch.
+      settings: limits and the solver.
+      loss: "cuts" adds tangents of the losses within the solver's tree, where a loss is too low;
+        "exp" gives SCIP the exponentials, whatever ``settings.backend`` is; None takes it from
+        the settings.
+      rows: further rows for the program, by name. ``explicit.formulate`` has its columns; the
+        first ones are the scores.
 
     Returns:
-        The solution. At a limit it is the best one so far, at worst the whole network. Its status
-        is "precision limit" if the gap asked for is finer than the solver's own accuracy, or if the
-        solver had numerical trouble.
+      The solution. At a limit it is the best one so far, at worst the whole network. Its status
+      is "precision limit" if the gap asked for is finer than the solver's own accuracy, or if the
+      solver had numerical trouble.
 
     Raises:
-        ValueError: no scores fulfil all rows, and the message names rows without a common solution;
-            or ``loss`` is another word.
-        TimeoutError: a limit came before any solution; without ``rows`` this cannot happen.
-        ImportError: the solver is not installed.
+      ValueError: no scores fulfil all rows, and the message names rows without a common solution;
+        or ``loss`` is another word.
+      TimeoutError: a limit came before any solution; without ``rows`` this cannot happen.
+      ImportError: the solver is not installed.
     """
     loss = settings.loss if loss is None else loss
     if loss not in LOSSES:
@@ -100,14 +100,14 @@ def tangents(problem: PruningProblem, settings: Settings) -> Rows:
     """The tangents of the losses that a solve of the explicit program needed.
 
     Args:
-        problem: the network and the batch.
-        settings: limits and the solver; at a limit, the tangents so far are returned.
+      problem: the network and the batch.
+      settings: limits and the solver; at a limit, the tangents so far are returned.
 
     Returns:
-        Rows over the columns of ``explicit.formulate(problem, normal=True)``.
+      Rows over the columns of ``explicit.formulate(problem, normal=True)``.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
     form = explicit.formulate(problem, normal=True)
     search = _Search(form, form.program.scaled(), settings, time.perf_counter())
@@ -122,14 +122,14 @@ class _Search:
     """The search: its best solution so far, and its tangents.
 
     Args:
-        form: the published program.
-        program: the same with the caller's rows.
-        settings: limits and the solver.
-        started: when the solve started, a reading of ``time.perf_counter``.
+      form: the published program.
+      program: the same with the caller's rows.
+      settings: limits and the solver.
+      started: when the solve started, a reading of ``time.perf_counter``.
 
     Attributes:
-        incumbent: the best values of all columns; None until one fulfils the caller's rows.
-        blocks: the tangents that were needed.
+      incumbent: the best values of all columns; None until one fulfils the caller's rows.
+      blocks: the tangents that were needed.
     """
 
     def __init__(

@@ -22,14 +22,14 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
     outgoing weights are 0.
 
     Args:
-        problem: the network and the batch.
-        settings: limits and the solver.
+      problem: the network and the batch.
+      settings: limits and the solver.
 
     Returns:
-        The solution.
+      The solution.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     chain = problem.normal.chain

@@ -17,16 +17,16 @@ def solve(problem: PruningProblem, settings: Settings) -> Solution:
     """Solves the published program on the samples of each class, and averages the scores.
 
     Args:
-        problem: the network and the batch.
-        settings: limits, which the classes share, the solver, and how many processes.
+      problem: the network and the batch.
+      settings: limits, which the classes share, the solver, and how many processes.
 
     Returns:
-        The solution. Objective, bound and loss are means over the classes; violation and status are
-        the worst of all classes; the other numbers are sums. The averaged scores themselves solve
-        no program.
+      The solution. Objective, bound and loss are means over the classes; violation and status are
+      the worst of all classes; the other numbers are sums. The averaged scores themselves solve
+      no program.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
     started = time.perf_counter()
     labels, inputs = np.asarray(problem.labels), np.asarray(problem.inputs)

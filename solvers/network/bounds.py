@@ -21,14 +21,14 @@ def interval(chain: Chain, inputs: np.ndarray, epsilon: float, *, gated: bool) -
     is ``[x - epsilon, x + epsilon]`` for inputs in [0, 1]. Here it is that for all inputs.
 
     Args:
-        chain: the network.
-        inputs: [batch, inputs].
-        epsilon: how far an input may lie from its value.
-        gated: True if any neuron may be masked, so that its output may also be 0. If False, these
-            are the published bounds, those of the whole network.
+      chain: the network.
+      inputs: [batch, inputs].
+      epsilon: how far an input may lie from its value.
+      gated: True if any neuron may be masked, so that its output may also be 0. If False, these
+        are the published bounds, those of the whole network.
 
     Returns:
-        One interval per step, [batch, entries]; that of a linear step holds before any gate.
+      One interval per step, [batch, entries]; that of a linear step holds before any gate.
     """
     inputs = np.asarray(inputs, np.float64)
     now = Interval(inputs - epsilon, inputs + epsilon)

@@ -19,11 +19,11 @@ class Gate(NamedTuple):
     """A layer whose neurons can be pruned.
 
     Attributes:
-        name: of the layer.
-        neurons: how many units or filters it has.
-        size: N_l (ElAraby et al. 2023): the units of a dense layer, filters x height x width of a
-            convolution's kernel.
-        units: the neuron that each entry of the layer's output belongs to, [entries].
+      name: of the layer.
+      neurons: how many units or filters it has.
+      size: N_l (ElAraby et al. 2023): the units of a dense layer, filters x height x width of a
+        convolution's kernel.
+      units: the neuron that each entry of the layer's output belongs to, [entries].
     """
 
     name: str
@@ -77,10 +77,10 @@ class Chain:
     """A network as steps on flat vectors.
 
     Attributes:
-        steps: in order; the last one is linear and gives the logits.
-        gates: the layers whose neurons can be pruned, in order.
-        inputs: how many entries one input has.
-        classes: how many logits there are.
+      steps: in order; the last one is linear and gives the logits.
+      gates: the layers whose neurons can be pruned, in order.
+      inputs: how many entries one input has.
+      classes: how many logits there are.
     """
 
     steps: tuple[Step, ...]
@@ -113,11 +113,11 @@ class Chain:
         A neuron is masked behind its activation, so that its bias goes too.
 
         Args:
-            inputs: [batch, inputs].
-            kept: 1 for neurons that stay, 0 for others, [neurons]; by default all 1.
+          inputs: [batch, inputs].
+          kept: 1 for neurons that stay, 0 for others, [neurons]; by default all 1.
 
         Returns:
-            The logits, [batch, classes].
+          The logits, [batch, classes].
         """
         masks = None if kept is None else kept[None]
         *_, logits = self.forward(np.asarray(inputs, np.float64), masks)
@@ -129,14 +129,14 @@ class Chain:
         """Evaluates the network step by step, under one mask or several.
 
         Args:
-            values: the input of the first step, [masks x batch, entries]: the batch for the first
-                mask, then the batch for the second one, and so on.
-            masks: 1 for neurons that stay, 0 for others, [masks, neurons]; by default one mask that
-                is all 1.
-            first: the number of the step to begin with.
+          values: the input of the first step, [masks x batch, entries]: the batch for the first
+            mask, then the batch for the second one, and so on.
+          masks: 1 for neurons that stay, 0 for others, [masks, neurons]; by default one mask that
+            is all 1.
+          first: the number of the step to begin with.
 
         Yields:
-            The outputs of each step before they are masked, [masks x batch, entries].
+          The outputs of each step before they are masked, [masks x batch, entries].
         """
         owners = self.owners
         for index in range(first, len(self.steps)):
@@ -184,15 +184,15 @@ def build(layers: Sequence[Layer], shape: Shape) -> Chain:
     Batch normalisation directly behind a layer is folded into that layer.
 
     Args:
-        layers: of the network. A ReLU must follow each dense or convolutional layer before the next
-            one; the last layer is a ``Dense`` that gives the logits.
-        shape: of one input.
+      layers: of the network. A ReLU must follow each dense or convolutional layer before the next
+        one; the last layer is a ``Dense`` that gives the logits.
+      shape: of one input.
 
     Returns:
-        The chain.
+      The chain.
 
     Raises:
-        ValueError: layers do not fit each other, or are in an order that the programs cannot hold.
+      ValueError: layers do not fit each other, or are in an order that the programs cannot hold.
     """
     steps: list[Step] = []
     gates: list[Gate] = []

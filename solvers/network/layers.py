@@ -13,9 +13,9 @@ class Dense:
     """``outputs = inputs kernel + bias``, on flattened inputs.
 
     Attributes:
-        kernel: [inputs, units].
-        bias: [units], or None.
-        name: of the layer, in messages and answers.
+      kernel: [inputs, units].
+      bias: [units], or None.
+      name: of the layer, in messages and answers.
     """
 
     kernel: np.ndarray
@@ -36,13 +36,13 @@ class Conv:
     """A two-dimensional convolution as networks have it: the kernel is not flipped.
 
     Attributes:
-        kernel: [height, width, inputs / groups, filters].
-        bias: [filters], or None.
-        strides: of the window, vertically and horizontally.
-        padding: zeros before and behind, vertically and horizontally.
-        dilation: the distance between the kernel's taps.
-        groups: into how many groups the channels are divided.
-        name: of the layer, in messages and answers.
+      kernel: [height, width, inputs / groups, filters].
+      bias: [filters], or None.
+      strides: of the window, vertically and horizontally.
+      padding: zeros before and behind, vertically and horizontally.
+      dilation: the distance between the kernel's taps.
+      groups: into how many groups the channels are divided.
+      name: of the layer, in messages and answers.
     """
 
     kernel: np.ndarray
@@ -75,8 +75,8 @@ class Affine:
     """``outputs = inputs scale + shift``, channel by channel: batch normalisation in evaluation.
 
     Attributes:
-        scale: [channels].
-        shift: [channels].
+      scale: [channels].
+      shift: [channels].
     """
 
     scale: np.ndarray
@@ -97,14 +97,14 @@ class Affine:
         """Batch normalisation with its running statistics.
 
         Args:
-            mean: running mean, [channels].
-            variance: running variance, [channels].
-            scale: [channels]; None is 1.
-            bias: [channels]; None is 0.
-            epsilon: is added to the variance.
+          mean: running mean, [channels].
+          variance: running variance, [channels].
+          scale: [channels]; None is 1.
+          bias: [channels]; None is 0.
+          epsilon: is added to the variance.
 
         Returns:
-            ``scale (inputs - mean) / sqrt(variance + epsilon) + bias`` as an affine layer.
+          ``scale (inputs - mean) / sqrt(variance + epsilon) + bias`` as an affine layer.
         """
         factor = np.asarray(1.0 if scale is None else scale) / np.sqrt(
             np.asarray(variance, np.float64) + epsilon
@@ -122,8 +122,8 @@ class AveragePool:
     """The mean of each window.
 
     Attributes:
-        window: height and width; None is the whole image.
-        strides: of the window; None is the window's size.
+      window: height and width; None is the whole image.
+      strides: of the window; None is the window's size.
     """
 
     window: tuple[int, int] | None = None
@@ -143,7 +143,7 @@ class AdaptiveAveragePool:
     Output i of n averages the inputs from ``floor(i size / n)`` up to ``ceil((i + 1) size / n)``.
 
     Attributes:
-        output: how many windows there are, vertically and horizontally.
+      output: how many windows there are, vertically and horizontally.
     """
 
     output: tuple[int, int]
@@ -157,8 +157,8 @@ class MaxPool:
     """The maximum of each window.
 
     Attributes:
-        window: height and width.
-        strides: of the window; None is the window's size.
+      window: height and width.
+      strides: of the window; None is the window's size.
     """
 
     window: tuple[int, int]

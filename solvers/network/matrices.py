@@ -25,14 +25,14 @@ def linear(layer: Layer, shape: Shape) -> tuple[Matrix, np.ndarray, Shape]:
     """The matrix of a linear layer.
 
     Args:
-        layer: any layer except ReLU and max pool.
-        shape: of the layer's input, [height, width, channels] or [units].
+      layer: any layer except ReLU and max pool.
+      shape: of the layer's input, [height, width, channels] or [units].
 
     Returns:
-        The matrix, [outputs, inputs], the offset, [outputs], and the shape of the output.
+      The matrix, [outputs, inputs], the offset, [outputs], and the shape of the output.
 
     Raises:
-        ValueError: the layer does not fit the shape.
+      ValueError: the layer does not fit the shape.
     """
     match layer:
         case Dense(kernel, bias):
@@ -88,14 +88,14 @@ def windows(layer: MaxPool, shape: Shape) -> tuple[np.ndarray, Shape]:
     """The inputs that compete for each output of a max pool.
 
     Args:
-        layer: the pool.
-        shape: of its input, [height, width, channels].
+      layer: the pool.
+      shape: of its input, [height, width, channels].
 
     Returns:
-        Positions in the flattened input, [outputs, window], and the shape of the output.
+      Positions in the flattened input, [outputs, window], and the shape of the output.
 
     Raises:
-        ValueError: the input is not an image, or is smaller than the window.
+      ValueError: the input is not an image, or is smaller than the window.
     """
     height, width, channels = _image(shape, "a max pool")
     strides = layer.strides or layer.window

@@ -18,8 +18,8 @@ class Probe(NamedTuple):
     """A linear read-out of a layer.
 
     Attributes:
-        kernel: [positions x neurons, classes]; the neurons of one position are neighbours.
-        bias: [classes].
+      kernel: [positions x neurons, classes]; the neurons of one position are neighbours.
+      bias: [classes].
     """
 
     kernel: np.ndarray
@@ -30,26 +30,28 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
     """Fits softmax regression to a layer's whole representation.
 
     Own lines instead of scikit-learn's ``LogisticRegression``: to reach the same objective, that
-    took as long on few features, and up to sixteen times as long where features outnumber samples.
+    takes about as long on few features, but 3 to 22 times as long where features outnumber samples.
+    ``python -m benchmarks libraries`` measures it.
 
     Args:
-        activations: [samples, positions, neurons].
-        labels: [samples], integers.
-        classes: how many classes there are.
+      activations: [samples, positions, neurons].
+      labels: [samples], integers.
+      classes: how many classes there are.
 
     Returns:
-        The probe.
+      The probe.
     """
     features = np.asarray(activations, np.float64).reshape(len(activations), -1)
     scale = np.sqrt(np.square(features).sum(axis=1).mean()) or 1.0
     features = features / scale
-    coordinates, back = features, np.eye(features.shape[1])
     if len(features) < features.shape[1]:
         # the kernel of least norm lies in the span of the samples, so their coordinates are enough
         squares, axes = np.linalg.eigh(features @ features.T)
         spanned = squares > squares[-1] * tolerances.RANK
         roots, axes = np.sqrt(squares[spanned]), axes[:, spanned]
         coordinates, back = axes * roots, features.T @ (axes / roots)
+    else:
+        coordinates, back = features, np.eye(features.shape[1])
     right = np.eye(classes)[np.asarray(labels)]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -74,11 +76,11 @@ def representations(chain: Chain, inputs: np.ndarray) -> list[np.ndarray]:
     """What the neurons of each gated layer put out, at the place where they would be masked.
 
     Args:
-        chain: the network.
-        inputs: [batch, ...].
+      chain: the network.
+      inputs: [batch, ...].
 
     Returns:
-        One array per gated layer, [batch, positions, neurons].
+      One array per gated layer, [batch, positions, neurons].
     """
     values = np.asarray(inputs, np.float64).reshape(len(inputs), -1)
     outputs = list(chain.forward(values))
@@ -92,10 +94,10 @@ def linear_rest(chain: Chain) -> Probe | None:
     """The part of the network behind its last gated layer, if it is linear.
 
     Args:
-        chain: the network.
+      chain: the network.
 
     Returns:
-        That part as a probe; None if it has a ReLU or a maximum.
+      That part as a probe; None if it has a ReLU or a maximum.
     """
     index, units = chain.masked_behind()[len(chain.gates) - 1]
     rest = [step for step in chain.steps[index + 1 :] if isinstance(step, Linear)]

@@ -20,8 +20,8 @@ class Normal(NamedTuple):
     """A network in other units.
 
     Attributes:
-        chain: the network.
-        units: for each step, the old size of what is 1 now, [entries]; powers of 2.
+      chain: the network.
+      units: for each step, the old size of what is 1 now, [entries]; powers of 2.
     """
 
     chain: Chain
@@ -32,11 +32,11 @@ def normalised(chain: Chain, bounds: list[Interval]) -> Normal:
     """Measures every entry except the logits in units of the largest value that its bounds allow.
 
     Args:
-        chain: the network.
-        bounds: on what each step puts out, see ``bounds.interval``.
+      chain: the network.
+      bounds: on what each step puts out, see ``bounds.interval``.
 
     Returns:
-        The network in these units. They are powers of 2, so nothing is rounded.
+      The network in these units. They are powers of 2, so nothing is rounded.
     """
     steps, scales = list(chain.steps), []
     now = np.ones(chain.inputs)

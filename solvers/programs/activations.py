@@ -21,15 +21,15 @@ def relu_rows(
     These are a ReLU's constraints in ElAraby et al. (2023); ``h >= 0`` is a bound of h's column.
 
     Args:
-        inputs: z, one entry per unit.
-        outputs: the columns of h, [units].
-        on: the columns of v, [units]; that of s where a unit is active unless it is pruned.
-        lower: L, [units].
-        upper: U, not negative, [units].
-        gates: the columns of s, [units]; None if s is 1, or part of z already.
+      inputs: z, one entry per unit.
+      outputs: the columns of h, [units].
+      on: the columns of v, [units]; that of s where a unit is active unless it is pruned.
+      lower: L, [units].
+      upper: U, not negative, [units].
+      gates: the columns of s, [units]; None if s is 1, or part of z already.
 
     Returns:
-        Three rows per unit, one unit after the other.
+      Three rows per unit, one unit after the other.
     """
     count = len(outputs)
     ones, pairs = np.ones(count), 2 * np.arange(count + 1)
@@ -55,14 +55,14 @@ def maximum_rows(
     """``m >= x_i``, ``m <= x_i + (1 - zeta_i) (max of the other U - L_i)``, ``sum zeta = 1``.
 
     Args:
-        inputs: x, the entries that compete.
-        output: the column of m.
-        chosen: the columns of zeta, [entries].
-        lower: L, [entries].
-        upper: U, [entries].
+      inputs: x, the entries that compete.
+      output: the column of m.
+      chosen: the columns of zeta, [entries].
+      lower: L, [entries].
+      upper: U, [entries].
 
     Returns:
-        Two rows for the sum, then two rows per entry.
+      Two rows for the sum, then two rows per entry.
     """
     ones = np.ones(len(chosen))
     rows = [Row(chosen, ones, 1.0), Row(chosen, -ones, -1.0)]

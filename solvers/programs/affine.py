@@ -15,11 +15,11 @@ class Columns:
     """The columns of a program: the scores, and what stands beside them.
 
     Attributes:
-        lower: the lower bounds of all columns, scores first.
-        upper: the upper bounds.
-        start: the values that the columns have in the whole network; they fulfil all rows.
-        binary: the numbers of the binary columns.
-        blocks: the rows over these columns that are not lazy, in the order in which they came.
+      lower: the lower bounds of all columns, scores first.
+      upper: the upper bounds.
+      start: the values that the columns have in the whole network; they fulfil all rows.
+      binary: the numbers of the binary columns.
+      blocks: the rows over these columns that are not lazy, in the order in which they came.
     """
 
     lower: list[float]
@@ -59,11 +59,11 @@ def dense(entries: Entries, columns: int) -> Vector:
     """Converts sparse entries to dense ones.
 
     Args:
-        entries: the entries.
-        columns: how many columns there are; at least as many as the entries have.
+      entries: the entries.
+      columns: how many columns there are; at least as many as the entries have.
 
     Returns:
-        The same entries over that many columns.
+      The same entries over that many columns.
     """
     matrix = entries.matrix.toarray()
     return Vector(entries.constant, np.pad(matrix, ((0, 0), (0, columns - matrix.shape[1]))))
@@ -74,11 +74,11 @@ class AffineProgram:
     """A program without its loss.
 
     Attributes:
-        logits: one vector per sample.
-        columns: the scores, one per neuron, and what stands beside them, with their rows.
-        lazy: further rows. Most of them never bind, so that they are added where they are violated.
-        open: how many units and maxima the bounds leave open.
-        steps: how the columns beside the scores follow from the scores, in order.
+      logits: one vector per sample.
+      columns: the scores, one per neuron, and what stands beside them, with their rows.
+      lazy: further rows. Most of them never bind, so that they are added where they are violated.
+      open: how many units and maxima the bounds leave open.
+      steps: how the columns beside the scores follow from the scores, in order.
     """
 
     logits: list[Vector]
@@ -91,11 +91,11 @@ class AffineProgram:
         """Evaluates the network with some scores.
 
         Args:
-            scores: [neurons].
+          scores: [neurons].
 
         Returns:
-            The values of all columns, [columns]. They fulfil every row if all scores are 1; other
-            scores may violate rows.
+          The values of all columns, [columns]. They fulfil every row if all scores are 1; other
+          scores may violate rows.
         """
         columns = np.zeros(len(self.columns.lower))
         columns[: len(scores)] = scores

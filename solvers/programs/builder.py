@@ -30,14 +30,14 @@ class Builder:
         """Adds columns.
 
         Args:
-            names: one per column.
-            lower: the lower bound of all of them.
-            upper: the upper bound.
-            cost: the coefficient in the objective.
-            binary: whether they are 0 or 1.
+          names: one per column.
+          lower: the lower bound of all of them.
+          upper: the upper bound.
+          cost: the coefficient in the objective.
+          binary: whether they are 0 or 1.
 
         Returns:
-            Their numbers, [columns].
+          Their numbers, [columns].
         """
         start = len(self._columns)
         self._columns += [(cost, lower, upper, binary, name) for name in names]
@@ -55,12 +55,12 @@ class Builder:
         """Adds rows ``lower <= sum of terms - minus x <= upper``.
 
         Args:
-            names: one per row.
-            terms: each one has a column per row, [rows], and coefficients: one per row, or one for
-                all rows.
-            lower: one bound per row, or one for all rows.
-            upper: the same from above.
-            minus: a sparse matrix, [rows, columns so far], or None.
+          names: one per row.
+          terms: each one has a column per row, [rows], and coefficients: one per row, or one for
+            all rows.
+          lower: one bound per row, or one for all rows.
+          upper: the same from above.
+          minus: a sparse matrix, [rows, columns so far], or None.
         """
         start, count = len(self._rows), len(names)
         for columns, coefficients in terms:

@@ -45,15 +45,15 @@ class Formulation:
     """The program of a problem, and which columns hold what.
 
     Attributes:
-        problem: the network and the batch.
-        chain: the network, maybe in other units.
-        units: for each column, the value in the network's own units that is 1 here, [columns].
-        program: without the losses; its first columns are the scores.
-        bounds: on the inputs and on the outputs of each step, in the whole network.
-        placed: the columns of each step; None for steps that are part of the next one.
-        losses: the columns theta, [batch].
-        penalty: the column P.
-        open: how many units and maxima the bounds leave undecided.
+      problem: the network and the batch.
+      chain: the network, maybe in other units.
+      units: for each column, the value in the network's own units that is 1 here, [columns].
+      program: without the losses; its first columns are the scores.
+      bounds: on the inputs and on the outputs of each step, in the whole network.
+      placed: the columns of each step; None for steps that are part of the next one.
+      losses: the columns theta, [batch].
+      penalty: the column P.
+      open: how many units and maxima the bounds leave undecided.
     """
 
     problem: PruningProblem
@@ -119,10 +119,10 @@ class Formulation:
         least.
 
         Args:
-            scores: [neurons].
+          scores: [neurons].
 
         Returns:
-            The values, [columns]. They violate rows if the scores are not feasible.
+          The values, [columns]. They violate rows if the scores are not feasible.
         """
         chain = self.chain
         values = np.zeros(len(self.program.costs))
@@ -168,16 +168,16 @@ def formulate(
     """Writes the published program down, row by row.
 
     Args:
-        problem: the network and the batch.
-        normal: True for units in which every column is about 1, as solvers need them, see
-            ``network.scaling``; False for the network's own.
-        until: when to give up, a reading of ``time.perf_counter``.
+      problem: the network and the batch.
+      normal: True for units in which every column is about 1, as solvers need them, see
+        ``network.scaling``; False for the network's own.
+      until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        TimeoutError: the program was not complete in time.
+      TimeoutError: the program was not complete in time.
     """
     chain, builder = problem.chain, Builder()
     scales = [np.ones(1)] * len(chain.steps)

@@ -17,8 +17,8 @@ class Placed(NamedTuple):
     """The columns of a step, of one sample or, with a first axis, of the batch.
 
     Attributes:
-        outputs: [entries].
-        binaries: [entries], [entries, window] for a maximum; None where the step has none.
+      outputs: [entries].
+      binaries: [entries], [entries, window] for a maximum; None where the step has none.
     """
 
     outputs: np.ndarray
@@ -29,12 +29,12 @@ class Writer:
     """Writes the rows of samples.
 
     Args:
-        problem: the network and the batch.
-        chain: the network, maybe in other units.
-        builder: collects columns and rows; its first columns are the scores.
+      problem: the network and the batch.
+      chain: the network, maybe in other units.
+      builder: collects columns and rows; its first columns are the scores.
 
     Attributes:
-        open: how many units and maxima of the samples so far the bounds leave undecided.
+      open: how many units and maxima of the samples so far the bounds leave undecided.
     """
 
     def __init__(self, problem: PruningProblem, chain: Chain, builder: Builder) -> None:
@@ -51,14 +51,14 @@ class Writer:
         """Writes the rows of one sample.
 
         Args:
-            index: the sample's number.
-            bounds: on its inputs and on the outputs of each step.
+          index: the sample's number.
+          bounds: on its inputs and on the outputs of each step.
 
         Returns:
-            The columns of each step; None for steps that are part of the next one.
+          The columns of each step; None for steps that are part of the next one.
         """
         values = self._problem.flat[index]
-        now = Entries(values, scipy.sparse.csr_array((len(values), self._chain.neurons)))
+        now = Entries.of_constants(values, self._chain.neurons)
         placed: list[Placed | None] = []
         for position, (step, before, after) in enumerate(
             zip(self._chain.steps, bounds, bounds[1:], strict=False)
@@ -66,10 +66,10 @@ class Writer:
             title = f"s{index}_{self._names[position]}"
             place = None
             match step:
-                case Linear(matrix, offset, gate):
-                    now = Entries(matrix @ now.constant + offset, matrix @ now.matrix)
-                    if gate is not None:
-                        place = self._gated(now, title, gate, after)
+                case Linear():
+                    now = now.through(step)
+                    if step.gate is not None:
+                        place = self._gated(now, title, step.gate, after)
                     elif position == len(self._chain.steps) - 1:
                         place = self._logits(now, title)
                 case Rectify(gate):
@@ -77,7 +77,7 @@ class Writer:
                 case Maximum(windows):
                     place = self._maximum(now, title, windows, before)
             if place is not None:
-                now = _of_columns(place.outputs)
+                now = Entries.of_columns(place.outputs)
             placed.append(place)
         return placed
 
@@ -187,14 +187,6 @@ def spread(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     if lower.shape[-1] == 1:
         return np.zeros_like(lower)
     return largest_other(upper) - lower
-
-
-def _of_columns(columns: np.ndarray) -> Entries:
-    count, width = len(columns), int(columns.max()) + 1
-    matrix = scipy.sparse.csr_array(
-        (np.ones(count), columns, np.arange(count + 1)), shape=(count, width)
-    )
-    return Entries(np.zeros(count), matrix)
 
 
 def of_batch(places: list[Placed | None]) -> Placed | None:

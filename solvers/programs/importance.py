@@ -17,9 +17,9 @@ class Importance(NamedTuple):
     I_l.
 
     Attributes:
-        weights: [layers, neurons].
-        offsets: [layers].
-        largest: how many layers P is the sum of.
+      weights: [layers, neurons].
+      offsets: [layers].
+      largest: how many layers P is the sum of.
     """
 
     weights: np.ndarray
@@ -53,10 +53,10 @@ class Importance(NamedTuple):
         """``P >= the sum of importances``, one row per choice of layers.
 
         Args:
-            column: the column of P; the first columns are the scores.
+          column: the column of P; the first columns are the scores.
 
         Returns:
-            The rows.
+          The rows.
         """
         rows = []
         for _, weights, offset in self.choices():
@@ -69,11 +69,11 @@ def importance(gates: Sequence[Gate], largest: int) -> Importance:
     """The importances of a network's gated layers.
 
     Args:
-        gates: the layers.
-        largest: how many of them P is the sum of.
+      gates: the layers.
+      largest: how many of them P is the sum of.
 
     Returns:
-        The importances.
+      The importances.
     """
     weights = np.zeros((len(gates), sum(gate.neurons for gate in gates)))
     start = 0

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.sparse
 
 from solvers.network.bounds import Interval
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
@@ -28,17 +27,17 @@ def build(
     """Makes the program of a network and a batch.
 
     Args:
-        chain: the network.
-        inputs: [batch, inputs].
-        most: how many neurons of each gated layer may be pruned. A number below the layer's own
-            gives a row, and closer bounds.
-        until: when to give up, a reading of ``time.perf_counter``.
+      chain: the network.
+      inputs: [batch, inputs].
+      most: how many neurons of each gated layer may be pruned. A number below the layer's own
+        gives a row, and closer bounds.
+      until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        TimeoutError: the program was not complete in time.
+      TimeoutError: the program was not complete in time.
     """
     builder = _Builder(chain, most)
     logits = [builder.sample(np.asarray(values, np.float64)) for values in in_time(inputs, until)]
@@ -74,13 +73,11 @@ class _Builder:
 
     def sample(self, values: np.ndarray) -> Entries:
         """The logits of one sample."""
-        width = len(self.columns.lower)
-        now = Entries(values, scipy.sparse.csr_array((len(values), width)))
+        now = Entries.of_constants(values, len(self.columns.lower))
         for index, step in enumerate(self.chain.steps):
             match step:
-                case Linear(matrix, offset):
-                    product = scipy.sparse.csr_array(matrix @ now.matrix)
-                    now = Entries(matrix @ now.constant + offset, product)
+                case Linear():
+                    now = now.through(step)
                 case Rectify():
                     now = self._rectified(now, self.chain.owners.get(index))
                 case Maximum(windows):
@@ -90,14 +87,14 @@ class _Builder:
     def bounds(self, entries: Entries) -> Interval:
         """Bounds that hold for every mask with enough neurons.
 
-        A neuron contributes 0 if it is pruned. So the smallest sum is that of all neurons' smallest
-        contributions, without the largest positive ones, as many as may be pruned.
+        A neuron contributes 0 if it is pruned. So the smallest sum adds up the neurons' smallest
+        contributions, but leaves out the largest positive ones: as many as neurons may be pruned.
 
         Args:
-            entries: the entries.
+          entries: the entries.
 
         Returns:
-            The bounds, [entries].
+          The bounds, [entries].
         """
         matrix, count = entries.matrix, self.chain.neurons
         width = matrix.shape[1]
@@ -138,7 +135,7 @@ class _Builder:
         outputs, on = self._units(now.at(varying), lower[varying], upper[varying], neurons[varying])
         self._follow(Units(now.at(varying), outputs, on, neurons[varying]))
         parts.append((varying, outputs, np.ones(len(varying))))
-        return self._entries(constant, parts)
+        return Entries.of_parts(constant, parts, len(self.columns.lower))
 
     def _units(
         self, inputs: Entries, lower: np.ndarray, upper: np.ndarray, neurons: np.ndarray
@@ -148,7 +145,7 @@ class _Builder:
         A unit that is active whenever its neuron is kept has ``v = s``; without a neuron, s is 1.
 
         Returns:
-            The columns of h, [units], and those of v, [units]; -1 where v is s.
+          The columns of h, [units], and those of v, [units]; -1 where v is s.
         """
         active = lower >= -ZERO
         widths = np.where(active, 1, 2)
@@ -183,10 +180,7 @@ class _Builder:
         rivals = np.zeros(windows.shape, bool)
         best = now.at(chosen)
         for place in range(windows.shape[1]):
-            rival = now.at(windows[:, place])
-            ahead = Entries(
-                best.constant - rival.constant, scipy.sparse.csr_array(best.matrix - rival.matrix)
-            )
+            ahead = best.minus(now.at(windows[:, place]))
             rivals[:, place] = (windows[:, place] != chosen) & (self.bounds(ahead).lower < -ZERO)
         open_ = rivals.any(axis=1)
         parts = [placed(best, np.flatnonzero(~open_))]
@@ -197,7 +191,7 @@ class _Builder:
         ]
         outputs = [self._largest(now.at(part), lower[part], upper[part]) for part in competing]
         parts.append((np.flatnonzero(open_), np.array(outputs, np.int64), np.ones(len(outputs))))
-        return self._entries(constant, parts)
+        return Entries.of_parts(constant, parts, len(self.columns.lower))
 
     def _largest(self, inputs: Entries, lower: np.ndarray, upper: np.ndarray) -> int:
         """``m >= x_i``, ``m <= x_i + (1 - zeta_i) (max other U - L_i)``, ``sum zeta = 1``."""
@@ -225,8 +219,3 @@ class _Builder:
         self._owner.append(owner if owner >= 0 else self.chain.neurons)
         self._floor.append(floor)
         return self.columns.add(lower, upper, 0.0, binary=binary)
-
-    def _entries(self, constant: np.ndarray, parts: Sequence[tuple[np.ndarray, ...]]) -> Entries:
-        rows, columns, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-        shape = (len(constant), len(self.columns.lower))
-        return Entries(constant, scipy.sparse.csr_array((values, (rows, columns)), shape=shape))

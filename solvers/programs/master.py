@@ -15,10 +15,10 @@ class Master(NamedTuple):
     The columns are those of an ``AffineProgram``, then one loss per sample, then P.
 
     Attributes:
-        costs: [columns].
-        lower: [columns].
-        upper: [columns].
-        rows: the program's rows that are not lazy, and the rows of P.
+      costs: [columns].
+      lower: [columns].
+      upper: [columns].
+      rows: the program's rows that are not lazy, and the rows of P.
     """
 
     costs: np.ndarray
@@ -31,11 +31,11 @@ def master(program: AffineProgram, objective: Objective) -> Master:
     """Makes the master problem of a program.
 
     Args:
-        program: the program without its loss.
-        objective: the objective to minimise.
+      program: the program without its loss.
+      objective: the objective to minimise.
 
     Returns:
-        The linear program, without any tangent.
+      The linear program, without any tangent.
     """
     columns, batch = program.columns, objective.batch
     width = len(columns.lower)

@@ -13,10 +13,10 @@ class Objective:
     """``loss_weight mean_b loss_b(x) + penalty(s)`` and its tangents.
 
     Args:
-        program: gives the logits.
-        labels: [batch].
-        loss_weight: lambda.
-        importance: gives the penalty of the scores.
+      program: gives the logits.
+      labels: [batch].
+      loss_weight: lambda.
+      importance: gives the penalty of the scores.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Objective:
         """The losses at a point and their tangents there.
 
         Args:
-            columns: the point, [columns].
-            first: the column of the first sample's loss; those of the other samples follow it.
+          columns: the point, [columns].
+          first: the column of the first sample's loss; those of the other samples follow it.
 
         Returns:
-            The losses, [batch], and one row per sample, ``loss >= value + slope (x - columns)``.
+          The losses, [batch], and one row per sample, ``loss >= value + slope (x - columns)``.
         """
         values, slopes = self.losses(columns)
         rows = []
@@ -92,12 +92,12 @@ class Objective:
         """The tangents that a solver's solution violates.
 
         Args:
-            values: of all columns, those of the losses included.
-            first: the column of the first sample's loss.
-            gap: the relative gap to reach.
+          values: the values of all columns, also of the losses.
+          first: the column of the first sample's loss.
+          gap: the relative gap to reach.
 
         Returns:
-            The rows, of samples whose loss is too low in the solution.
+          The rows, of samples whose loss is too low in the solution.
         """
         losses, rows = self.tangents(values[:first], first)
         missing = losses - values[first : first + len(losses)]
@@ -116,13 +116,13 @@ def lacking(rows: Rows, missing: np.ndarray, values: np.ndarray, below: float) -
     """The tangents that a solver's solution violates.
 
     Args:
-        rows: tangents at the solution, one per sample.
-        missing: how far the column of each sample's loss is below the loss, [batch], in nats.
-        values: of the columns, [columns].
-        below: how far it may be below, in nats.
+      rows: tangents at the solution, one per sample.
+      missing: how far the column of each sample's loss is below the loss, [batch], in nats.
+      values: of the columns, [columns].
+      below: how far it may be below, in nats.
 
     Returns:
-        The rows of samples whose loss is too low, and whose row is violated.
+      The rows of samples whose loss is too low, and whose row is violated.
     """
     violated = rows.violations(values) > tolerances.LAZY_MIXED
     return rows.at(np.flatnonzero((missing > below) & violated))

@@ -24,18 +24,18 @@ def build(
     """Makes the program of a layer.
 
     Args:
-        activations: behind the layer's ReLU, [batch, positions, neurons].
-        labels: [batch].
-        probe: reads the layer.
-        size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
-        loss_weight: lambda.
-        name: of the layer, for messages.
+      activations: behind the layer's ReLU, [batch, positions, neurons].
+      labels: [batch].
+      probe: reads the layer.
+      size: N_l, units of a dense layer, filters x height x width of a convolution's kernel.
+      loss_weight: lambda.
+      name: of the layer, for messages.
 
     Returns:
-        The program, whose only columns are the scores, and its objective.
+      The program, whose only columns are the scores, and its objective.
 
     Raises:
-        ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
+      ValueError: shapes do not fit each other, labels are out of range, or there is NaN.
     """
     _check(activations, labels, probe, name)
     _, positions, neurons = activations.shape

@@ -31,19 +31,19 @@ class PruningProblem:
     width of a convolution's kernel.
 
     Attributes:
-        layers: of the network; the last one is a ``Dense`` that gives the logits. It is never
-            pruned.
-        inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Inputs
-            outside of [0, 1] are not clipped. In the paper they are: there, bounds start from
-            ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
-        labels: [batch], integers.
-        loss_weight: lambda, 5 in the paper.
-        epsilon: how far an input may move when bounds are computed.
-        aggregate: "sum_largest": P is the sum of all I_l but the smallest, as in the paper; "sum":
-            P is the sum of all.
+      layers: of the network; the last one is a ``Dense`` that gives the logits. It is never
+        pruned.
+      inputs: [batch, ...], in the shape that the first layer takes, usually in [0, 1]. Inputs
+        outside of [0, 1] are not clipped. In the paper they are: there, bounds start from
+        ``[max(x, 0) - epsilon, min(x, 1) + epsilon]``.
+      labels: [batch], integers.
+      loss_weight: lambda, 5 in the paper.
+      epsilon: how far an input may move when bounds are computed.
+      aggregate: "sum_largest": P is the sum of all I_l but the smallest, as in the paper; "sum":
+        P is the sum of all.
 
     Raises:
-        ValueError: an argument is out of range, does not fit the others, or is NaN.
+      ValueError: an argument is out of range, does not fit the others, or is NaN.
     """
 
     layers: Sequence[Layer] = dataclasses.field(repr=False)
@@ -103,10 +103,10 @@ class PruningProblem:
         """P, the sum of the largest importances.
 
         Args:
-            scores: one per neuron, [neurons].
+          scores: one per neuron, [neurons].
 
         Returns:
-            P.
+          P.
         """
         return self.importance.penalty(scores)
 
@@ -114,13 +114,13 @@ class PruningProblem:
         """The mean cross-entropy of the batch, in nats, with some neurons masked.
 
         Args:
-            kept: 1 for neurons that stay, 0 for others, [neurons]; by default all 1.
+          kept: 1 for neurons that stay, 0 for others, [neurons]; by default all 1.
 
         Returns:
-            The loss.
+          The loss.
 
         Raises:
-            ValueError: ``kept`` has another shape.
+          ValueError: ``kept`` has another shape.
         """
         if kept is not None and np.shape(kept) != (self.chain.neurons,):
             raise ValueError(

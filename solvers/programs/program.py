@@ -16,9 +16,9 @@ class Loss(NamedTuple):
     """``column >= log sum_k exp(logit_k) - label``: the cross-entropy of one sample.
 
     Attributes:
-        logits: the columns of the logits.
-        label: the column of the label's logit.
-        column: the column of the loss.
+      logits: the columns of the logits.
+      label: the column of the label's logit.
+      column: the column of the loss.
     """
 
     logits: Sequence[int]
@@ -31,15 +31,15 @@ class Program:
     """``min costs x`` with ``row_lower <= matrix x <= row_upper``, bounds and binaries.
 
     Attributes:
-        costs: [columns].
-        lower: the columns' lower bounds, [columns].
-        upper: the columns' upper bounds, [columns].
-        binary: the numbers of the columns that are 0 or 1.
-        matrix: sparse, [rows, columns].
-        row_lower: [rows]; minus infinity where a row has none.
-        row_upper: [rows]; infinity where a row has none.
-        columns: the columns' names.
-        rows: the rows' names.
+      costs: [columns].
+      lower: the columns' lower bounds, [columns].
+      upper: the columns' upper bounds, [columns].
+      binary: the numbers of the columns that are 0 or 1.
+      matrix: sparse, [rows, columns].
+      row_lower: [rows]; minus infinity where a row has none.
+      row_upper: [rows]; infinity where a row has none.
+      columns: the columns' names.
+      rows: the rows' names.
     """
 
     costs: np.ndarray
@@ -66,13 +66,13 @@ class Program:
         """The same program with further rows.
 
         Args:
-            rows: by name, each one ``coefficients x >= bound``.
+          rows: by name, each one ``coefficients x >= bound``.
 
         Returns:
-            A new program.
+          A new program.
 
         Raises:
-            ValueError: a name is taken.
+          ValueError: a name is taken.
         """
         return self.extended(tuple(rows), stacked(list(rows.values())))
 
@@ -80,14 +80,14 @@ class Program:
         """The same program with further rows.
 
         Args:
-            names: one per row.
-            rows: over the program's columns.
+          names: one per row.
+          rows: over the program's columns.
 
         Returns:
-            A new program.
+          A new program.
 
         Raises:
-            ValueError: a name is taken.
+          ValueError: a name is taken.
         """
         if taken := sorted(set(names) & set(self.rows)):
             raise ValueError(f"there is a row {taken[0]!r} already")

@@ -7,10 +7,7 @@ scores, with the rows that keep units active. Only a unit or a maximum that the 
 keeps its variables, as columns beside the scores.
 """
 
-from typing import Any
-
 import numpy as np
-import scipy.sparse
 
 from solvers.network.bounds import Interval, interval, largest_other
 from solvers.network.chain import Chain, Linear, Maximum, Rectify
@@ -28,16 +25,16 @@ def reduce(
     """Eliminates all variables but the scores, and those of open units and maxima.
 
     Args:
-        chain: the network.
-        inputs: [batch, inputs].
-        epsilon: see ``bounds.interval``.
-        until: when to give up, a reading of ``time.perf_counter``.
+      chain: the network.
+      inputs: [batch, inputs].
+      epsilon: see ``bounds.interval``.
+      until: when to give up, a reading of ``time.perf_counter``.
 
     Returns:
-        The program.
+      The program.
 
     Raises:
-        TimeoutError: the program was not complete in time.
+      TimeoutError: the program was not complete in time.
     """
     intervals = interval(chain, inputs, epsilon, gated=False)
     columns = Columns.of_scores(chain.neurons)
@@ -63,13 +60,13 @@ class _Elimination:
     """Walks along the chain, once per sample.
 
     Args:
-        chain: the network.
-        columns: collects new columns and their rows.
+      chain: the network.
+      columns: collects new columns and their rows.
 
     Attributes:
-        lazy: rows that hold, most of which never bind.
-        steps: how new columns follow from the scores.
-        open: how many units and maxima the bounds leave open.
+      lazy: rows that must hold; most of them never bind.
+      steps: how new columns follow from the scores.
+      open: how many units and maxima the bounds leave open.
     """
 
     def __init__(self, chain: Chain, columns: Columns) -> None:
@@ -80,14 +77,14 @@ class _Elimination:
 
     def sample(self, values: np.ndarray, bounds: list[Interval]) -> Entries:
         """The logits of one sample."""
-        now = _constants(values, len(self._columns.lower))
+        now = Entries.of_constants(values, len(self._columns.lower))
         before = Interval(values, values)
         for step, bound in zip(self._chain.steps, bounds, strict=True):
             match step:
-                case Linear(matrix, offset, gate):
-                    now = Entries(matrix @ now.constant + offset, _csr(matrix @ now.matrix))
-                    if gate is not None:
-                        now = self._gated(now, gate, bound.upper)
+                case Linear():
+                    now = now.through(step).without_zeros()
+                    if step.gate is not None:
+                        now = self._gated(now, step.gate, bound.upper)
                 case Rectify(gate):
                     now = self._rectified(now, gate, before)
                 case Maximum(windows):
@@ -98,8 +95,8 @@ class _Elimination:
     def _gated(self, now: Entries, gate: int, upper: np.ndarray) -> Entries:
         """``z - (1 - s) U``."""
         units = self._slices[gate].start + self._chain.gates[gate].units
-        rise = _csr((upper, (np.arange(len(units)), units)), shape=now.matrix.shape)
-        return Entries(now.constant - upper, _csr(now.matrix + rise))
+        fall = (np.arange(len(units)), units, -upper)
+        return now.minus(Entries.of_parts(upper, [fall], now.matrix.shape[1])).without_zeros()
 
     def _rectified(self, now: Entries, gate: int | None, before: Interval) -> Entries:
         positive = np.maximum(before.upper, 0)
@@ -170,7 +167,7 @@ class _Elimination:
         for place in range(windows.shape[1]):
             # the difference is constant, and needs no row, where both entries are
             rows = sure[best[sure] != place]
-            ahead = _difference(result.at(rows), now.at(windows[rows, place]))
+            ahead = result.at(rows).minus(now.at(windows[rows, place])).without_zeros()
             self._never_negative(ahead)
             # the rival's own row where its zeta is 0: how far the maximum may exceed it
             within = (others - lower)[rows, place] - ahead.constant
@@ -192,7 +189,7 @@ class _Elimination:
             rows = np.flatnonzero(largest < 0)
             entries, never = now.at(windows[rows, place]), np.ones(len(rows), bool)
             for other in places:
-                ahead = _difference(entries, now.at(windows[rows, other]))
+                ahead = entries.minus(now.at(windows[rows, other])).without_zeros()
                 never &= self._range(ahead).lower >= -EQUAL
             largest[rows[never]] = place
         return largest
@@ -231,21 +228,4 @@ class _Elimination:
         constant = np.zeros(len(entries.constant))
         constant[rows] = entries.constant[rows]
         parts = [placed(entries, rows), (open_, columns, np.ones(len(open_)))]
-        at, of, values = (np.concatenate(each) for each in zip(*parts, strict=True))
-        shape = (len(constant), len(self._columns.lower))
-        return Entries(constant, _csr((values, (at, of)), shape=shape))
-
-
-def _csr(*arguments: Any, **settings: Any) -> scipy.sparse.csr_array:
-    """A sparse matrix that does not store zeros."""
-    made = scipy.sparse.csr_array(*arguments, **settings)
-    made.eliminate_zeros()
-    return made
-
-
-def _constants(values: np.ndarray, columns: int) -> Entries:
-    return Entries(values, scipy.sparse.csr_array((len(values), columns)))
-
-
-def _difference(one: Entries, other: Entries) -> Entries:
-    return Entries(one.constant - other.constant, _csr(one.matrix - other.matrix))
+        return Entries.of_parts(constant, parts, len(self._columns.lower)).without_zeros()

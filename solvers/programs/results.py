@@ -9,9 +9,9 @@ class MipResult(NamedTuple):
     """The result of a mixed-integer program.
 
     Attributes:
-        values: of the columns, [columns]; None if no solution was found.
-        bound: on the objective, from below.
-        status: "optimal", "infeasible", or the solver's own word for why it ended.
+      values: of the columns, [columns]; None if no solution was found.
+      bound: on the objective, from below.
+      status: "optimal", "infeasible", or the solver's own word for why it ended.
     """
 
     values: np.ndarray | None

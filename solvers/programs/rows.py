@@ -37,10 +37,10 @@ class Rows:
     """Many rows ``coefficients x >= bounds``, as the arrays of a sparse matrix by rows.
 
     Attributes:
-        starts: where each row's entries start, and where those of the last row end, [rows + 1].
-        indices: the entries' columns, [entries].
-        coefficients: [entries].
-        bounds: [rows].
+      starts: where each row's entries start, and where those of the last row end, [rows + 1].
+      indices: the entries' columns, [entries].
+      coefficients: [entries].
+      bounds: [rows].
     """
 
     starts: np.ndarray

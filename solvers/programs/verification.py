@@ -16,13 +16,13 @@ def largest_violation(
     ``h <= z - (1 - v) L - (1 - s) U``.
 
     Args:
-        chain: the network.
-        inputs: [batch, inputs].
-        epsilon: of the bounds, see ``bounds.interval``.
-        scores: [neurons].
+      chain: the network.
+      inputs: [batch, inputs].
+      epsilon: of the bounds, see ``bounds.interval``.
+      scores: [neurons].
 
     Returns:
-        The largest violation over all samples, rows and bounds of scores; 0 if there is none.
+      The largest violation over all samples, rows and bounds of scores; 0 if there is none.
     """
     bounds = interval(chain, inputs, epsilon, gated=False)
     worst = _largest(np.maximum(-scores, scores - 1))

@@ -5,7 +5,7 @@ J. E. Kelley, "The cutting-plane method for solving convex programs" (1960).
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from solvers.programs.rows import Rows, joined
 from solvers.search.descent import Descent
 from solvers.search.incumbent import Incumbent
 from solvers.search.lazy_rows import LazyRows
+from solvers.search.minimum import Minimum
 from solvers.search.relaxation import Relaxation
 from solvers.search.segments import furthest
 from solvers.settings import Limits
@@ -29,27 +30,6 @@ FINER = 10
 
 ENTRY = 16
 """How many bytes an entry of a row takes: its column and its coefficient."""
-
-
-class Minimum(NamedTuple):
-    """The end of a search.
-
-    Attributes:
-        columns: the best solution, [columns].
-        objective: of the best solution.
-        bound: on the objective, from below.
-        status: "optimal", "time limit", "memory limit", "interrupted", or "precision limit" if the
-            gap asked for is finer than the solver's own accuracy.
-        rows: how many rows the last program had.
-        trajectory: (seconds, objective, bound) whenever the objective or the bound moved.
-    """
-
-    columns: np.ndarray
-    objective: float
-    bound: float
-    status: str
-    rows: int
-    trajectory: tuple[tuple[float, ...], ...]
 
 
 def minimise(
@@ -69,18 +49,18 @@ def minimise(
     far as the rows allow.
 
     Args:
-        program: the program without its loss.
-        objective: the objective to minimise.
-        start: columns that fulfil every row, [columns]: the answer if nothing better is found.
-        backend: a module with ``LinearProgram`` and ``solve_mip``.
-        limits: when to end.
-        tell: called with (seconds, objective, bound) whenever one of these moves.
+      program: the program without its loss.
+      objective: the objective to minimise.
+      start: columns that fulfil every row, [columns]: the answer if nothing better is found.
+      backend: a module with ``LinearProgram`` and ``solve_mip``.
+      limits: when to end.
+      tell: called with (seconds, objective, bound) whenever one of these moves.
 
     Returns:
-        The best solution and its bound.
+      The best solution and its bound.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
     method = _CuttingPlanes(program, objective, start, backend, limits, tell)
     try:
@@ -126,7 +106,7 @@ class _CuttingPlanes:
         return (held + ENTRY * entries) / 1e6
 
     def relax(self) -> str:
-        """Closes the relaxation's gap; why it ended."""
+        """Closes the relaxation's gap, and returns why this ended, in the words of ``Minimum``."""
         self._descend()
         while not self._done():
             if ended := self._limited():
@@ -158,7 +138,7 @@ class _CuttingPlanes:
         """Looks for a solution with the binaries that the relaxation's scores imply.
 
         Returns:
-            "optimal" if that closes the gap, else "".
+          "optimal" if that closes the gap, else "".
         """
         columns = self._program.complete(self._last[: self._objective.neurons])
         binary = self._program.columns.binary
@@ -183,7 +163,7 @@ class _CuttingPlanes:
         return "optimal" if self._closed() else ""
 
     def branch(self) -> str:
-        """Solves the mixed-integer program; why it ended."""
+        """Solves the mixed-integer program, and returns why this ended."""
         if ended := self._limited():
             return ended
         result = self._relaxation.branch(
@@ -275,10 +255,10 @@ class _CuttingPlanes:
         """Takes a point if it is feasible and better.
 
         Args:
-            columns: the point.
+          columns: the point.
 
         Returns:
-            Its objective; infinity if it violates a row.
+          Its objective; infinity if it violates a row.
         """
         value = np.inf
         if self._fulfilled(columns):

@@ -20,8 +20,8 @@ class Descent:
     The columns beside the scores keep their values.
 
     Args:
-        program: gives the rows.
-        objective: the objective to minimise.
+      program: gives the rows.
+      objective: the objective to minimise.
     """
 
     def __init__(self, program: AffineProgram, objective: Objective) -> None:
@@ -36,11 +36,11 @@ class Descent:
         """Goes through all scores once, the most promising ones first.
 
         Args:
-            columns: a point that fulfils the rows, [columns].
-            until: when to end, a reading of ``time.perf_counter``.
+          columns: a point that fulfils the rows, [columns].
+          until: when to end, a reading of ``time.perf_counter``.
 
         Returns:
-            A point that fulfils the rows, and whose objective is not higher, [columns].
+          A point that fulfils the rows, and whose objective is not higher, [columns].
         """
         objective, point = self._objective, columns.copy()
         slack = np.maximum(self._rows @ point - self._bounds, 0)

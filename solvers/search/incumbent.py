@@ -15,16 +15,16 @@ class Incumbent(Generic[Solution]):
     """The best solution of a minimisation, and a bound from below on every solution.
 
     Args:
-        solution: what ``solution`` is before one was taken, or None.
-        floor: a bound that needs no solver.
-        started: when the search started, a reading of ``time.perf_counter``.
-        tell: called with (seconds, value, bound) whenever one of these moves.
+      solution: the solution to begin with, or None if there is none yet.
+      floor: a bound that needs no solver.
+      started: when the search started, a reading of ``time.perf_counter``.
+      tell: called with (seconds, value, bound) whenever one of these moves.
 
     Attributes:
-        solution: the best solution.
-        value: its objective; infinity before a solution was taken.
-        bound: no solution has a smaller objective.
-        trajectory: (seconds, value, bound) whenever one of these moved.
+      solution: the best solution.
+      value: its objective; infinity before a solution was taken.
+      bound: no solution has a smaller objective.
+      trajectory: (seconds, value, bound) whenever one of these moved.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ def certified(bound: float, value: float, floor: float) -> float:
     """A solver's bound from below, unless a known solution contradicts it.
 
     Args:
-        bound: the solver's.
-        value: the objective of a solution.
-        floor: a bound that needs no solver.
+      bound: the solver's.
+      value: the objective of a solution.
+      floor: a bound that needs no solver.
 
     Returns:
-        The bound, or the value if that is smaller. A bound that exceeds the value by more than
-        rounding is wrong; then the floor.
+      The bound, or the value if that is smaller. A bound that exceeds the value by more than
+      rounding is wrong; then the floor.
     """
     if bound - value > CONTRADICTION * max(1.0, abs(value)):
         return floor

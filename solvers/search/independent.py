@@ -3,6 +3,8 @@
 import dataclasses
 import math
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -29,8 +31,8 @@ class Answers(NamedTuple, Generic[Result]):
     """The answers of independent programs.
 
     Attributes:
-        results: one per program, in their order.
-        interrupted: whether Ctrl-C came before all programs had begun.
+      results: one per program, in their order.
+      interrupted: whether Ctrl-C came before all programs had begun.
     """
 
     results: list[Result]
@@ -59,18 +61,19 @@ def solve_each(
 
     With ``settings.workers`` above 1, new processes solve them (spawned, so that a script needs the
     usual ``if __name__ == "__main__"``). Ctrl-C reaches all processes. A program that runs then
-    ends with its best answer so far; one that has not begun gets a time limit of 0.
+    ends with its best answer so far; one that has not begun gets a time limit of 0. If this process
+    is killed, the others end at once.
 
     Args:
-        solve: solves one program; it must be a function of a module, which a process can import.
-        tasks: the programs.
-        settings: of all programs. A program that begins gets an equal share of the time that is
-            left, so that the time that others did not use is not lost. The time to start processes
-            does not count.
-        on_solved: called with the answers so far after each program.
+      solve: solves one program; it must be a function of a module, which a process can import.
+      tasks: the programs.
+      settings: of all programs. A program that begins gets an equal share of the time that is
+        left, so that the time that others did not use is not lost. The time to start processes
+        does not count.
+      on_solved: called with the answers so far after each program.
 
     Returns:
-        The answers.
+      The answers.
     """
     workers = min(settings.workers, len(tasks))
     alone = dataclasses.replace(settings, workers=1, on_incumbent=None)
@@ -93,7 +96,8 @@ def solve_each(
             if on_solved is not None:
                 on_solved(results)
         return Answers(results, stopped)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_watch_parent) as pool:
         futures: list[Any] = []
         try:
             running: set[Any] = set()
@@ -118,3 +122,15 @@ def solve_each(
             ]
             return Answers(answered, True)
         return Answers([future.result() for future in futures], False)
+
+
+def _watch_parent() -> None:
+    """Begins a process of the pool: it waits for programs for ever unless somebody ends it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only a process of the pool runs this
+    parent.join()
+    os._exit(1)

@@ -19,8 +19,8 @@ class Handler:
     """A handler of Ctrl-C that raises ``KeyboardInterrupt`` once and ignores further signals.
 
     Attributes:
-        noting: whether it notes a signal instead of raising.
-        noted: whether it has noted one.
+      noting: whether it notes a signal instead of raising.
+      noted: whether it has noted one.
     """
 
     def __init__(self) -> None:
@@ -38,13 +38,13 @@ class Handler:
 
 @contextmanager
 def once() -> Iterator[Handler]:
-    """A context in which the first Ctrl-C raises ``KeyboardInterrupt``, and later ones nothing.
+    """A context in which only the first Ctrl-C raises ``KeyboardInterrupt``.
 
     So the code that catches the first one can finish its answer undisturbed. Only Python's own
     handler is replaced; another one, such as asyncio's, stays.
 
     Yields:
-        The handler, whether or not it is the one that is set.
+      The handler, whether or not it is the one that is set.
     """
     before = signal.getsignal(signal.SIGINT)
     if isinstance(before, Handler):
@@ -94,7 +94,7 @@ def _held() -> Iterator[_Held]:
     a ``try`` around a loop is not enough.
 
     Yields:
-        The notes.
+      The notes.
     """
     held = _Held()
     before, ours = {}, {}
@@ -118,7 +118,7 @@ def _put_back(number: int, ours: Callable[..., object], before: Any) -> None:
     """Sets the former handler again, unless ours was replaced meanwhile.
 
     Raises:
-        BaseException: whatever a handler raised meanwhile.
+      BaseException: whatever a handler raised meanwhile.
     """
     raised = None
     while signal.getsignal(number) is ours:
@@ -142,16 +142,16 @@ def interruptible(run: Callable[[], object], stop: Callable[[], object]) -> bool
     other handlers raise: a model must not be read while it is being solved.
 
     Args:
-        run: the solver; it must release Python's lock while it works.
-        stop: tells the solver to stop. It is called again and again from the first Ctrl-C until
-            ``run`` has returned, because a solver that has only just begun may forget the first
-            call.
+      run: the solver; it must release Python's lock while it works.
+      stop: tells the solver to stop. It is called again and again from the first Ctrl-C until
+        ``run`` has returned, because a solver that has only just begun may forget the first
+        call.
 
     Returns:
-        Whether there was a Ctrl-C.
+      Whether there was a Ctrl-C.
 
     Raises:
-        BaseException: whatever ``run``, ``stop`` or another signal's handler raised.
+      BaseException: whatever ``run``, ``stop`` or another signal's handler raised.
     """
     raised: list[BaseException] = []
     ended = threading.Event()

@@ -14,11 +14,11 @@ class LazyRows:
     """The lazy rows of a program, and its other rows and bounds.
 
     Args:
-        program: the program.
+      program: the program.
 
     Attributes:
-        lower: the lower bounds of its columns, [columns].
-        upper: the upper bounds, [columns].
+      lower: the lower bounds of its columns, [columns].
+      upper: the upper bounds, [columns].
     """
 
     def __init__(self, program: AffineProgram) -> None:
@@ -35,12 +35,12 @@ class LazyRows:
         """The lazy rows that a point violates most, at most ``BATCH`` of them.
 
         Args:
-            columns: the point, [columns].
-            tolerance: smaller violations do not count, in units of a row's largest coefficient.
-            again: True to return rows that an earlier call without it has returned.
+          columns: the point, [columns].
+          tolerance: smaller violations do not count, in units of a row's largest coefficient.
+          again: True to return rows also if an earlier call has returned them.
 
         Returns:
-            The rows, the most violated one first.
+          The rows, the most violated one first.
         """
         violation = self._violations(columns)
         if not again:

@@ -16,14 +16,14 @@ def search(evaluator: Evaluator, seed: int, restarts: int, until: float) -> Iter
     """Prunes greedily, improves by flips and pairs of flips, then does so from shaken masks.
 
     Args:
-        evaluator: of the problem.
-        seed: of the random numbers.
-        restarts: the search ends when the best mask was shaken this many times in a row, and
-            nothing better was found.
-        until: when to end, a reading of ``time.perf_counter``; infinity for never.
+      evaluator: of the problem.
+      seed: of the random numbers.
+      restarts: the search ends when shaking the best mask led to nothing better this many times
+        in a row.
+      until: when to end, a reading of ``time.perf_counter``; infinity for never.
 
     Yields:
-        Masks as they are found; the first one is the whole network.
+      Masks as they are found; the first one is the whole network.
     """
     random = np.random.default_rng(seed)
     whole = np.ones(evaluator.problem.chain.neurons)
@@ -51,12 +51,12 @@ def shaken(evaluator: Evaluator, kept: np.ndarray, random: np.random.Generator) 
     becomes a swap.
 
     Args:
-        evaluator: of the problem.
-        kept: the mask, [neurons].
-        random: the generator of random numbers.
+      evaluator: of the problem.
+      kept: the mask, [neurons].
+      random: the generator of random numbers.
 
     Returns:
-        Another mask that is allowed, [neurons].
+      Another mask that is allowed, [neurons].
     """
     mask = kept.copy()
     flips = random.choice(len(kept), min(len(kept), int(random.integers(2, 7))), False)
@@ -75,11 +75,11 @@ def greedy(evaluator: Evaluator, until: float) -> np.ndarray:
     """Prunes the neurons that cost least for their importance, until none is left.
 
     Args:
-        evaluator: of the problem.
-        until: when to end, a reading of ``time.perf_counter``.
+      evaluator: of the problem.
+      until: when to end, a reading of ``time.perf_counter``.
 
     Returns:
-        The best mask on the way, [neurons].
+      The best mask on the way, [neurons].
     """
     neurons = evaluator.problem.chain.neurons
     kept = np.ones(neurons)
@@ -110,12 +110,12 @@ def improve(evaluator: Evaluator, kept: np.ndarray, until: float) -> Mask:
     """Flips neurons, and pairs of neurons, as long as the objective falls.
 
     Args:
-        evaluator: of the problem.
-        kept: the mask to start from, [neurons].
-        until: when to end, a reading of ``time.perf_counter``.
+      evaluator: of the problem.
+      kept: the mask to start from, [neurons].
+      until: when to end, a reading of ``time.perf_counter``.
 
     Returns:
-        A mask that no flip improves, and no pair of promising flips, unless the time was over.
+      A mask that no flip improves, and no pair of promising flips, unless the time was over.
     """
     best = Mask(kept, float(evaluator.objectives(kept[None])[0]))
     each = np.arange(len(kept))

@@ -22,8 +22,8 @@ class Mask(NamedTuple):
     """A mask and its objective.
 
     Attributes:
-        kept: 1 for neurons that stay, 0 for others, [neurons].
-        objective: of the problem; infinity if the mask is not allowed.
+      kept: 1 for neurons that stay, 0 for others, [neurons].
+      objective: of the problem; infinity if the mask is not allowed.
     """
 
     kept: np.ndarray
@@ -34,8 +34,8 @@ class Evaluator:
     """Computes the objectives of many masks at once.
 
     Args:
-        problem: the network and the batch.
-        most: how many neurons of each gated layer may be pruned, [layers].
+      problem: the network and the batch.
+      most: how many neurons of each gated layer may be pruned, [layers].
     """
 
     def __init__(self, problem: PruningProblem, most: Sequence[int]) -> None:
@@ -53,26 +53,26 @@ class Evaluator:
         self._chunk = max(1, CHUNK // (len(problem.flat) * widest))
 
     def allowed(self, masks: np.ndarray) -> np.ndarray:
-        """Which of the masks, [masks, neurons], prune no more than they may, [masks]."""
+        """Whether each mask of [masks, neurons] prunes no more than it may: bools, [masks]."""
         pruned = np.stack([(1 - masks[:, part]).sum(axis=1) for part in self.slices], axis=1)
         return np.asarray((pruned <= self.most).all(axis=1))
 
     def penalties(self, masks: np.ndarray) -> np.ndarray:
-        """P of masks [masks, neurons], [masks]."""
+        """The penalty P of each mask of [masks, neurons]: [masks]."""
         return self.problem.importance.penalties(masks)
 
     def importances(self, masks: np.ndarray) -> np.ndarray:
-        """The sum of the importances of all layers, those included that P ignores, [masks]."""
+        """The sum of all layers' importances, also of those that P ignores, per mask: [masks]."""
         return self.problem.importance.of_layers(masks).sum(axis=1)
 
     def losses(self, masks: np.ndarray) -> np.ndarray:
         """The mean cross-entropy of the network under each mask.
 
         Args:
-            masks: 1 for neurons that stay, 0 for others, [masks, neurons].
+          masks: 1 for neurons that stay, 0 for others, [masks, neurons].
 
         Returns:
-            In nats, [masks].
+          In nats, [masks].
         """
         parts = [
             self._losses(masks[start : start + self._chunk])
@@ -81,7 +81,7 @@ class Evaluator:
         return np.concatenate([np.zeros(0), *parts])
 
     def objectives(self, masks: np.ndarray) -> np.ndarray:
-        """The objectives of masks [masks, neurons], [masks]; infinity if one prunes too much."""
+        """The objective of each of [masks, neurons]: [masks]; infinity if it prunes too much."""
         values = np.full(len(masks), np.inf)
         allowed = self.allowed(masks)
         fine = masks[allowed]

@@ -15,16 +15,16 @@ class Relaxation:
     """The linear program of all tangents and rows so far, and the mixed-integer one.
 
     Args:
-        program: the program without its loss.
-        objective: the objective to minimise.
-        backend: a module with ``LinearProgram`` and ``solve_mip``.
+      program: the program without its loss.
+      objective: the objective to minimise.
+      backend: a module with ``LinearProgram`` and ``solve_mip``.
 
     Attributes:
-        width: how many columns the program has; those of the losses and of P follow.
-        columns: how many columns there are in all.
+      width: how many columns the program has; the columns of the losses and of P follow them.
+      columns: how many columns there are in all.
 
     Raises:
-        ImportError: the solver is not installed.
+      ImportError: the solver is not installed.
     """
 
     def __init__(self, program: AffineProgram, objective: Objective, backend: Any) -> None:
@@ -50,28 +50,35 @@ class Relaxation:
         self._linear.add(rows)
 
     def add_tangents(self, point: np.ndarray) -> np.ndarray:
-        """Adds the losses' tangents at a point of the program, [width]; the losses, [batch]."""
+        """Adds the losses' tangents at a point, and returns the losses there.
+
+        Args:
+          point: the program's own columns, [width].
+
+        Returns:
+          The losses, [batch].
+        """
         losses, rows = self._objective.tangents(point, self.width)
         self.add(rows)
         return losses
 
     def bound(self, columns: list[int], values: np.ndarray) -> None:
-        """Fixes columns in the linear program."""
+        """Fixes columns of the linear program, but not of the mixed-integer one, to values."""
         self._linear.bound(columns, values, values)
 
     def solve(self, seconds: float | None) -> tuple[np.ndarray, float] | None:
         """Solves the linear program.
 
         Args:
-            seconds: a limit, or None.
+          seconds: a limit, or None.
 
         Returns:
-            The point of the program, [width], and the optimum, a bound from below; None if the
-            solver finds none.
+          The point of the program, [width], and the optimum, a bound from below; None if the
+          solver finds none.
 
         Raises:
-            TimeoutError: the time is over.
-            KeyboardInterrupt: there was a Ctrl-C.
+          TimeoutError: the time is over.
+          KeyboardInterrupt: there was a Ctrl-C.
         """
         solved = self._linear.solve(seconds)
         return None if solved is None else (solved[0][: self.width], solved[1])

@@ -14,12 +14,12 @@ def furthest(
     """The feasible point on a segment that bisection finds furthest from its start.
 
     Args:
-        start: a feasible point.
-        end: another point.
-        feasible: says whether a point is feasible.
+      start: a feasible point.
+      end: another point.
+      feasible: says whether a point is feasible.
 
     Returns:
-        ``end`` if it is feasible, else a feasible point between the two.
+      ``end`` if it is feasible, else a feasible point between the two.
     """
     if feasible(end):
         return end

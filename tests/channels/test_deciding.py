@@ -146,7 +146,7 @@ def test_a_sum_with_the_same_layer_pooled_is_no_block():
 
 def test_another_word_or_an_unknown_group_is_refused():
     network = case("resnet").network
-    with pytest.raises(ValueError, match="group_source must be 'shortcut' or 'main', got 'best'"):
+    with pytest.raises(ValueError, match="unknown group_source 'best'; allowed are shortcut, main"):
         inspect.unwrap(deciding_layer)(network, "stem", "best")
     with pytest.raises(
         ValueError, match="unknown group of channels 'stam'; allowed are stem, stage1_block1/conv1"

@@ -134,11 +134,11 @@ def test_a_residual_network_is_scored_and_pruned():
 
 def test_an_emptied_group_keeps_its_first_neuron():
     _, variables, x, network = made("mlp")
-    subject = decoupling.Subject(network, variables, x, LABELS, 5.0)
+    on_batch = decoupling.NetworkOnBatch(network, variables, x, LABELS, 5.0)
     first = np.zeros(21)
     first[[0, 12]] = 1
-    assert subject.loss(np.zeros(21)) == subject.loss(first)
-    assert subject.loss(first) != subject.loss()
+    assert on_batch.loss(np.zeros(21)) == on_batch.loss(first)
+    assert on_batch.loss(first) != on_batch.loss()
 
 
 def test_probes_are_fitted_to_examples():

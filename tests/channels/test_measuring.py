@@ -146,5 +146,7 @@ def test_words_that_do_not_exist():
     found = measure(network, variables, x)
     with pytest.raises(ValueError, match="round_to must be at least 1, got 0"):
         found.plan(0.7, round_to=0)
-    with pytest.raises(ValueError, match="'entropy', 'l1' or 'random', got 'best'"):
+    with pytest.raises(
+        ValueError, match="unknown representative 'best'; allowed are entropy, random, l1"
+    ):
         inspect.unwrap(redundancies._worth)(found.evidence.groups["one"], "best", None, 0)

@@ -314,7 +314,9 @@ def test_a_kernel_of_another_layer_is_refused():
 
 
 def test_an_unknown_representative_is_refused():
-    with pytest.raises(ValueError, match="one of entropy, random, l1; got 'best'"):
+    with pytest.raises(
+        ValueError, match="unknown representative 'best'; allowed are entropy, random, l1"
+    ):
         inspect.unwrap(filters.keep)(features(), 0.7, representative="best")
 
 

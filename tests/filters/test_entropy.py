@@ -94,8 +94,8 @@ def test_it_jits(maps):
     [
         ({"bins": 0}, "bins must be at least 1, got 0"),
         ({"bins": 2.5}, "bins must be an integer"),
-        ({"over": "time"}, "over must be one of activations, images, pooled"),
-        ({"limits": "network"}, "limits must be one of filter, layer"),
+        ({"over": "time"}, "unknown over 'time'; allowed are activations, images, pooled"),
+        ({"limits": "network"}, "unknown limits 'network'; allowed are filter, layer"),
     ],
 )
 def test_bad_options_are_refused(maps, options, message):

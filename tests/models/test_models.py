@@ -387,7 +387,7 @@ def test_models_are_static_values(name):
         ("mlp", {"num_classes": 0}, "num_classes must be a positive integer, got 0"),
         ("lenet5", {"conv_widths": (3,)}, r"conv_widths must have 2 entries.* got 1: \(3,\)"),
         ("lenet5", {"hidden_widths": (3, 2, 1)}, "hidden_widths must have 2 entries.* got 3"),
-        ("lenet5", {"pool": "sum"}, "pool must be one of max, avg, got 'sum'"),
+        ("lenet5", {"pool": "sum"}, "unknown pool 'sum'; allowed are max, avg"),
         ("conv6", {"conv_widths": (3,) * 5}, "conv_widths must have 6 entries.* got 5"),
         ("conv6", {"hidden_widths": ()}, "hidden_widths must have 2 entries.* got 0"),
         ("vgg16", {"widths": (3,) * 16}, "widths must have 13 entries.* got 16"),
@@ -397,7 +397,11 @@ def test_models_are_static_values(name):
         ("resnet20", {"stage_widths": (16, 32)}, "stage_widths must have 3 entries.* got 2"),
         ("resnet20", {"block_widths": (16,) * 8}, "block_widths must have 9 entries.* got 8"),
         ("resnet20", {"stem_width": 8}, r"stem_width must equal .* got 8 and 16"),
-        ("resnet20", {"shortcut": "conv5x5"}, "'conv3x3', 'conv1x1', 'pad'.* got 'conv5x5'"),
+        (
+            "resnet20",
+            {"shortcut": "conv5x5"},
+            "unknown shortcut 'conv5x5'; allowed are conv3x3, conv1x1, pad",
+        ),
         ("resnet20", {"shortcut_pads": ((8, 8), (16, 16))}, "needs shortcut='pad', got"),
         (
             "resnet20",

@@ -75,7 +75,9 @@ def test_grouped_and_transposed_convolutions_and_shared_layers_by_hand():
 
 
 def test_bad_conventions():
-    with pytest.raises(ValueError, match="must be 'macs' or 'thop', got 'flops'"):
+    with pytest.raises(ValueError, match="unknown convention 'flops'; allowed are macs, thop"):
         measure({}, {}, frozenset(), "flops", "window")
-    with pytest.raises(ValueError, match="must be 'window' or 'adaptive', got 'none'"):
+    with pytest.raises(
+        ValueError, match="unknown global_pool 'none'; allowed are window, adaptive"
+    ):
         measure({}, {}, frozenset(), "thop", "none")
