@@ -17,7 +17,6 @@ from typing import Any
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from experiments.common import gathering, records, shell
 from experiments.common.gathering import Recorded

@@ -59,8 +59,8 @@ def main(study: Study, config: Any, console: Console | None = None) -> int:
     return shell.guarded(
         console,
         lambda: _main(study, config, console),
-        stopped="Every finished run is recorded; the same command goes on from there, and "
-        f"[bold]python -m experiments.report --results {config.running.results}[/] shows what there is.",
+        stopped="Every finished run is recorded; the same command goes on from there, and [bold]"
+        f"python -m experiments.report --results {config.running.results}[/] shows what there is.",
     )
 
 
