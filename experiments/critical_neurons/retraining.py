@@ -174,7 +174,7 @@ def _masks(
     batch = images, jnp.asarray(labels)
     loss, prunable = bench.losses["training_loss"], masks_lib.make(params)
     if run.subnetwork == "snip_neurons":
-        sensitivity = snip(params, prunable, batch, loss_fn=loss, key=None)
+        sensitivity = snip(params, prunable, batch, loss_fn=loss)
         worth = sum_weights(bench.traced, sensitivity, kept).scores
         return bench.traced.plan(best_of_each(kept, worth)).masks(params)
     of_weights = masks_lib.restrict(by_method, prunable)
