@@ -157,8 +157,8 @@ METHODS: dict[str, Method] = {
     "channels_chip": partial(channels, criterion="chip"),
 }
 """Name -> method. "uniform", "er" and "erk" are random pruning within layers; "grasp_unsoftened" is
-GraSP on the plain loss, without its authors' temperature. "entropy_kcore", "kcore_..." and "channels_..."
-remove whole channels: redundant ones, or the worst of each layer."""
+GraSP on the plain loss, without its authors' temperature. Names with "kcore" or "channels" remove
+whole channels: redundant ones, or the worst of each layer."""
 
 
 def settings(name: str) -> dict[str, Any]:
