@@ -1,10 +1,12 @@
 """What every experiment's command line shares: progress, early refusals, Ctrl-C."""
 
+import contextlib
 import os
+import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
       The exit status.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _remembered():
             warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_, **__: warn(console, f"{message}")
             return body()
@@ -52,6 +54,38 @@ def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
         if os.environ.get(TRACEBACK):
             console.print_exception()
         return 1
+
+
+_PRESSED: list[bool] = []
+
+
+@contextlib.contextmanager
+def _remembered() -> Iterator[None]:
+    """Remembers Ctrl-C: what is raised while garbage is collected, say, is lost."""
+    _PRESSED.clear()
+
+    def press(number: int, frame: Any) -> None:
+        _PRESSED.append(True)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, press)
+    except ValueError:  # not the main thread, which alone hears signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def stop_if_interrupted() -> None:
+    """Raises KeyboardInterrupt where an earlier one was lost."""
+    if _PRESSED:
+        raise KeyboardInterrupt
 
 
 def warn(console: Console, message: str) -> None:
@@ -105,7 +139,12 @@ class Bars:
         self._progress.__exit__(*raised)
 
     def show(self, what: str, done: int, of: int) -> None:
-        """What goes on, and how far it is."""
+        """What goes on, and how far it is.
+
+        Raises:
+          KeyboardInterrupt: it was raised before, and lost.
+        """
+        stop_if_interrupted()
         self._progress.update(self._current, description=what, completed=done, total=of)
 
     def advance(self, runs: int = 1) -> None:

@@ -138,6 +138,7 @@ class _Conductor:
     def go(self) -> _Made:
         """Until every run is recorded or failed."""
         while self._schedule.waiting or self._begun:
+            shell.stop_if_interrupted()
             self._begin()
             if not self._begun:  # other processes do all that is left
                 count = self._schedule.look_again()

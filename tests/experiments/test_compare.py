@@ -469,7 +469,7 @@ def test_workers_and_a_cluster_make_the_records_of_one_process(config, tmp_path)
     small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,))
     go(small)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as cluster:
         for where in ({"workers": 2}, {"scheduler": cluster.scheduler_address}):
             elsewhere = changed(small, results=tmp_path / next(iter(where)), **where)

@@ -1,6 +1,7 @@
 """Runs that do next to nothing, or fail in every way, and say that they were done."""
 
 import argparse
+import contextlib
 import io
 import os
 import signal
@@ -55,6 +56,10 @@ class Toy(Run):
             raise KeyboardInterrupt
         if self.how == "dies" or (self.how == "dies once" and first):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "loses Ctrl-C" and first:  # as a finaliser does
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
         if self.how == "waits":  # until it is told
             while not self.log.with_name("go on").exists():
                 time.sleep(0.05)

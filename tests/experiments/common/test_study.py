@@ -133,6 +133,15 @@ def test_an_interrupt_loses_nothing_and_the_same_command_goes_on(tmp_path, resul
     assert done(tmp_path) == [1, 2, 2, 3]
 
 
+def test_an_interrupt_that_is_lost_inside_a_run_stops_after_it(tmp_path, results, toy):
+    runs = [toy(1, how="loses Ctrl-C"), toy(2)]
+    status, _ = go(runs, results)
+    assert status == 130
+    assert sorted(comparable(results)) == [1]
+    assert go(runs, results)[0] == 0
+    assert done(tmp_path) == [1, 2]
+
+
 def test_redo_does_recorded_runs_again(tmp_path, results, toy):
     runs = [toy(1), toy(2, how="takes long")]
     go(runs, results)
@@ -370,7 +379,7 @@ def test_two_commands_at_once_do_no_run_twice(tmp_path, results):
 def cluster():
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address=None, env={"PYTHONPATH": str(ROOT)}
+        n_workers=2, threads_per_worker=2, dashboard_address=":0", env={"PYTHONPATH": str(ROOT)}
     ) as cluster:
         yield cluster.scheduler_address
 
