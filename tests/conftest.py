@@ -26,14 +26,27 @@ def _strict_promotion():
         yield
 
 
+MOST = 900e6
+"""Bytes of memory from which on a test process forgets what it has compiled."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _forget_compiled_programs():
-    """Compiled programs pile up to gigabytes; from disk they come back in no time."""
+    """Compiled programs pile up to gigabytes; from disk they come back soon."""
     yield
-    jax.clear_caches()
-    gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # glibc keeps what was freed
+    if _memory() > MOST:
+        jax.clear_caches()
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)  # glibc keeps what was freed
+
+
+def _memory():
+    """Bytes that this process holds now, where the system says so."""
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():
+        return float("inf")
+    return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture

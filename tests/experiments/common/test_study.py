@@ -135,7 +135,11 @@ def test_an_interrupt_loses_nothing_and_the_same_command_goes_on(tmp_path, resul
 
 def test_an_interrupt_that_is_lost_inside_a_run_stops_after_it(tmp_path, results, toy):
     runs = [toy(1, how="loses Ctrl-C"), toy(2)]
-    status, _ = go(runs, results)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a command
+    try:
+        status, _ = go(runs, results)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert status == 130
     assert sorted(comparable(results)) == [1]
     assert go(runs, results)[0] == 0
