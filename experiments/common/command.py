@@ -25,7 +25,7 @@ class Study(NamedTuple):
       method: a run -> what ``--redo`` calls it.
       check: raises ValueError for a configuration that no run could follow.
       prepare: ``(configuration, desk)``, before the first run: refuses what the data or the model
-        cannot do. Not called where runs are done elsewhere.
+        cannot do. Not called where runs are done on a cluster.
       shorten: configuration -> what ``--quick`` leaves of it.
     """
 

@@ -44,7 +44,3 @@ class Desk:
         while len(of_kind) > at_most:
             del of_kind[next(iter(of_kind))]
         return value
-
-    def forget(self, kind: str, key: Hashable) -> None:
-        """Drops what is kept for a key."""
-        self._kept.get(kind, {}).pop(key, None)

@@ -93,7 +93,7 @@ class Schedule:
         self._postponed.add(run)
 
     def again(self, run: Run) -> None:
-        """A run's worker died: it is begun anew."""
+        """A run that was begun goes back to the head: its worker died, or it wants to be alone."""
         self._waiting = {run: None, **self._waiting}
 
     def look_again(self) -> int:

@@ -13,24 +13,7 @@ from prunejax import masks, models, training
 from prunejax.channels import critical_neurons, describe
 from prunejax.network import trace
 from solvers.network.chain import build
-
-NETWORKS = {
-    "mlp": ({"hidden_widths": (12, 9)}, (4, 4, 1)),
-    "lenet5": ({"conv_widths": (3, 4), "hidden_widths": (8, 6)}, (12, 12, 1)),
-    "conv6": ({"conv_widths": (3, 3, 4, 4, 5, 5), "hidden_widths": (7, 6)}, (8, 8, 2)),
-}
-
-
-@functools.cache
-def made(name):
-    overrides, image = NETWORKS[name]
-    model = models.build(name, num_classes=4, **overrides)
-    x = jax.random.uniform(jax.random.key(0), (8, *image))
-    variables = model.init(jax.random.key(1), x)
-    if "batch_stats" in variables:  # statistics that are not 0 and 1
-        _, state = model.apply(variables, 2 * x + 1, train=True, mutable=["batch_stats"])
-        variables = {**variables, **state}
-    return model, variables, x, trace(model.apply, variables, x[:1])
+from tests.support.narrow_networks import CHAINS, made
 
 
 @functools.cache
@@ -40,7 +23,7 @@ def solved(name):
     return critical_neurons(network, variables, x, labels, gap=1e-3, time_limit=60)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", CHAINS)
 def test_the_chain_computes_what_the_network_does(name):
     model, variables, x, network = made(name)
     chain = build([layer for _, layer in describe(network, variables)], x.shape[1:])
@@ -51,7 +34,7 @@ def test_the_chain_computes_what_the_network_does(name):
     ]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", CHAINS)
 def test_masked_sliced_and_the_programs_masks_are_one_network(name):
     model, variables, x, network = made(name)
     found = solved(name)
@@ -68,7 +51,7 @@ def test_masked_sliced_and_the_programs_masks_are_one_network(name):
     assert not all(stays.all() for stays in keep.values())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", CHAINS)
 def test_a_neurons_bias_goes_with_it(name):
     _, variables, _, _ = made(name)
     keep, made_masks = (
@@ -80,7 +63,7 @@ def test_a_neurons_bias_goes_with_it(name):
         assert variables["params"][group]["bias"].shape == stays.shape
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", CHAINS)
 def test_the_answer_is_certified(name):
     solution = solved(name).evidence
     assert solution.status == "optimal"

@@ -1,7 +1,6 @@
 """Mode "decoupled" on traced networks, against the solvers' own chain and NumPy."""
 
 import dataclasses
-import functools
 
 import equinox as eqx
 import jax
@@ -11,33 +10,16 @@ import pytest
 import scipy.special
 from flax import linen as nn
 
-from prunejax import masks, models
+from prunejax import masks
 from prunejax.channels import critical_neurons, decoupling, describe, keep_above
 from prunejax.network import trace
 from solvers.modes import decoupled
 from solvers.network import probes
 from solvers.problem import Problem
 from solvers.settings import Settings
+from tests.support.narrow_networks import made
 
-NETWORKS = {
-    "mlp": ({"hidden_widths": (12, 9)}, (4, 4, 1)),
-    "lenet5": ({"conv_widths": (3, 4), "hidden_widths": (8, 6)}, (12, 12, 1)),
-    "conv6": ({"conv_widths": (3, 3, 4, 4, 5, 5), "hidden_widths": (7, 6)}, (8, 8, 2)),
-    "resnet8": ({"stem_width": 4, "stage_widths": (4, 6, 8)}, (8, 8, 1)),
-}
 LABELS = np.arange(8) % 4
-
-
-@functools.cache
-def made(name):
-    overrides, image = NETWORKS[name]
-    model = models.build(name, num_classes=4, **overrides)
-    x = jax.random.uniform(jax.random.key(0), (8, *image))
-    variables = model.init(jax.random.key(1), x)
-    if "batch_stats" in variables:  # statistics that are not 0 and 1
-        _, state = model.apply(variables, 2 * x + 1, train=True, mutable=["batch_stats"])
-        variables = {**variables, **state}
-    return model, variables, x, trace(model.apply, variables, x[:1])
 
 
 def problem(name):
