@@ -1,0 +1,5 @@
+"""Layers that hold only their links: a weight, its gradient and its optimiser slots per link."""
+
+from prunejax.sparse.links import Links
+
+__all__ = ["Links"]
