@@ -22,13 +22,13 @@ class Links:
     indices are traced data of fixed length: other links, as many, recompile nothing.
 
     Attributes:
-      sources: the input neuron of each link, int32, [links].
-      targets: the output neuron of each link, int32, [links].
+      sources: the input neuron of each link, int32, [links], or [seeds, links].
+      targets: the output neuron of each link, int32, [links], or [seeds, links].
       shape: (inputs, outputs) of the layer.
     """
 
-    sources: Int[Array, " links"]
-    targets: Int[Array, " links"]
+    sources: Int[Array, "*stack links"]
+    targets: Int[Array, "*stack links"]
     shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
     @classmethod
