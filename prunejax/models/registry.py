@@ -15,6 +15,7 @@ from prunejax.models.lenet import LeNet5
 from prunejax.models.mlp import MLP
 from prunejax.models.resnet import ResNet
 from prunejax.models.resnet50 import ResNet50
+from prunejax.models.sparse_mlp import SparseMLP
 from prunejax.models.vgg import VGG16
 from prunejax.models.wide_resnet import WideResNet
 
@@ -22,6 +23,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
     "lenet_300_100": functools.partial(MLP, hidden_widths=(300, 100)),
     "mlp_1000x3": functools.partial(MLP, hidden_widths=(1000, 1000, 1000)),
+    "sparse_mlp": SparseMLP,
     "lenet5": LeNet5,
     "conv6": Conv6,
     "vgg16": VGG16,
