@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         models,
         network,
         pruning,
+        robustness,
         training,
     )
 
@@ -36,6 +37,7 @@ __all__ = [
     "models",
     "network",
     "pruning",
+    "robustness",
     "training",
 ]
 

@@ -18,7 +18,7 @@ ROOMS = {
     "filters": OFTEN,
     "sparse": OFTEN,
     "topology": OFTEN,
-    "robustness": OFTEN,
+    "robustness": OFTEN | {"ranks"},
     "spiking": OFTEN | {"models", "training"},
     "network": OFTEN,
     "channels": OFTEN | {"filters", "network"},

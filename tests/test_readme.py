@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prunejax.robustness import PERTURBATIONS
+
 ROOT = Path(__file__).parent.parent
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
@@ -19,7 +21,7 @@ def run(program, folder):
 
 
 def test_the_programs_are_here():
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 6
 
 
 def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
@@ -46,3 +48,14 @@ def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
     assert 0 < pruned < 12
     assert "No mask of these neurons" in said
     assert (tmp_path / "net.mps").stat().st_size > 1000
+
+
+def test_robustness(tmp_path):
+    said = run(PROGRAMS[5], tmp_path)
+    rows = {line[:20].strip(): line[20:] for line in said.splitlines()}
+    curves = {name: list(map(float, row.strip(" []").split())) for name, row in rows.items()}
+    assert sorted(curves) == sorted(PERTURBATIONS)
+    for curve in curves.values():
+        assert curve[0] > 0.9
+        assert curve[-1] < 0.9
+    assert curves["weight_order"][1] < curves["random"][1] <= curves["reverse_weight_order"][1]
