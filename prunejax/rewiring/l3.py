@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from prunejax.sparse import Links
+from prunejax.sparse.native import library, scores
 
 Formula = Callable[[Array, Array], Array]
 """``(degree, common neighbours) -> weight`` of a path's middle neuron."""
@@ -82,7 +83,13 @@ def path_scores(
 def l3_scores(
     links: Links, kept: Bool[Array, " links"] | None = None, *, rule: str
 ) -> Float[Array, "inputs outputs"]:
-    """The scores of all pairs of a layer, in the way that is fastest here; see ``path_scores``."""
+    """The same as ``path_scores``, by compiled kernels on a CPU where they are there.
+
+    Their work is the number of paths.
+    """
+    if jax.default_backend() == "cpu" and library.is_available():
+        number = scores.RULES.index(rule)
+        return scores.l3_scores(links, number, jnp.result_type(float), kept=kept)
     return path_scores(links, kept, rule=rule)
 
 

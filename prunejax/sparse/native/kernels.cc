@@ -460,18 +460,25 @@ void score(std::int32_t rule, const Adjacency& of_inputs, const Adjacency& of_ou
 
 ffi::Error l3_scores_of(std::int32_t rule, ffi::Buffer<ffi::S32> sources,
                         ffi::Buffer<ffi::S32> targets, ffi::Result<ffi::AnyBuffer> result) {
-  auto links = static_cast<std::int64_t>(sources.element_count());
   auto shape = result->dimensions();
   if (rule < 0 || rule > 4 || shape.size() != 2 ||
-      static_cast<std::int64_t>(targets.element_count()) != links) {
+      targets.element_count() != sources.element_count()) {
     return ffi::Error::InvalidArgument("no such scores of a layer with links");
   }
   std::int64_t inputs = shape[0], outputs = shape[1];
-  const std::int32_t* s = sources.typed_data();
-  const std::int32_t* t = targets.typed_data();
-  if (auto error = checked(s, t, links, inputs, outputs); error.failure()) return error;
   try {
-    Adjacency of_inputs(s, t, links, inputs), of_outputs(t, s, links, outputs);
+    std::vector<std::int32_t> s, t;  // without the links that are marked as gone, by a source of -1
+    for (std::size_t l = 0; l < sources.element_count(); ++l) {
+      if (sources.typed_data()[l] == -1) continue;
+      s.push_back(sources.typed_data()[l]);
+      t.push_back(targets.typed_data()[l]);
+    }
+    auto links = static_cast<std::int64_t>(s.size());
+    if (auto error = checked(s.data(), t.data(), links, inputs, outputs); error.failure()) {
+      return error;
+    }
+    Adjacency of_inputs(s.data(), t.data(), links, inputs);
+    Adjacency of_outputs(t.data(), s.data(), links, outputs);
     if (result->element_type() == ffi::F32) {
       score(rule, of_inputs, of_outputs, inputs, outputs,
             reinterpret_cast<float*>(result->untyped_data()));

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from prunejax.sparse.links import Links
 from prunejax.sparse.native import library
@@ -14,7 +14,13 @@ RULES = ("path_count", "ra_l3", "ch1_l3", "ch2_l3", "ch3_l3")
 """What a rule's number stands for in kernels.cc."""
 
 
-def l3_scores(links: Links, rule: int, dtype: Any = jnp.float32) -> Float[Array, "inputs outputs"]:
+def l3_scores(
+    links: Links,
+    rule: int,
+    dtype: Any = jnp.float32,
+    *,
+    kept: Bool[Array, " links"] | None = None,
+) -> Float[Array, "inputs outputs"]:
     """Scores each pair (u, v) by the paths u - z1 - z2 - v of the layer's links.
 
     The score is the sum over paths (z1 an output other than v, z2 an input other than u) of
@@ -35,6 +41,7 @@ def l3_scores(links: Links, rule: int, dtype: Any = jnp.float32) -> Float[Array,
       links: the layer's links; indices out of range are an error when the kernel runs.
       rule: its number, the place of its name in ``RULES``.
       dtype: float32 or float64.
+      kept: which of the links count, by default all.
 
     Returns:
       A score for each pair, those of linked pairs without meaning.
@@ -50,4 +57,5 @@ def l3_scores(links: Links, rule: int, dtype: Any = jnp.float32) -> Float[Array,
     library.load()
     made = jax.ShapeDtypeStruct(links.shape, jax.dtypes.canonicalize_dtype(dtype))
     call = jax.ffi.ffi_call("prunejax_l3_scores", made, vmap_method="sequential")
-    return call(links.sources, links.targets, rule=np.int32(rule))
+    sources = links.sources if kept is None else jnp.where(kept, links.sources, np.int32(-1))
+    return call(sources, links.targets, rule=np.int32(rule))
