@@ -19,8 +19,13 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("prunejax", "beartype.beartype")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# The first example of a test compiles, and a busy machine is slow: time says nothing here.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +39,29 @@ MOST = 900e6
 """Bytes of memory from which on a test process forgets what it has compiled."""
 
 
-@pytest.fixture(scope="module", autouse=True)
+GROWTH = 200e6
+"""Bytes by which it must have grown since it forgot the last time: not all memory is programs."""
+
+
+@pytest.fixture(autouse=True)
 def _forget_compiled_programs():
     """Compiled programs pile up to gigabytes; from disk they come back soon."""
     yield
-    if _memory() > MOST:
-        jax.clear_caches()
-        gc.collect()
-        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)  # glibc keeps what was freed
+    if _memory() > max(MOST, _left + GROWTH):
+        _forget()
+
+
+_left = 0.0
+"""Bytes that were left when the process forgot the last time."""
+
+
+def _forget():
+    global _left
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # glibc keeps what was freed
+    _left = _memory()
 
 
 def _memory():

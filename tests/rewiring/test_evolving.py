@@ -67,7 +67,7 @@ def test_links_stay_exact_and_what_belongs_to_them_follows(regrowth, as_links):
     zeta=st.floats(0.05, 0.95),
     as_links=st.booleans(),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_removal_keeps_the_number_of_links(removal, seed, zeta, as_links):
     state = network(seed, (6, 5, 4), 0.4, as_links=as_links)
     new, info = evolved(state, seed=seed, removal=removal, zeta=zeta, chain=chain_of(state))
@@ -103,7 +103,7 @@ def untied(links, kept):
 
 @pytest.mark.parametrize("as_links", [True, False], ids=["links", "masks"])
 @given(seed=st.integers(0, 999))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_only_links_between_inputs_and_outputs_are_left(as_links, seed):
     state = network(seed, WIDTHS, 0.15, as_links=as_links)
     chain = [
@@ -149,7 +149,7 @@ def test_only_links_between_inputs_and_outputs_are_left(as_links, seed):
 
 @pytest.mark.parametrize("as_links", [True, False], ids=["links", "masks"])
 @given(seed=st.integers(0, 999))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_merged_constants_leave_the_outputs_as_they_were(as_links, seed):
     state = network(seed, WIDTHS, 0.15, as_links=as_links)
     inputs = np.random.default_rng(seed).normal(size=(5, WIDTHS[0])).astype(np.float32)
