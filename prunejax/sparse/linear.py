@@ -14,6 +14,9 @@ from prunejax.sparse.links import Links
 COO_FROM = 0.985
 """The sparsity from which on gathering beats a dense product on CPUs (docs/results/speed.md)."""
 
+LARGEST_PART = 2**20
+"""How many numbers ``coo`` makes at once: fresh memory for more costs a CPU more than the sums."""
+
 
 def sparse_linear(
     weights: Float[Array, " links"],
@@ -101,6 +104,20 @@ def _densify(weights: Array, links: Links, x: Array) -> Array:
 
 
 def _coo(weights: Array, links: Links, x: Array) -> Array:
+    """Part by part of the batch: what it makes on the way has a row for each link."""
+    batch = len(x)
+    parts = math.ceil(batch * len(links) / LARGEST_PART)
+    if parts < 2:
+        return _gathered(weights, links, x)
+    size = math.ceil(batch / parts)
+    padded = jnp.pad(x, ((0, parts * size - batch), (0, 0)))
+    # without what one part made on the way, which is as large as all parts in the backward pass
+    one = jax.checkpoint(lambda part: _gathered(weights, links, part))
+    made = jax.lax.map(one, padded.reshape(parts, size, -1))
+    return made.reshape(parts * size, -1)[:batch]
+
+
+def _gathered(weights: Array, links: Links, x: Array) -> Array:
     # batch last: a link is one row of each side
     rows = _wide(x).T[links.sources]
     sums = jax.ops.segment_sum(
