@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         models,
         network,
         pruning,
+        sparse,
         training,
     )
 
@@ -36,6 +37,7 @@ __all__ = [
     "models",
     "network",
     "pruning",
+    "sparse",
     "training",
 ]
 

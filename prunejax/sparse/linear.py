@@ -26,15 +26,15 @@ def sparse_linear(
 ) -> Float[Array, "*batch outputs"]:
     """Multiplies by the matrix whose entries are the links' weights, and 0 elsewhere.
 
-    It is a plain function: differentiable in ``weights`` and ``x`` in both modes and as often as one
-    likes, for use under ``jit``, ``vmap`` (over any of the three), ``scan``. A gradient with respect
-    to the weights has one number per link. In an nnx module or an Equinox one,
+    It is a plain function: differentiable in ``weights`` and ``x``, forwards and backwards and as
+    often as one likes, for use under ``jit``, ``vmap`` (over any of the three) and ``scan``. A
+    gradient with respect to the weights has one number per link. In an nnx or an Equinox module:
 
         self.weights = nnx.Param(0.1 * jax.random.normal(key, (len(links),)))   # nnx
         self.weights = 0.1 * jax.random.normal(key, (len(links),))              # Equinox
         y = sparse_linear(self.weights[...], self.links, x) + self.bias
 
-    (``links`` are integer arrays: no parameters. In nnx keep them in a ``nnx.Variable`` of your own.)
+    (``links`` are integer arrays, no parameters. In nnx keep them in an ``nnx.Variable``.)
 
     Args:
       weights: one per link, in the order of ``links``.
@@ -45,8 +45,8 @@ def sparse_linear(
         call; ``coo`` gathers and sums by target; ``native`` runs compiled kernels, on CPUs alone.
 
     Returns:
-      The outputs, in the wider of both types. In bfloat16 and float16, ``coo`` and ``native`` sum in
-      float32 and round once.
+      The outputs, in the wider of both types. In bfloat16 and float16, ``coo`` and ``native`` sum
+      in float32 and round once.
 
     Raises:
       ValueError: the shapes do not fit, a type is not floating point, or no back end has this name.
@@ -75,8 +75,9 @@ def sparse_linear(
 def choose(links: Links, platform: str | None = None) -> str:
     """The back end that ``sparse_linear`` takes by itself.
 
-    On GPUs and TPUs a dense product is fastest. On CPUs the compiled kernels are, from 90 % sparsity
-    on at least; where they cannot be compiled, which is logged once, ``coo`` above ``COO_FROM``.
+    On GPUs and TPUs a dense product is fastest. On CPUs the compiled kernels are, from 90 %
+    sparsity on at least; where they cannot be compiled, which is logged once, it is ``coo`` from
+    ``COO_FROM`` on.
 
     Args:
       links: of which layer.

@@ -70,11 +70,11 @@ def correlated(inputs: Float[Array, "examples inputs"], outputs: int, count: int
 
     The correlated sparse topological initialisation of Zhang et al. 2024 ("Epitopological learning
     and Cannistraci-Hebb network shape intelligence brain-inspired theory"): each output neuron
-    stands for one input feature, and the ``count`` pairs of the highest absolute Pearson correlation
-    are linked, an output with its own feature first. Where there are fewer outputs than features,
-    outputs stand for those whose absolute correlations with all features sum up highest; where there
-    are more, for all of them again, in the same order. A feature that never changes is correlated
-    with nothing.
+    stands for one input feature, and the ``count`` pairs of the highest absolute Pearson
+    correlation are linked, an output with its own feature first. Where there are fewer outputs than
+    features, outputs stand for those whose absolute correlations with all features sum up highest;
+    where there are more, for all of them again, in the same order. A feature that never changes is
+    correlated with nothing.
 
     Args:
       inputs: examples of what the layer will see, at least two.
