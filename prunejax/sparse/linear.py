@@ -141,7 +141,7 @@ def _native(weights: Array, links: Links, x: Array) -> Array:
 
 def _wide(array: Array) -> Array:
     """The same values in float32 at least."""
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
 
 
 BACKENDS: dict[str, Callable[[Array, Links, Array], Array]] = {

@@ -112,7 +112,8 @@ def _of_correlations(inputs: Array, outputs: int, count: int) -> Links:
 
 
 def _absolute_correlations(inputs: Array) -> Float[Array, "features features"]:
-    inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    if not jnp.issubdtype(inputs.dtype, jnp.floating) or jnp.finfo(inputs.dtype).bits < 32:
+        inputs = inputs.astype(jnp.float32)
     centred = inputs - jnp.mean(inputs, axis=0)
     # a constant feature's differences from its rounded mean are noise
     constant = jnp.all(inputs == inputs[0], axis=0)
