@@ -5,7 +5,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from prunejax.sparse.links import Links
 
@@ -65,7 +66,9 @@ def _different(key: PRNGKeyArray, below: int, count: int) -> Int[Array, " count"
     return jax.lax.while_loop(lambda state: jnp.any(repeats(state[1])), again, state)[1]
 
 
-def correlated(inputs: Float[Array, "examples inputs"], outputs: int, count: int) -> Links:
+def correlated(
+    inputs: Num[Array | np.ndarray, "examples inputs"], outputs: int, count: int
+) -> Links:
     """Links between input features that are correlated, for a first layer.
 
     The correlated sparse topological initialisation of Zhang et al. 2024 ("Epitopological learning
@@ -77,7 +80,7 @@ def correlated(inputs: Float[Array, "examples inputs"], outputs: int, count: int
     correlated with nothing.
 
     Args:
-      inputs: examples of what the layer will see, at least two.
+      inputs: examples of what the layer will see, at least two; an array of JAX or NumPy.
       outputs: the number of output neurons.
       count: how many links; static inside jit, as ``outputs`` is.
 

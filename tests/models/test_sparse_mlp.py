@@ -1,7 +1,7 @@
 """The model whose hidden layers hold only their links: what differs from the other models.
 
-It shares the tests of test_models.py and test_description.py. It does not share those of resizing and
-slicing (test_resizing.py, tests/network/test_sliced.py): a kernel of links has no channels to cut.
+It shares the tests of test_models.py and test_description.py. It does not share those of resizing
+and slicing (test_resizing.py, tests/network/test_sliced.py): a kernel of links has no channels.
 """
 
 import itertools

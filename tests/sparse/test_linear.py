@@ -62,10 +62,12 @@ def test_second_derivatives_in_both_modes(backend):
         def dense(matrix, x):
             return x @ jnp.where(mask, matrix, 0)
 
-        found, expected = (
-            jax.jvp(lambda values, x: jax.grad(loss, 1)(linear, values, x, pulled), *2 * [(of, x)])
-            for linear, of in ((ours, weights), (dense, matrix))
-        )
+        def gradient_along(linear, of):
+            return jax.jvp(
+                lambda values, x: jax.grad(loss, 1)(linear, values, x, pulled), (of, x), (of, x)
+            )
+
+        found, expected = gradient_along(ours, weights), gradient_along(dense, matrix)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, by_links(np.asarray(other), mask), rtol=1e-10)
         again = jax.grad(lambda x: jnp.sum(jax.grad(loss, 1)(ours, weights, x, pulled) ** 2))(x)
@@ -165,7 +167,9 @@ def test_coo_in_parts(monkeypatch):
     def ours(backend):
         return lambda weights, x: sparse_linear(weights, links, x, backend)
 
-    np.testing.assert_allclose(ours("coo")(weights, x), np.asarray(x) @ matrix, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        ours("coo")(weights, x), np.asarray(x) @ matrix, rtol=1e-5, atol=1e-5
+    )
     found, expected = (
         jax.grad(loss, (1, 2))(ours(backend), weights, x, pulled) for backend in ("coo", "masked")
     )
@@ -192,7 +196,7 @@ def test_what_is_chosen(monkeypatch):
     assert choose(links, "gpu") == choose(links, "tpu") == "densify"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose(links) == "densify"
-    with pytest.raises(native.UnavailableError, match="native runs on CPUs.*take densify"):
+    with pytest.raises(native.UnavailableError, match=r"native runs on CPUs.*take densify"):
         sparse_linear(jnp.ones(15), links, jnp.ones((2, 40)), "native")
 
 

@@ -1,4 +1,4 @@
-"""The compiled kernels: scores against brute force, wrong indices, compiling and what may go wrong."""
+"""The compiled kernels: scores against brute force, wrong indices, compiling and its errors."""
 
 import os
 import shutil
@@ -71,7 +71,9 @@ def test_refuses_rules_and_types_that_there_are_not():
 )
 def test_indices_out_of_range_are_errors(sources, targets):
     links = Links(jnp.array(sources), jnp.array(targets), (3, 2))
-    pair = f"link 1 leads from input {sources[1]} to output {targets[1]}, but the layer has 3 inputs"
+    pair = (
+        f"link 1 leads from input {sources[1]} to output {targets[1]}, but the layer has 3 inputs"
+    )
     with pytest.raises(jax.errors.JaxRuntimeError, match=pair):
         sparse_linear(jnp.ones(2), links, jnp.ones((4, 3)), "native").block_until_ready()
     with pytest.raises(jax.errors.JaxRuntimeError, match=pair):
@@ -123,14 +125,16 @@ def test_without_a_compiler_what_was_compiled_will_do(tiny, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler --fast")
     assert building.build() == library
     tiny.write_text(TINY + "// edited\n")
-    with pytest.raises(native.UnavailableError, match="CXX names no program .*'no-such-compiler"):
+    with pytest.raises(native.UnavailableError, match=r"CXX names no program .*'no-such-compiler"):
         building.build()
 
 
 def test_no_compiler(tiny, monkeypatch, capsys):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(native.UnavailableError, match="none of g\\+\\+, clang\\+\\+, c\\+\\+ is on"):
+    with pytest.raises(
+        native.UnavailableError, match="none of g\\+\\+, clang\\+\\+, c\\+\\+ is on"
+    ):
         building.build()
     assert command.main() == 1
     assert "costs speed only" in capsys.readouterr().out
@@ -148,7 +152,7 @@ def test_what_the_compiler_says_is_told(tiny):
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders without permission are POSIX's")
 def test_a_folder_that_cannot_be_written(tiny, monkeypatch):
     monkeypatch.setenv("PRUNEJAX_CACHE", str(tiny / "below a file"))
-    with pytest.raises(native.UnavailableError, match="name another folder .* PRUNEJAX_CACHE"):
+    with pytest.raises(native.UnavailableError, match=r"name another folder .* PRUNEJAX_CACHE"):
         building.build()
 
 
