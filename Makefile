@@ -26,6 +26,7 @@ install: .venv/.dev
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing prunejax (about half a minute) ..."
 	@$(PIP) --editable .
+	@$(BIN)/python -m prunejax.sparse.native || true  # without a compiler all works, slower
 	@touch $@
 
 .venv/.dev: .venv/.runtime

@@ -136,7 +136,8 @@ def torch_csr(params: Any, links: list[Links], batch: Any) -> Callable[[], Any]:
         )
     read_out = torch.tensor(np.array(params["weights"][-1]), requires_grad=True)
     biases = [torch.tensor(np.array(bias), requires_grad=True) for bias in params["biases"]]
-    x, labels = torch.tensor(np.array(batch[0])), torch.tensor(np.array(batch[1]), dtype=torch.int64)
+    x, labels = (torch.tensor(np.array(part)) for part in batch)
+    labels = labels.long()
     values = [*weights, read_out, *biases]
     moments = [0.0] * len(values)
 

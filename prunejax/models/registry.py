@@ -23,7 +23,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
     "lenet_300_100": functools.partial(MLP, hidden_widths=(300, 100)),
     "mlp_1000x3": functools.partial(MLP, hidden_widths=(1000, 1000, 1000)),
-    "sparse_mlp": SparseMLP,
     "lenet5": LeNet5,
     "conv6": Conv6,
     "vgg16": VGG16,
@@ -36,6 +35,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": ResNet50,
     "wide_resnet28_2": functools.partial(WideResNet, depth=28, stage_widths=(32, 64, 128)),
     "densenet40": DenseNet,
+    "sparse_mlp": SparseMLP,
 }
 
 CLASSES: dict[str, type[nn.Module]] = {

@@ -11,14 +11,14 @@ from prunejax.sparse.dense import SparseDense
 
 
 class SparseMLP(nn.Module):
-    """Sparse layers with ReLU behind them, ``hidden1``, ``hidden2``, ..., and a dense ``classifier``.
+    """Sparse layers with ReLU, ``hidden1``, ``hidden2``, ..., and a dense ``classifier``.
 
     784-1000-1000-1000-10 at 99 % sparsity is the network of Sulyok et al., "Robustness in sparse
     artificial neural networks trained with adaptive topology" (2026). Each hidden kernel is one
     number per link, [links], and the links stand in the collection "links", see ``SparseDense``:
     code that passes parameters alone trains the network on the fixed topology of ``seed``.
-    ``sparse.to_dense(params, links)`` gives the parameters and masks of an ``MLP`` that computes the
-    same, ``sparse.from_masks`` leads back.
+    ``sparse.to_dense(params, links)`` gives the parameters and masks of an ``MLP`` that computes
+    the same, ``sparse.from_masks`` leads back.
 
     Channels of a sparse layer cannot be cut out: ``network.trace`` finds none, and the model has no
     ``width_fields``. An ``MLP`` made by ``to_dense`` can be cut.

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from prunejax import names
@@ -30,8 +31,8 @@ class SparseDense(nn.Module):
         params, links = variables["params"], variables["links"]
         y = layer.apply({"params": params, "links": links}, x)   # other links: no recompilation
 
-    A forward pass that is given no collection "links" uses links drawn from ``seed`` and the layer's
-    path, always the same. So code that knows parameters alone trains this layer, on a fixed
+    A forward pass that is given no collection "links" uses links drawn from ``seed`` and the
+    layer's path, always the same. So code that knows parameters alone trains this layer, on a fixed
     topology. Whoever trains on the links that ``init`` drew must pass them each time.
 
     Args:
@@ -85,7 +86,7 @@ class SparseDense(nn.Module):
         bias = (
             self.param("bias", zeros, (self.features,), self.param_dtype) if self.use_bias else None
         )
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = sparse_linear(kernel, links, x, self.backend)
         return y if bias is None else y + bias
 

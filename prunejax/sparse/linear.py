@@ -14,6 +14,9 @@ from prunejax.sparse.links import Links
 COO_FROM = 0.985
 """The sparsity from which on gathering beats a dense product on CPUs (docs/results/speed.md)."""
 
+LARGEST_PART = 2**20
+"""How many numbers ``coo`` makes at once: fresh memory for more costs a CPU more than the sums."""
+
 
 def sparse_linear(
     weights: Float[Array, " links"],
@@ -23,15 +26,15 @@ def sparse_linear(
 ) -> Float[Array, "*batch outputs"]:
     """Multiplies by the matrix whose entries are the links' weights, and 0 elsewhere.
 
-    It is a plain function: differentiable in ``weights`` and ``x`` in both modes and as often as one
-    likes, for use under ``jit``, ``vmap`` (over any of the three), ``scan``. A gradient with respect
-    to the weights has one number per link. In an nnx module or an Equinox one,
+    It is a plain function: differentiable in ``weights`` and ``x``, forwards and backwards and as
+    often as one likes, for use under ``jit``, ``vmap`` (over any of the three) and ``scan``. A
+    gradient with respect to the weights has one number per link. In an nnx or an Equinox module:
 
         self.weights = nnx.Param(0.1 * jax.random.normal(key, (len(links),)))   # nnx
         self.weights = 0.1 * jax.random.normal(key, (len(links),))              # Equinox
         y = sparse_linear(self.weights[...], self.links, x) + self.bias
 
-    (``links`` are integer arrays: no parameters. In nnx keep them in a ``nnx.Variable`` of your own.)
+    (``links`` are integer arrays, no parameters. In nnx keep them in an ``nnx.Variable``.)
 
     Args:
       weights: one per link, in the order of ``links``.
@@ -42,8 +45,8 @@ def sparse_linear(
         call; ``coo`` gathers and sums by target; ``native`` runs compiled kernels, on CPUs alone.
 
     Returns:
-      The outputs, in the wider of both types. In bfloat16 and float16, ``coo`` and ``native`` sum in
-      float32 and round once.
+      The outputs, in the wider of both types. In bfloat16 and float16, ``coo`` and ``native`` sum
+      in float32 and round once.
 
     Raises:
       ValueError: the shapes do not fit, a type is not floating point, or no back end has this name.
@@ -72,8 +75,9 @@ def sparse_linear(
 def choose(links: Links, platform: str | None = None) -> str:
     """The back end that ``sparse_linear`` takes by itself.
 
-    On GPUs and TPUs a dense product is fastest. On CPUs the compiled kernels are, from 90 % sparsity
-    on at least; where they cannot be compiled, which is logged once, ``coo`` above ``COO_FROM``.
+    On GPUs and TPUs a dense product is fastest. On CPUs the compiled kernels are, from 90 %
+    sparsity on at least; where they cannot be compiled, which is logged once, it is ``coo`` from
+    ``COO_FROM`` on.
 
     Args:
       links: of which layer.
@@ -101,6 +105,20 @@ def _densify(weights: Array, links: Links, x: Array) -> Array:
 
 
 def _coo(weights: Array, links: Links, x: Array) -> Array:
+    """Part by part of the batch: what it makes on the way has a row for each link."""
+    batch = len(x)
+    parts = math.ceil(batch * len(links) / LARGEST_PART)
+    if parts < 2:
+        return _gathered(weights, links, x)
+    size = math.ceil(batch / parts)
+    padded = jnp.pad(x, ((0, parts * size - batch), (0, 0)))
+    # without what one part made on the way, which is as large as all parts in the backward pass
+    one = jax.checkpoint(lambda part: _gathered(weights, links, part))
+    made = jax.lax.map(one, padded.reshape(parts, size, -1))
+    return made.reshape(parts * size, -1)[:batch]
+
+
+def _gathered(weights: Array, links: Links, x: Array) -> Array:
     # batch last: a link is one row of each side
     rows = _wide(x).T[links.sources]
     sums = jax.ops.segment_sum(
@@ -123,7 +141,7 @@ def _native(weights: Array, links: Links, x: Array) -> Array:
 
 def _wide(array: Array) -> Array:
     """The same values in float32 at least."""
-    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
 
 
 BACKENDS: dict[str, Callable[[Array, Links, Array], Array]] = {

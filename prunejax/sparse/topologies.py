@@ -5,7 +5,8 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from prunejax.sparse.links import Links
 
@@ -65,19 +66,21 @@ def _different(key: PRNGKeyArray, below: int, count: int) -> Int[Array, " count"
     return jax.lax.while_loop(lambda state: jnp.any(repeats(state[1])), again, state)[1]
 
 
-def correlated(inputs: Float[Array, "examples inputs"], outputs: int, count: int) -> Links:
+def correlated(
+    inputs: Num[Array | np.ndarray, "examples inputs"], outputs: int, count: int
+) -> Links:
     """Links between input features that are correlated, for a first layer.
 
     The correlated sparse topological initialisation of Zhang et al. 2024 ("Epitopological learning
     and Cannistraci-Hebb network shape intelligence brain-inspired theory"): each output neuron
-    stands for one input feature, and the ``count`` pairs of the highest absolute Pearson correlation
-    are linked, an output with its own feature first. Where there are fewer outputs than features,
-    outputs stand for those whose absolute correlations with all features sum up highest; where there
-    are more, for all of them again, in the same order. A feature that never changes is correlated
-    with nothing.
+    stands for one input feature, and the ``count`` pairs of the highest absolute Pearson
+    correlation are linked, an output with its own feature first. Where there are fewer outputs than
+    features, outputs stand for those whose absolute correlations with all features sum up highest;
+    where there are more, for all of them again, in the same order. A feature that never changes is
+    correlated with nothing.
 
     Args:
-      inputs: examples of what the layer will see, at least two.
+      inputs: examples of what the layer will see, at least two; an array of JAX or NumPy.
       outputs: the number of output neurons.
       count: how many links; static inside jit, as ``outputs`` is.
 
@@ -112,7 +115,8 @@ def _of_correlations(inputs: Array, outputs: int, count: int) -> Links:
 
 
 def _absolute_correlations(inputs: Array) -> Float[Array, "features features"]:
-    inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+    if not jnp.issubdtype(inputs.dtype, jnp.floating) or jnp.finfo(inputs.dtype).bits < 32:
+        inputs = inputs.astype(jnp.float32)
     centred = inputs - jnp.mean(inputs, axis=0)
     # a constant feature's differences from its rounded mean are noise
     constant = jnp.all(inputs == inputs[0], axis=0)

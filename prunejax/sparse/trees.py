@@ -55,8 +55,8 @@ def from_masks(params: PyTree, masks: PyTree) -> tuple[PyTree, PyTree]:
 
     Args:
       params: any pytree of arrays.
-      masks: a tree parallel to ``params``: a bool array [inputs, outputs] for each leaf that becomes
-        one of links, None for those that stay as they are.
+      masks: a tree parallel to ``params``: a bool array [inputs, outputs] for each leaf that
+        becomes one of links, None for those that stay as they are.
 
     Returns:
       ``(params, links)``: each leaf with a mask is [links]; the links are a parallel tree with None

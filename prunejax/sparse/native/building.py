@@ -1,7 +1,7 @@
 """Compiles the kernels once per machine, and finds what was compiled.
 
-They are compiled where they run, not when the package is packed: the headers of the foreign-function
-interface must be those of the jaxlib that is installed.
+They are compiled where they run, not when the package is packed: the headers of the
+foreign-function interface must be those of the jaxlib that is installed.
 """
 
 import hashlib
@@ -10,10 +10,10 @@ import platform
 import shlex
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
-import jaxlib
 from filelock import FileLock
 
 SOURCE = Path(__file__).with_name("kernels.cc")
@@ -74,7 +74,7 @@ def build() -> Path:
     """
     folder = cache_folder()
     digest = _digest(
-        SOURCE.read_text(), jaxlib.__version__, platform.system(), platform.machine(), *FLAGS
+        SOURCE.read_text(), version("jaxlib"), platform.system(), platform.machine(), *FLAGS
     )
     try:
         command = compiler()
@@ -102,10 +102,8 @@ def _compile(command: list[str], library: Path) -> None:
     """Compiles into a file beside the library, which then takes its name."""
     unfinished = library.with_name(f"{library.name}.{os.getpid()}.unfinished")
     try:
-        _run(
-            [*command, *FLAGS, "-isystem", jax.ffi.include_dir()]
-            + [str(SOURCE), "-o", str(unfinished)]
-        )
+        headers = ("-isystem", jax.ffi.include_dir())
+        _run([*command, *FLAGS, *headers, str(SOURCE), "-o", str(unfinished)])
         os.replace(unfinished, library)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -4,9 +4,9 @@ A layer with weights w, inputs x and outputs' cotangents y has one trilinear for
 
     T(w, x, y) = sum_l w[l] sum_b x[b, source[l]] y[b, target[l]].
 
-``product`` is its derivative with respect to one operand, given the other two. So is each derivative
-and each transpose of a ``product``: it can be differentiated forwards, backwards and as often as one
-likes.
+``product`` is its derivative with respect to one operand, given the other two. So is each
+derivative and each transpose of a ``product``: it can be differentiated forwards, backwards and as
+often as one likes.
 """
 
 import functools
@@ -19,7 +19,7 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from prunejax.sparse.links import Links
 from prunejax.sparse.native import library
@@ -104,28 +104,19 @@ def _batch(
 ) -> tuple[Any, int]:
     """Examples of one network join the batch; networks of a batch go through one by one."""
     run = functools.partial(_PRODUCT.bind, wanted=wanted, shape=shape)
-    size = next(
-        operand.shape[axis] for operand, axis in zip(operands, axes, strict=True) if axis is not None
-    )
     moved = [
         operand if axis is None else jnp.moveaxis(operand, axis, 0)
         for operand, axis in zip(operands, axes, strict=True)
     ]
-    one_network = wanted != WEIGHTS and all(axis is None for axis in (axes[0], *axes[2:]))
-    if one_network:
-        many = moved[1]
-        made = run(moved[0], many.reshape(-1, many.shape[-1]), *moved[2:])
-        return made.reshape(size, many.shape[1], -1), 0
-    mapped = [part for part, axis in zip(moved, axes, strict=True) if axis is not None]
-
-    def one(parts: list[Any]) -> Any:
-        rest = iter(parts)
-        return run(
-            *(next(rest) if axis is not None else part
-              for part, axis in zip(moved, axes, strict=True))
-        )  # fmt: skip
-
-    return jax.lax.map(one, mapped), 0
+    if wanted != WEIGHTS and axes[0] is None and axes[2] is None and axes[3] is None:
+        many, batch, neurons = moved[1].shape
+        made = run(moved[0], moved[1].reshape(many * batch, neurons), *moved[2:])
+        return made.reshape(many, batch, made.shape[-1]), 0
+    mapped = {place: moved[place] for place, axis in enumerate(axes) if axis is not None}
+    one = jax.lax.map(
+        lambda parts: run(*(parts.get(place, moved[place]) for place in range(len(moved)))), mapped
+    )
+    return one, 0
 
 
 _PRODUCT = Primitive("links_product")
