@@ -93,7 +93,8 @@ def initial(setup: Setup, tools: Tools, key: PRNGKeyArray) -> State:
     """A network at initialisation: random links, random weights."""
     shape = data.DATASETS[setup.dataset].shape
     variables = tools.model.init(key, jnp.zeros((1, *shape), jnp.float32))
-    params, links = variables["params"], variables["links"]
+    params: dict[str, Any] = variables["params"]
+    links: dict[str, Any] = variables["links"]
     topology = {
         layer: {name: links.get(layer, {}).get(name) for name in leaves}
         for layer, leaves in params.items()
@@ -115,9 +116,7 @@ def _tools(setup: Setup, backend: str) -> Tools:
 
     def loss_fn(params: Any, links: Any, images: Array, labels: Array) -> tuple[Array, Array]:
         logits = jnp.asarray(model.apply({"params": params, "links": links}, images))
-        losses = training.cross_entropy(
-            logits, labels, label_smoothing=protocol.label_smoothing
-        )
+        losses = training.cross_entropy(logits, labels, label_smoothing=protocol.label_smoothing)
         return jnp.mean(losses), jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
 
     @functools.partial(jax.jit, donate_argnums=(0, 1))
@@ -261,9 +260,7 @@ class Course:
         from prunejax import sparse
 
         dense, _ = sparse.to_dense(state.params, state.topology)
-        widths = tuple(
-            topology.shape[1] for topology in layers_of(state).values()
-        )
+        widths = tuple(topology.shape[1] for topology in layers_of(state).values())
         classes = data.DATASETS[self._setup.dataset].classes
         plain = models.build("mlp", num_classes=classes, hidden_widths=widths)
         images, labels = self._tools.images[:EVALUATED], self._tools.labels[:EVALUATED]

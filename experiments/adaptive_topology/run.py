@@ -217,7 +217,9 @@ def _load(network: RewiredNetwork, desk: Desk) -> State:
 
 def _layers(state: State) -> list[str]:
     return [
-        f"{layer}/kernel" for layer, leaves in state.topology.items() if leaves["kernel"] is not None
+        f"{layer}/kernel"
+        for layer, leaves in state.topology.items()
+        if leaves["kernel"] is not None
     ]
 
 

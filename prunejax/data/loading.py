@@ -163,7 +163,8 @@ def _digits(split: str, side: int) -> Split:
     chosen = indices[0] if split == "train" else indices[1]
     images = pixels[chosen].reshape(-1, 8, 8, 1)
     if side != 8:  # the values from 0..16 to 0..255
-        enlarged = ndimage.zoom(images, (1, side / 8, side / 8, 1), order=1)
+        factors = (1, side / 8, side / 8, 1)
+        enlarged = np.asarray(ndimage.zoom(images, factors, order=1))
         images = np.round(enlarged * (255 / 16))
     return Split(images.astype(np.uint8), labels[chosen].astype(np.int32))
 
