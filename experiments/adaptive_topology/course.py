@@ -92,9 +92,8 @@ def variables_of(state: State) -> dict[str, Any]:
 def initial(setup: Setup, tools: Tools, key: PRNGKeyArray) -> State:
     """A network at initialisation: random links, random weights."""
     shape = data.DATASETS[setup.dataset].shape
-    variables = tools.model.init(key, jnp.zeros((1, *shape), jnp.float32))
-    params: dict[str, Any] = variables["params"]
-    links: dict[str, Any] = variables["links"]
+    variables: Any = tools.model.init(key, jnp.zeros((1, *shape), jnp.float32))
+    params, links = variables["params"], variables["links"]
     topology = {
         layer: {name: links.get(layer, {}).get(name) for name in leaves}
         for layer, leaves in params.items()
