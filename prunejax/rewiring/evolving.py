@@ -51,7 +51,7 @@ def evolve(
     fan_in: str = "inputs",
     temperature: float | None = None,
     settle_at: float | None = None,
-    settled: dict[str, Bool[Array, ""]] | None = None,
+    settled: dict[str, Any] | None = None,
 ) -> tuple[State, Info]:
     """Rewires every layer that has links: some go, exactly as many grow, their slots become 0.
 
@@ -121,7 +121,7 @@ def _evolve(
     state: State,
     zeta: Float[Array, ""],
     gradients: PyTree | None,
-    settled: dict[str, Bool[Array, ""]] | None,
+    settled: dict[str, Any] | None,
     *,
     removal: Removal,
     regrowth: Regrowth,
