@@ -19,7 +19,7 @@ def run(program, folder):
 
 
 def test_the_programs_are_here():
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 6
 
 
 def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
@@ -46,3 +46,10 @@ def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
     assert 0 < pruned < 12
     assert "No mask of these neurons" in said
     assert (tmp_path / "net.mps").stat().st_size > 1000
+
+
+def test_layers_that_hold_only_their_links(tmp_path):
+    checked = "print(sum(leaf.size for leaf in jax.tree.leaves(params)), masks['hidden1']['bias'])"
+    shape, counts = run(PROGRAMS[5] + checked, tmp_path).splitlines()
+    assert re.fullmatch(r"\(10000,\) (native|coo|densify)", shape)
+    assert counts == f"{640 + 2 * 10_000 + 3 * 1000 + 1001 * 10} None"
