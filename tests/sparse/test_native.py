@@ -141,6 +141,12 @@ def test_no_compiler(tiny, monkeypatch, capsys):
 
 
 @NEEDS_COMPILER
+def test_a_compiler_without_function_clones(tiny):
+    tiny.write_text("#ifndef PRUNEJAX_PLAIN\n#error no clones\n#endif\n" + TINY)
+    assert building.build().exists()
+
+
+@NEEDS_COMPILER
 def test_what_the_compiler_says_is_told(tiny):
     tiny.write_text("int broken(")
     with pytest.raises(native.UnavailableError, match=r"failed \(1\): .*tiny.cc"):

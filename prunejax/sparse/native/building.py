@@ -5,6 +5,7 @@ foreign-function interface must be those of the jaxlib that is installed.
 """
 
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -22,8 +23,14 @@ COMPILERS = ("g++", "clang++", "c++")
 
 FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-Wno-psabi")
 
+PLAIN = "-DPRUNEJAX_PLAIN"
+"""For compilers that cannot compile one function for several instruction sets."""
+
 SECONDS = 300
 """How long a compiler may take, and how long another process waits for it."""
+
+
+LOG = logging.getLogger("prunejax.sparse")
 
 
 class UnavailableError(RuntimeError):
@@ -101,9 +108,17 @@ def build() -> Path:
 def _compile(command: list[str], library: Path) -> None:
     """Compiles into a file beside the library, which then takes its name."""
     unfinished = library.with_name(f"{library.name}.{os.getpid()}.unfinished")
+    headers = ("-isystem", jax.ffi.include_dir())
+    whole = [*command, *FLAGS, *headers, str(SOURCE), "-o", str(unfinished)]
+    LOG.info("compiling the kernels of sparse layers, once: %s", shlex.join(whole))
     try:
-        headers = ("-isystem", jax.ffi.include_dir())
-        _run([*command, *FLAGS, *headers, str(SOURCE), "-o", str(unfinished)])
+        try:
+            _run(whole)
+        except UnavailableError as error:
+            try:
+                _run([*whole, PLAIN])
+            except UnavailableError:
+                raise error from None
         os.replace(unfinished, library)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ namespace ffi = xla::ffi;
 
 // One library serves machines of different age that share a folder: each function is compiled for
 // several instruction sets, and the loader takes the best that the processor has.
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(PRUNEJAX_PLAIN)
 #define CLONES __attribute__((target_clones("avx512f", "fma", "default")))
 #else
 #define CLONES
@@ -38,7 +38,7 @@ constexpr std::size_t kBytes = 64;  // of one vector: the widest register, and a
 
 template <typename T>
 struct Vector {
-  typedef T type __attribute__((vector_size(kBytes)));
+  typedef T type __attribute__((vector_size(kBytes), may_alias));
 };
 
 template <typename T>
