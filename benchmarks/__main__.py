@@ -20,6 +20,7 @@ from benchmarks import (
     latency,
     libraries,
     programs,
+    rewiring,
     scoring,
     selection,
     sparse,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "libraries": libraries.run,
     "programs": programs.run,
     "sparse": sparse.run,
+    "rewiring": rewiring.run,
 }
 
 

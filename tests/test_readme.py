@@ -34,17 +34,22 @@ def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
     assert int(found.group(2).replace(",", "")) < 60_000
     given = "import numpy as np\nx = np.ones((3, 8, 8, 1), np.float32)\n"
     checked = "import sys\nprint(logits.shape, 'prunejax' in sys.modules, 'flax' in sys.modules)\n"
-    assert run(given + PROGRAMS[2] + checked, tmp_path).strip() == "(3, 10) False False"
+    assert (
+        run(given + program("jax.export.deserialize") + checked, tmp_path).strip()
+        == "(3, 10) False False"
+    )
 
 
 def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
-    said = run(PROGRAMS[3] + "print(made['hidden1']['bias'].sum())", tmp_path)
+    said = run(
+        program("channels.critical_neurons") + "print(made['hidden1']['bias'].sum())", tmp_path
+    )
     assert said.startswith("optimal: objective")
     accuracy, parameters = re.search(r"([\d.]+)% with ([\d,]+) parameters", said).groups()
     assert float(accuracy) > 90
     assert int(parameters.replace(",", "")) < 64 * 64 + 64 * 32 + 32 * 10
     assert 1 <= int(said.splitlines()[-1]) <= 64
-    said = run(PROGRAMS[4], tmp_path)
+    said = run(program("solvers.critical_neurons"), tmp_path)
     assert "optimal: objective" in said
     pruned = int(re.search(r"with the (\d+) of 12 neurons below 0.1 masked", said).group(1))
     assert 0 < pruned < 12
