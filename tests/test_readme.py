@@ -21,7 +21,7 @@ def run(program, folder):
 
 
 def test_the_programs_are_here():
-    assert len(PROGRAMS) == 6
+    assert len(PROGRAMS) == 8
 
 
 def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
@@ -51,7 +51,7 @@ def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
 
 
 def test_robustness(tmp_path):
-    said = run(PROGRAMS[5], tmp_path)
+    said = run(PROGRAMS[7], tmp_path)
     rows = {line[:20].strip(): line[20:] for line in said.splitlines()}
     curves = {name: list(map(float, row.strip(" []").split())) for name, row in rows.items()}
     assert sorted(curves) == sorted(PERTURBATIONS)
@@ -59,3 +59,15 @@ def test_robustness(tmp_path):
         assert curve[0] > 0.9
         assert curve[-1] < 0.9
     assert curves["weight_order"][1] < curves["random"][1] <= curves["reverse_weight_order"][1]
+
+
+def test_pruning_during_training(tmp_path):
+    said = run(PROGRAMS[5], tmp_path)
+    assert float(re.fullmatch(r"95\.0% pruned, ([\d.]+)% right\n", said).group(1)) > 90
+
+
+def test_a_lottery_ticket(tmp_path):
+    said = run(PROGRAMS[6], tmp_path)
+    rows = re.findall(r"([\d.]+)% pruned, ([\d.]+)% right", said)
+    assert [row[0] for row in rows] == ["0.0", "50.0", "75.0", "87.5", "95.0"]
+    assert all(float(row[1]) > 90 for row in rows)

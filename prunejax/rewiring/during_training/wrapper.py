@@ -6,7 +6,7 @@ from typing import Any, SupportsFloat
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
 from prunejax import names
@@ -65,7 +65,9 @@ def sparsified(
     between. The number of links is exact after each change.
 
     **It goes outermost**, as ``training.masked`` does. Pass the gradient of all weights, as
-    ``jax.grad`` gives it: RigL looks at those of pruned weights.
+    ``jax.grad`` gives it: RigL looks at those of pruned weights. Where the first masks prune, the
+    first step takes its gradient from the parameters as they are given, and prunes them;
+    ``masks.apply(params, masks_of(state))`` beforehand begins with pruned ones.
 
     Args:
       tx: any optax transformation, whole chains included.
@@ -206,7 +208,7 @@ def _with_mask(tree: PyTree, masks: PyTree) -> PyTree:
     )
 
 
-def _to_zero(stays: Array | None, step: Array, weight: Array) -> Array:
+def _to_zero(stays: Any, step: Any, weight: Any) -> Any:
     """The update, or minus the weight where it does not stay."""
     return step if stays is None else jnp.where(stays, step, -weight)
 

@@ -4,12 +4,14 @@ import functools
 import itertools
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from prunejax import data, models, training
 from prunejax import masks as masks_lib
 from prunejax.rewiring import during_training
 from prunejax.rewiring.during_training import TRAINING_METHODS, sparsified
@@ -368,3 +370,39 @@ def test_key_says_which_links():
         tx = sparsified(optax.sgd(0.1), "set", sparsity=0.5, every=1, key=jax.random.key(seed))
         firsts.append(kernels(during_training.masks_of(tx.init(params)))["dense"].tobytes())
     assert firsts[0] == firsts[1] != firsts[2] == firsts[3]
+
+
+def test_the_librarys_own_loop_and_its_checkpoints(tmp_path):
+    model = models.build("mlp", num_classes=3, hidden_widths=(12,))
+    images = np.random.default_rng(0).normal(size=(64, 4, 4, 1)).astype(np.float32)
+    split = data.Split(images, np.arange(64) % 3)
+    params, _ = training.init_variables(model, jax.random.key(0), images[:1])
+    tx = sparsified(optax.adam(0.01), "rigl", sparsity=0.5, every=3, end=20)
+    step = training.make_train_step(model, tx)
+    ends = []
+    for folder, epochs in (("once", (4,)), ("twice", (2, 4))):
+        for until in epochs:
+            state = training.init_state(params, {}, tx, key=jax.random.key(1))
+            state, _ = training.fit(
+                state, step, split, epochs=until, batch_size=16, checkpoints=tmp_path / folder
+            )
+        ends.append((state.params, during_training.masks_of(state.opt_state)))
+    jax.tree.map(np.testing.assert_array_equal, *ends)
+    after, made = ends[0]
+    assert masks_lib.count(made) == 228 - round(0.5 * 228)
+    jax.tree.map(np.testing.assert_array_equal, after, masks_lib.apply(after, made))
+
+
+def test_an_equinox_network():
+    model = eqx.nn.MLP(4, 2, 16, 1, key=jax.random.key(0))
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+    inputs = jax.random.normal(jax.random.key(1), (10, 4))
+
+    def loss(params):
+        return jnp.mean(jax.vmap(eqx.combine(params, static))(inputs) ** 2)
+
+    tx = sparsified(optax.adam(0.01), "set", sparsity=0.5, every=2)
+    *_, (after, state) = train(tx, params, loss, 5)
+    made = during_training.masks_of(state)
+    assert masks_lib.count(made) == 48
+    jax.tree.map(np.testing.assert_array_equal, after, masks_lib.apply(after, made))
