@@ -65,6 +65,11 @@ class KeepBest:
         """Whether the last change must be known beforehand."""
         return self.schedule != "at_once"
 
+    @property
+    def changes_once(self) -> bool:
+        """Whether there is nothing to change after the first change."""
+        return self.schedule == "at_once" and not self.straight_through
+
     def course(
         self,
         params: PyTree,

@@ -68,6 +68,7 @@ class DropAndGrow:
     fraction: float = 0.3
     annealing: str = "constant"
     straight_through = False
+    changes_once = False
 
     def __post_init__(self) -> None:
         names.choose("annealing", self.annealing, ANNEALINGS)

@@ -78,7 +78,8 @@ def sparsified(
       every: steps from one change of masks to the next.
       begin: steps before the first change.
       end: steps before the last change, at most; needed by schedules (``gradual``, ``rigl``). By
-        default masks change as long as training goes on.
+        default masks change as long as training goes on (those of ``one_shot`` once, after
+        ``begin``).
       distribution: how kept weights are shared among layers, one of ``allocation.DISTRIBUTIONS``.
       pattern: ``NofM(2, 4)`` or ``Blocks(4, 4)``, for methods that keep the largest.
       select: which leaves are pruned, see ``masks.make``; by default all kernels.
@@ -98,6 +99,8 @@ def sparsified(
         tx = tx.gradient_transformation()
     chosen = _as_method(method)
     timing = Timing(every, begin, end)
+    if chosen.changes_once:
+        timing = Timing(every, begin, begin)
     if chosen.needs_end and end is None:
         raise ValueError(f"{method!r} needs end=, the step of the last change of masks")
     drawn_from = jax.random.key(0) if key is None else key

@@ -69,6 +69,18 @@ def test_the_steps_after_which_masks_change(begin, every, end):
 
 
 @pytest.mark.usefixtures("optax_mixes_dtypes")
+def test_one_shot_prunes_once_after_its_step():
+    params = {"kernel": jax.random.normal(jax.random.key(0), (5, 8))}
+    tx = sparsified(optax.sgd(0.1), "one_shot", sparsity=0.75, every=1, begin=3)
+    state, kept = tx.init(params), []
+    for _ in range(5):
+        updates, state = tx.update(jax.tree.map(jnp.cos, params), state, params)
+        params = optax.apply_updates(params, updates)
+        kept.append((int(state.masks["kernel"].sum()), int((params["kernel"] != 0).sum())))
+    assert kept == [(40, 40), (40, 40), (10, 10), (10, 10), (10, 10)]
+
+
+@pytest.mark.usefixtures("optax_mixes_dtypes")
 def test_bare_arrays_and_selected_leaves():
     params = {"a": jax.random.normal(jax.random.key(0), (40,)), "b": jnp.ones((3, 3))}
     tx = sparsified(optax.adam(0.1), "set", sparsity=0.5, every=1, select="a")
