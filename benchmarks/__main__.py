@@ -22,6 +22,7 @@ from benchmarks import (
     programs,
     scoring,
     selection,
+    sparse,
     steps,
     tracing,
 )
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "latency": latency.run,
     "libraries": libraries.run,
     "programs": programs.run,
+    "sparse": sparse.run,
 }
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from prunejax import models, training
 
 SHAPES = {"lenet5": (28, 28, 1), "resnet50": (64, 64, 3)}
-FLAT = ("mlp", "lenet_300_100", "mlp_1000x3")
+FLAT = ("mlp", "lenet_300_100", "mlp_1000x3", "sparse_mlp")
 
 
 def run() -> list[dict[str, Any]]:

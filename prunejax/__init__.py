@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         models,
         network,
         pruning,
+        rewiring,
         robustness,
+        sparse,
         training,
     )
 
@@ -37,7 +39,9 @@ __all__ = [
     "models",
     "network",
     "pruning",
+    "rewiring",
     "robustness",
+    "sparse",
     "training",
 ]
 

@@ -8,7 +8,7 @@ hash of the position, so that no layer is favoured.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 
 def rank(scores: Array, alive: Bool[Array, "..."] | None, wide: bool) -> Array:
@@ -55,8 +55,17 @@ def protect_best(rank: Array) -> Array:
     return rank.at[best].set(jnp.where(rank[best] > 0, top, rank[best]))
 
 
-def highest(rank: Array, count: Int[Array, ""]) -> Bool[Array, " weights"]:
-    """Marks exactly ``count`` entries of the highest rank."""
+def highest(
+    rank: Array, count: Int[Array, ""], key: PRNGKeyArray | None = None
+) -> Bool[Array, " weights"]:
+    """Marks exactly ``count`` entries of the highest rank.
+
+    Args:
+      rank: from ``rank``.
+      count: how many, at most as many as have a rank above 0; may be traced.
+      key: draws among entries of one rank; by default a fixed hash of the position does.
+    """
+    salt = np.uint32(0) if key is None else jax.random.bits(key, dtype=jnp.uint32)
     threshold = _search(rank, count)
     above = rank > threshold
     tied = rank == threshold
@@ -67,11 +76,11 @@ def highest(rank: Array, count: Int[Array, ""]) -> Bool[Array, " weights"]:
 
     def some_tied() -> Bool[Array, " weights"]:
         # Odd multiplication and xor-shifts are invertible: no two positions share a hash.
-        position = jax.lax.iota(jnp.uint32, rank.size)
+        position = jax.lax.iota(jnp.uint32, rank.size) ^ salt
         position = (position ^ (position >> 16)) * np.uint32(0x7FEB352D)
         position = (position ^ (position >> 15)) * np.uint32(0x846CA68B)
         hashed = position ^ (position >> 16)
-        # Position 0 hashes to 0, the order of what is not tied; it is never wanted here, since
+        # One position hashes to 0, the order of what is not tied; it is never wanted here, since
         # fewer than all ties are.
         order = jnp.where(tied, hashed, np.uint32(0))
         return tied & (order >= _search(order, missing))

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -11,12 +12,20 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-from jaxtyping import install_import_hook
+# A shell that starts the tests in the background has its children ignore Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("prunejax", "beartype.beartype")
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# The first example of a test compiles, and a busy machine is slow: time says nothing here.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
@@ -30,15 +39,29 @@ MOST = 900e6
 """Bytes of memory from which on a test process forgets what it has compiled."""
 
 
-@pytest.fixture(scope="module", autouse=True)
+GROWTH = 200e6
+"""Bytes by which it must have grown since it forgot the last time: not all memory is programs."""
+
+
+@pytest.fixture(autouse=True)
 def _forget_compiled_programs():
     """Compiled programs pile up to gigabytes; from disk they come back soon."""
     yield
-    if _memory() > MOST:
-        jax.clear_caches()
-        gc.collect()
-        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)  # glibc keeps what was freed
+    if _memory() > max(MOST, _left + GROWTH):
+        _forget()
+
+
+_left = 0.0
+"""Bytes that were left when the process forgot the last time."""
+
+
+def _forget():
+    global _left
+    jax.clear_caches()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # glibc keeps what was freed
+    _left = _memory()
 
 
 def _memory():

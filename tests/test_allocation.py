@@ -35,7 +35,7 @@ def test_global_keeps_what_a_sort_keeps(sparsity):
     assert made["layer0"]["bias"] is None
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.lists(st.sampled_from(TYING), min_size=1, max_size=30), min_size=1, max_size=4),
     st.floats(0, 0.999),
@@ -123,7 +123,7 @@ def test_layer_wise_masks_hold_each_layers_highest():
         assert mask.all() or score[mask].min() > score[~mask].max()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(*[st.integers(1, 9)] * 3), min_size=1, max_size=6),
     st.floats(0, 0.99),

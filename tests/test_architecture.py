@@ -12,11 +12,11 @@ OFTEN = {"files", "masks", "names", "registry", "text"}
 ROOMS = {
     "masks": {"files", "names", "packing", "selecting"},
     "packing": {"selecting"},
-    "models": {"names"},
+    "models": {"names", "sparse"},
     "data": {"files", "names"},
     "criteria": OFTEN,
     "filters": OFTEN,
-    "sparse": OFTEN,
+    "sparse": {"files", "names", "registry", "text"},
     "topology": OFTEN,
     "robustness": OFTEN | {"ranks"},
     "spiking": OFTEN | {"models", "training"},

@@ -156,7 +156,7 @@ def test_apply_jits_and_does_not_recompile(params):
 bool_arrays = hnp.arrays(bool, hnp.array_shapes(min_dims=1, max_dims=4, max_side=5))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.none() | bool_arrays, min_size=1))
 def test_saved_masks_come_back(tmp_path_factory, arrays):
     made = {key: None if one is None else jnp.asarray(one) for key, one in arrays.items()}

@@ -56,6 +56,7 @@ _COLOUR = Protocol(
 
 PROTOCOLS: dict[str, Protocol] = {
     "digits": Protocol(learning_rate=0.05),
+    "digits28": Protocol(learning_rate=0.05),
     "mnist": _GREY,
     "fashion_mnist": _GREY,
     "kmnist": _GREY,
@@ -65,7 +66,14 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 """Each data set's protocol; CIFAR's is that of Cunegatti et al. 2024, appendix A.3."""
 
+_REWIRED = {"learning_rate": 0.025, "schedule": "linear_then_flat"}
+
 OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
+    ("digits28", "sparse_mlp"): {**_REWIRED, "epochs": 60, "batch_size": 32},
+    ("mnist", "sparse_mlp"): {**_REWIRED, "epochs": 30},
+    ("fashion_mnist", "sparse_mlp"): {**_REWIRED, "epochs": 30},
+    ("kmnist", "sparse_mlp"): {**_REWIRED, "epochs": 30},
+    ("emnist_letters", "sparse_mlp"): {**_REWIRED, "epochs": 30},
     ("mnist", "lenet5"): {"epochs": 12, "learning_rate": 0.02},
     ("cifar10", "wide_resnet28_2"): {"weight_decay": 5e-4},
     ("cifar100", "wide_resnet28_2"): {"weight_decay": 5e-4},
@@ -108,7 +116,10 @@ def protocol_for(
         protocol = TRAINED.get((dataset, model), TRAINED.get((dataset, ANY), protocol))
     if quick:
         protocol = replace(
-            protocol, epochs=3, limit=None if dataset == "digits" else 2000, score_examples=256
+            protocol,
+            epochs=3,
+            limit=None if dataset.startswith("digits") else 2000,
+            score_examples=256,
         )
     return replace(protocol, **{name: value for name, value in given.items() if value is not None})
 

@@ -10,11 +10,13 @@ Networks are pruned at initialisation and then trained. Each run is recorded and
 stop with Ctrl-C, start again with the same command, and it goes on.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jax
 import tyro
 from rich.console import Console
 
@@ -28,7 +30,7 @@ from experiments.common.records import config_hash
 from experiments.common.study import Done
 from experiments.compare import report
 from experiments.compare.run import Compared
-from prunejax import allocation
+from prunejax import allocation, masks
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -91,8 +93,16 @@ def runs(config: Compare) -> list[Compared]:
 
 
 def prepare(config: Compare, desk: Desk) -> None:
-    """Refuses what the data or the model cannot do."""
-    setup_of(config).bench(desk)
+    """Refuses what the data or the model cannot do, and says what a sparsity is not of."""
+    params = setup_of(config).bench(desk).traced.variables["params"]
+    named = {masks.name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    of_links = [name for name, leaf in named.items() if name.endswith("kernel") and leaf.ndim == 1]
+    if of_links:
+        warnings.warn(
+            f"{', '.join(of_links)} hold only links, which all stay: what the methods prune, and "
+            "what sparsities are fractions of, is the other kernels",
+            stacklevel=2,
+        )
 
 
 def write(config: Compare, done: Done, desk: Desk, console: Console) -> Sequence[Path]:

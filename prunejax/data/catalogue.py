@@ -29,11 +29,13 @@ class Info(NamedTuple):
     transposed: bool = False
 
 
-# Sources: digits, Alpaydin & Kaynak 1998 (the test part, as scikit-learn bundles it); mnist, LeCun
-# et al. 1998; fashion_mnist, arXiv:1708.07747; kmnist, arXiv:1812.01718; emnist_letters,
-# arXiv:1702.05373; cifar10 and cifar100, Krizhevsky 2009 (fine labels).
+# Sources: digits, Alpaydin & Kaynak 1998 (the test part, as scikit-learn bundles it); digits28, the
+# same enlarged bilinearly; mnist, LeCun et al. 1998; fashion_mnist, arXiv:1708.07747; kmnist,
+# arXiv:1812.01718; emnist_letters, arXiv:1702.05373; cifar10 and cifar100, Krizhevsky
+# 2009 (fine labels).
 DATASETS: dict[str, Info] = {
     "digits": Info((8, 8, 1), 10, None, maximum=16),
+    "digits28": Info((28, 28, 1), 10, None),
     "mnist": Info((28, 28, 1), 10, "mnist"),
     "fashion_mnist": Info((28, 28, 1), 10, "fashion_mnist"),
     "kmnist": Info((28, 28, 1), 10, "kmnist"),

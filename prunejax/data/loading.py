@@ -39,7 +39,8 @@ def load(
 
     Standardised images are ``(raw / maximum - mean) / std`` with the mean and the standard
     deviation of each channel over the whole *training* split, for every split and every ``limit``.
-    ``digits`` is split here, stratified, into 1,437 training and 360 test images, always the same.
+    ``digits`` is split here, stratified, into 1,437 training and 360 test images, always the same;
+    ``digits28`` holds the same images at 28 x 28 pixels.
     ``emnist_letters`` comes upright and labelled from 0, which it is not at its source.
 
     A data set is decoded once on a machine and kept in ``PRUNEJAX_CACHE_DIR`` (else
@@ -51,7 +52,7 @@ def load(
       split: "train" or "test".
       normalize: whether to standardise; False gives the raw pixels, 0..``Info.maximum``.
       data_dir: the folder with the data sets that tensorflow-datasets prepared; None for
-        ``TFDS_DATA_DIR``, or without it ``~/tensorflow_datasets``. Not used for ``digits``.
+        ``TFDS_DATA_DIR``, or without it ``~/tensorflow_datasets``. Not used for digits.
       limit: takes only the first ``limit`` examples of a fixed random order in which every
         leading part holds the classes in the proportions of the whole, as near as whole examples
         allow: the same examples every time, and a smaller limit's are among a larger one's. None
@@ -122,7 +123,7 @@ def _find(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> _So
 @functools.lru_cache(maxsize=4)
 def _raw(source: _Source) -> Split:
     if isinstance(source, _Bundled):
-        return _read_only(_digits(source.split))
+        return _read_only(_digits(source.split, DATASETS[source.name].shape[0]))
     arrays = cache.read(source)
     if arrays is None:
         arrays = prepared.decode(source)
@@ -150,7 +151,8 @@ def _standardise(images: np.ndarray, name: str, measured: Statistics) -> np.ndar
     return result
 
 
-def _digits(split: str) -> Split:
+def _digits(split: str, side: int) -> Split:
+    from scipy import ndimage
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -159,8 +161,12 @@ def _digits(split: str) -> Split:
         np.arange(len(labels)), train_size=1437, test_size=360, stratify=labels, random_state=0
     )
     chosen = indices[0] if split == "train" else indices[1]
-    images = pixels[chosen].reshape(-1, 8, 8, 1).astype(np.uint8)
-    return Split(images, labels[chosen].astype(np.int32))
+    images = pixels[chosen].reshape(-1, 8, 8, 1)
+    if side != 8:  # the values from 0..16 to 0..255
+        factors = (1, side / 8, side / 8, 1)
+        enlarged = np.asarray(ndimage.zoom(images, factors, order=1))
+        images = np.round(enlarged * (255 / 16))
+    return Split(images.astype(np.uint8), labels[chosen].astype(np.int32))
 
 
 def _stratified_order(labels: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from prunejax.models.lenet import LeNet5
 from prunejax.models.mlp import MLP
 from prunejax.models.resnet import ResNet
 from prunejax.models.resnet50 import ResNet50
+from prunejax.models.sparse_mlp import SparseMLP
 from prunejax.models.vgg import VGG16
 from prunejax.models.wide_resnet import WideResNet
 
@@ -34,6 +35,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": ResNet50,
     "wide_resnet28_2": functools.partial(WideResNet, depth=28, stage_widths=(32, 64, 128)),
     "densenet40": DenseNet,
+    "sparse_mlp": SparseMLP,
 }
 
 CLASSES: dict[str, type[nn.Module]] = {

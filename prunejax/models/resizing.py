@@ -45,9 +45,9 @@ def resized(module: nn.Module, kept: Mapping[str, Sequence[np.ndarray]]) -> nn.M
       The smaller module; its variables have the shapes that ``kept`` leaves.
 
     Raises:
-      ValueError: the module's class is not of this package, a path does not belong to the
-        module, an array does not fit the module's widths, nothing of a layer stays, or
-        the class cannot have the widths that are left.
+      ValueError: the module's class is not of this package, or its layers hold only their links, a
+        path does not belong to the module, an array does not fit the module's widths, nothing of a
+        layer stays, or the class cannot have the widths that are left.
     """
     if type(module) not in CLASSES.values():
         raise ValueError(
@@ -56,6 +56,11 @@ def resized(module: nn.Module, kept: Mapping[str, Sequence[np.ndarray]]) -> nn.M
         )
     if not kept:
         return module
+    if not hasattr(module, "width_fields"):
+        raise ValueError(
+            f"channels of {type(module).__name__} cannot be cut out, because its layers hold only "
+            "their links; sparse.to_dense gives an MLP's parameters and masks, and that can be cut"
+        )
     shapes = _shapes(module)
     stays = {path: np.ones(shape[-1], bool) for path, shape in shapes.items()}
     for path, axes in kept.items():

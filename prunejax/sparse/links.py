@@ -27,8 +27,9 @@ class Links:
       shape: (inputs, outputs) of the layer.
     """
 
-    sources: Int[Array, " links"]
-    targets: Int[Array, " links"]
+    # Any: JAX builds trees of axes, shapes and None with this class, and stacks links under vmap
+    sources: Any
+    targets: Any
     shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
     @classmethod
@@ -60,9 +61,12 @@ class Links:
                 raise ValueError("the mask keeps no link")
             if size is not None and size != kept:
                 raise ValueError(f"the mask keeps {kept} links, not {size}")
-            size = kept
-        elif size is None:
+            targets, sources = np.nonzero(np.asarray(mask).T)
+            return cls(jnp.asarray(sources, jnp.int32), jnp.asarray(targets, jnp.int32), shape)
+        if size is None:
             raise ValueError("inside jit from_mask needs size=, the number of links")
+        if not 1 <= size <= mask.size:
+            raise ValueError(f"a layer of shape {shape} has 1 to {mask.size} links, not {size}")
         targets, sources = jnp.nonzero(jnp.asarray(mask).T, size=size)
         return cls(sources.astype(jnp.int32), targets.astype(jnp.int32), shape)
 

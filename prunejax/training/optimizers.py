@@ -9,6 +9,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from prunejax import masks as masks_lib
 from prunejax import names
 
 
@@ -40,6 +41,11 @@ def _linear(rate: float, steps: int) -> optax.Schedule:
     return optax.linear_schedule(rate, 0.0, steps)
 
 
+def _linear_then_flat(rate: float, steps: int) -> optax.Schedule:
+    """To a hundredth at nine tenths of the steps, and there it stays."""
+    return optax.linear_schedule(rate, rate / 100, max(1, steps * 9 // 10))
+
+
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "constant": _constant,
     "step": _step,
@@ -47,6 +53,7 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "sevenths": _sevenths,
     "cosine": _cosine,
     "linear": _linear,
+    "linear_then_flat": _linear_then_flat,
 }
 """Schedules of the learning rate: ``(initial rate, total steps) -> schedule``."""
 
@@ -88,8 +95,13 @@ def _finite_rate(rate: Any) -> None:
 
 
 def decayed(params: PyTree) -> PyTree:
-    """Which leaves weight decay is for: those of two or more axes, not biases or norm scales."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+    """Which leaves weight decay is for: those of two or more axes, not biases or norm scales.
+
+    A leaf called ``kernel`` too: of a layer that holds only its links it has one axis.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf.ndim > 1 or masks_lib.name(path[-1:]) == "kernel", params
+    )
 
 
 def _sgd(rate: optax.ScalarOrSchedule, momentum: float, weight_decay: float):

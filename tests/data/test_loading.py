@@ -19,6 +19,7 @@ def rows(images, labels):
 def test_the_catalogue_is_consistent():
     assert list(data.DATASETS) == [
         "digits",
+        "digits28",
         "mnist",
         "fashion_mnist",
         "kmnist",
@@ -33,6 +34,32 @@ def test_the_catalogue_is_consistent():
         "cifar10",
         "cifar100",
     ]
+
+
+def test_enlarged_digits_are_the_same_images():
+    for split in ("train", "test"):
+        small = data.load("digits", split, normalize=False)
+        large = data.load("digits28", split, normalize=False)
+        assert large.images.shape == (len(small.labels), 28, 28, 1)
+        np.testing.assert_array_equal(large.labels, small.labels)
+        # the corners of a bilinear enlargement are the original's
+        corners = large.images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0]
+        expected = small.images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0] * (255 / 16)
+        np.testing.assert_allclose(corners, expected, atol=0.5)
+        # inside, each lies between its four neighbours: 27 steps go over 7 pixels
+        at = np.arange(28) * 7 / 27
+        low, high = np.floor(at).astype(int), np.ceil(at).astype(int)
+        around = np.stack(
+            [
+                small.images[:, rows][:, :, columns, 0]
+                for rows in (low, high)
+                for columns in (low, high)
+            ]
+        ) * (255 / 16)
+        found = large.images[..., 0]
+        assert (found >= around.min(axis=0) - 0.51).all()
+        assert (found <= around.max(axis=0) + 0.51).all()
+    assert data.load("digits28", "train", normalize=False).images.max() == 255
 
 
 def test_digits_are_those_of_scikit_learn_split_once():
@@ -113,7 +140,7 @@ def test_a_limit_outside_the_split_is_refused(limit):
 @pytest.mark.parametrize("function", [data.load, data.statistics])
 def test_an_unknown_name_is_answered_with_the_closest_and_all(function):
     with pytest.raises(
-        ValueError, match=r"'mnits'; allowed are digits, mnist, .*; did you mean 'mnist'"
+        ValueError, match=r"'mnits'; allowed are digits, digits28, mnist, .*; did you mean 'mnist'"
     ) as e:
         function("mnits")
     assert all(name in str(e.value) for name in data.DATASETS)

@@ -17,6 +17,7 @@ from rich.console import Console
 from experiments import report
 from experiments.common import sources, trained
 from experiments.common.bench import workbench
+from experiments.common.desk import Desk
 from experiments.common.methods import METHODS
 from experiments.common.options import changed
 from experiments.compare import __main__ as compare
@@ -71,6 +72,14 @@ def test_a_sweep_from_start_to_figure(config):
         assert metrics["kept_parameters"] == kept + 256 + 128 + 10
         assert 0 <= metrics["accuracy"] <= 1
         assert len(record["history"]) == 1
+
+
+@pytest.mark.filterwarnings("ignore:no rule for:UserWarning")
+@pytest.mark.filterwarnings("ignore:no channel of this network:UserWarning")
+def test_a_model_of_links_says_what_is_pruned(config):
+    desk = Desk(config.running.results)
+    with pytest.warns(UserWarning, match="hidden1/kernel, .* hold only links, which all stay"):
+        compare.prepare(changed(config, model="sparse_mlp"), desk)
 
 
 def test_methods_of_one_seed_share_everything_but_the_masks(config):

@@ -21,8 +21,6 @@ from prunejax.channels import sum_weights
 STUDIES = get_args(studies.StudyName)
 SMALL = changed(CriticalNeurons(), quick=True, gap=1e-2, epochs=2, study=STUDIES)
 
-pytestmark = pytest.mark.xdist_group("critical_neurons")  # the fixture is minutes of training
-
 
 def go(config):
     console = Console(record=True, width=150)

@@ -30,8 +30,6 @@ SMALL = changed(
     save_models=True,
 )
 
-pytestmark = pytest.mark.xdist_group("entropy_kcore")  # the fixture is minutes of training
-
 
 def go(config):
     console = Console(record=True, width=150)

@@ -32,6 +32,7 @@ def test_there_and_back(name):
         ("lenet5", {"pool": "avg", "dtype": np.float32}),
         ("lenet5", {"dtype": np.dtype("float16")}),
         ("mlp", {"hidden_widths": ()}),
+        ("sparse_mlp", {"sparsity": (0.9, 0.95, 0.99), "fan_in": "links", "seed": 3}),
         ("resnet50", {"block_widths": ((1, 2),) * 16}),
         ("densenet40", {"growths": ((1, 2), (), (3,)), "transition_widths": (4, 5)}),
     ],

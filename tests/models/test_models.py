@@ -26,6 +26,7 @@ SIZES = {
     "resnet50": (224, 224, 3),
     "wide_resnet28_2": (32, 32, 3),
     "densenet40": (32, 32, 3),
+    "sparse_mlp": (28, 28, 1),
 }
 SMALLEST = {"lenet5": 12, "conv6": 8, "vgg16": 32, "densenet40": 4}
 
@@ -88,6 +89,11 @@ SMALL = {
         (8, 8, 1),
         (numpy_models.densenet, (2, 3, 1)),
     ),
+    "sparse_mlp": (
+        {"hidden_widths": (9, 8), "sparsity": (0.7, 0.4)},
+        (8, 8, 1),
+        (numpy_models.sparse_mlp, 2),
+    ),
 }
 
 
@@ -106,10 +112,16 @@ def count(tree):
 
 
 def random_variables(model, image, seed=0):
-    """Random values in every leaf, so that no bias is 0 and no scale 1."""
+    """Random values in every leaf, so that no bias is 0 and no scale 1; links as `init` draws."""
     generator = np.random.default_rng(seed)
+    made = shapes(model, image)
+    if "links" in made:
+        x = jnp.zeros((1, *image))
+        made = {**made, "links": model.init(jax.random.key(seed), x)["links"]}
 
     def fill(path, leaf):
+        if path[0].key == "links":
+            return leaf
         kind = path[-1].key
         if kind == "kernel":
             values = generator.normal(size=leaf.shape) * np.sqrt(2 / np.prod(leaf.shape[:-1]))
@@ -119,7 +131,7 @@ def random_variables(model, image, seed=0):
             values = 0.3 * generator.normal(size=leaf.shape)
         return jnp.asarray(values, leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(fill, shapes(model, image))
+    return jax.tree_util.tree_map_with_path(fill, made)
 
 
 def random_images(image, batch=4):
@@ -163,6 +175,8 @@ def test_tables_cover_the_registry():
         ("mlp", 10, {}, 785 * 256 + 257 * 128 + 129 * 10),
         ("lenet_300_100", 10, {}, 266_610),
         ("mlp_1000x3", 10, {}, 785 * 1000 + 2 * 1001 * 1000 + 1001 * 10),
+        # 1 % of the kernels between the hidden layers
+        ("sparse_mlp", 10, {}, 7_840 + 2 * 10_000 + 3 * 1000 + 1001 * 10),
         ("lenet5", 10, {}, 61_706),
     ],
 )
@@ -176,7 +190,9 @@ def test_parameter_counts(name, num_classes, overrides, expected):
 def test_real_size(name, dtype):
     model = build(name, num_classes=10, dtype=dtype)
     variables = shapes(model, SIZES[name])
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    # links are indices, beside the parameters and not among them
+    numbers = {name: tree for name, tree in variables.items() if name != "links"}
+    assert {leaf.dtype for leaf in jax.tree.leaves(numbers)} == {jnp.dtype(jnp.float32)}
     assert {path[-1].key for path, _ in jax.tree.leaves_with_path(variables["params"])} <= {
         "kernel",
         "bias",
@@ -216,7 +232,7 @@ def test_smallest_image(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_shape_of_the_input(name):
     model = build(name, num_classes=10)
-    if name in ("mlp", "lenet_300_100", "mlp_1000x3"):
+    if name in ("mlp", "lenet_300_100", "mlp_1000x3", "sparse_mlp"):
         assert shapes(model, (784,)) == shapes(model, (28, 28, 1))
         with pytest.raises(ValueError, match=r"two axes or more, got shape \(2,\)"):
             shapes(model, ())
@@ -315,6 +331,8 @@ def test_cut_channels_give_the_same_class_with_smaller_widths():
     [
         ("mlp", {"hidden_widths": (9, 8, 7)}, "hidden3/kernel", (8, 7)),
         ("mlp", {"hidden_widths": ()}, "classifier/kernel", (784, 10)),
+        ("sparse_mlp", {"hidden_widths": (9, 8), "sparsity": 0.5}, "hidden2/kernel", (36,)),
+        ("sparse_mlp", {"hidden_widths": (9, 8)}, "classifier/kernel", (8, 10)),
         ("lenet5", {"conv_widths": (2, 3)}, "conv2/kernel", (5, 5, 2, 3)),
         ("lenet5", {"conv_widths": (2, 3)}, "hidden1/kernel", (75, 120)),
         ("lenet5", {"hidden_widths": (7, 5)}, "hidden2/kernel", (7, 5)),
@@ -385,6 +403,12 @@ def test_models_are_static_values(name):
         ("mlp", {"hidden_widths": (3, 0)}, r"hidden_widths\[1\] must be a positive integer, got 0"),
         ("mlp", {"hidden_widths": [3, 2]}, r"must be a tuple, .* got list \[3, 2\]"),
         ("mlp", {"num_classes": 0}, "num_classes must be a positive integer, got 0"),
+        ("sparse_mlp", {"hidden_widths": (3, 0)}, r"hidden_widths\[1\] must be a positive integer"),
+        ("sparse_mlp", {"sparsity": 1.0}, r"sparsity must be in \[0, 1\), got 1.0"),
+        ("sparse_mlp", {"sparsity": (0.5, 0.5)}, "sparsity must have 3 entries.* got 2"),
+        ("sparse_mlp", {"sparsity": (0.5, -0.1, 0.5)}, r"in \[0, 1\), got -0.1"),
+        ("sparse_mlp", {"fan_in": "outputs"}, "unknown fan_in 'outputs'; allowed are inputs"),
+        ("sparse_mlp", {"backend": "cuda"}, "unknown back end 'cuda'; allowed are auto, masked"),
         ("lenet5", {"conv_widths": (3,)}, r"conv_widths must have 2 entries.* got 1: \(3,\)"),
         ("lenet5", {"hidden_widths": (3, 2, 1)}, "hidden_widths must have 2 entries.* got 3"),
         ("lenet5", {"pool": "sum"}, "unknown pool 'sum'; allowed are max, avg"),

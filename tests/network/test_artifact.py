@@ -19,7 +19,7 @@ from tests.support.slicing_checks import distance, random_keep, randomise
 
 FILES = {"plan.json", "variables.npz", "forward.jaxexport", "about.json"}
 NARROW = {"depth": 14, "stem_width": 4, "stage_widths": (4, 6, 8)}
-ZOO = {"resnet20": (NARROW, (8, 8, 2)), "lenet5": ({}, (14, 12, 2))}
+ZOO = {"resnet8": (NARROW, (8, 8, 2)), "lenet5": ({}, (14, 12, 2))}
 
 
 def sliced(apply_fn, variables, x):
@@ -86,7 +86,7 @@ def test_it_is_restored_without_the_original(name, tmp_path):
 
 
 def test_it_says_what_it_is(tmp_path):
-    apply_fn, variables, x = zoo("resnet20")
+    apply_fn, variables, x = zoo("resnet8")
     plan, variables = sliced(apply_fn, variables, x)
     about = json.loads((save_sliced(tmp_path / "m", plan, variables, x) / "about.json").read_text())
     assert about["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))

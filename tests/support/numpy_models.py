@@ -13,6 +13,7 @@ class Net:
     def __init__(self, variables, train):
         self.params = variables["params"]
         self.stats = variables.get("batch_stats", {})
+        self.links = variables.get("links", {})
         self.train = train
         self.new_stats = {}
 
@@ -71,6 +72,21 @@ def mlp(net, x, hidden):
     x = flat(x)
     for i in range(hidden):
         x = relu(net.dense(x, f"hidden{i + 1}"))
+    return net.dense(x, "classifier")
+
+
+def sparse_mlp(net, x, hidden):
+    """Each hidden kernel as a matrix, filled link by link."""
+    x = flat(x)
+    for i in range(hidden):
+        layer = net.leaf(net.params, f"hidden{i + 1}")
+        links = net.links[f"hidden{i + 1}"]["kernel"]
+        kernel = np.zeros((x.shape[1], len(layer["bias"])))
+        for source, target, weight in zip(
+            links.sources, links.targets, layer["kernel"], strict=True
+        ):
+            kernel[source, target] += weight
+        x = relu(x @ kernel + layer["bias"])
     return net.dense(x, "classifier")
 
 

@@ -17,7 +17,7 @@ split = data.Split(whole.images[:256].astype(sys.argv[1]), whole.labels[:256])
 if sys.argv[2] == "mlp":
     model = models.build("mlp", num_classes=10)
 else:
-    model = models.build("resnet20", num_classes=10, stem_width=4, stage_widths=(4, 8, 8))
+    model = models.build("resnet8", num_classes=10, stem_width=4, stage_widths=(4, 8, 8))
 key = jax.random.key(0)
 params, stats = training.init_variables(model, key, jnp.zeros((1, 8, 8, 1)))
 params, stats = jax.tree.map(lambda leaf: leaf.astype(sys.argv[1]), (params, stats))
@@ -53,7 +53,7 @@ def run(devices, dtype, model):
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-# Twenty layers of batch normalisation amplify float32's rounding (the order of a sum) to 5e-4
+# Many layers of batch normalisation amplify float32's rounding (the order of a sum) to 5e-4
 # within a step, on one device as on eight; in float64 the same program shows that nothing else
 # differs.
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def broken(rows, values):
 
 
 @pytest.mark.parametrize("backend", MODULES)
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_linear_programs_that_grow(backend, seed):
     costs, lower, upper, rows = instance(seed)
@@ -99,7 +99,7 @@ def test_free_columns(backend):
 
 
 @pytest.mark.parametrize("backend", MODULES)
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_mixed_integer_programs(backend, seed):
     costs, lower, upper, rows = instance(seed)

@@ -12,7 +12,7 @@ from solvers.network import bounds, chain
 from tests.support.layer_cases import activations, networks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     which=st.integers(0, 4),

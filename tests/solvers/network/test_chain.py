@@ -18,7 +18,7 @@ from solvers.network import chain
 from tests.support.layer_cases import dense, forward, networks
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), which=st.integers(0, 4), keep=st.floats(0, 1))
 def test_a_chain_is_its_layers_under_masks(seed, which, keep):
     random = np.random.default_rng(seed)

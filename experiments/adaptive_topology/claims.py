@@ -1,0 +1,191 @@
+"""What the paper claims, and what our networks show: one row per claim that can be tested."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+HOLDS, FAILS, CONTRADICTION = "holds", "does not hold", "the paper contradicts itself"
+
+NEAR = 0.01
+"""Mean accuracies this close are the same."""
+
+
+class Measured(NamedTuple):
+    """What is measured of one rule of regrowth.
+
+    Attributes:
+      accuracy: the final test accuracy of each seed, in [0, 1].
+      history: the median test accuracy after each epoch.
+      update: seconds per update of the topology.
+      strengths: perturbation -> its strengths.
+      curves: perturbation -> mean accuracy at each strength.
+      magnitudes: |w| of all links of all seeds.
+    """
+
+    accuracy: np.ndarray
+    history: np.ndarray
+    update: float
+    strengths: Mapping[str, np.ndarray]
+    curves: Mapping[str, np.ndarray]
+    magnitudes: np.ndarray
+
+    def at(self, perturbation: str, strength: float) -> float:
+        """The accuracy at a strength, between two that were measured by a straight line."""
+        return float(np.interp(strength, self.strengths[perturbation], self.curves[perturbation]))
+
+    def area(self, perturbation: str, end: float = 1.0) -> float:
+        """The mean accuracy over all strengths up to ``end``."""
+        levels = np.linspace(0, end, 401)
+        return float(np.mean([self.at(perturbation, level) for level in levels]))
+
+    def first(self, level: float) -> float:
+        """The first epoch whose median accuracy reaches a level; infinite if none does."""
+        reached = np.flatnonzero(self.history >= level)
+        return float(reached[0] + 1) if reached.size else float("inf")
+
+
+class Claim(NamedTuple):
+    """A claim of Sulyok et al. 2026.
+
+    Attributes:
+      text: what is claimed.
+      where: in the paper.
+      needs: the perturbations that it is about.
+      test: ``(random regrowth, CH3-L3) -> (our numbers, verdict)``.
+    """
+
+    text: str
+    where: str
+    needs: tuple[str, ...]
+    test: Callable[[Measured, Measured], tuple[str, str]]
+
+
+def _percent(number: float) -> str:
+    return f"{100 * number:.1f} %"
+
+
+def _verdict(holds: bool) -> str:
+    return HOLDS if holds else FAILS
+
+
+def _both(name: str, random: float, ch3: float) -> str:
+    return f"{name}: random {_percent(random)}, ch3_l3 {_percent(ch3)}"
+
+
+def _update_time(random: Measured, ch3: Measured) -> tuple[str, str]:
+    ratio = random.update / ch3.update
+    said = f"{1000 * random.update:.1f} and {1000 * ch3.update:.1f} ms, ratio {ratio:.2f}"
+    return said, _verdict(0.25 <= ratio <= 0.75)
+
+
+def _sooner(random: Measured, ch3: Measured) -> tuple[str, str]:
+    level = 0.95 * min(random.history[-1], ch3.history[-1])
+    epochs = random.first(level), ch3.first(level)
+    said = f"{_percent(level)} in epoch {epochs[0]:.0f} (random), {epochs[1]:.0f} (ch3_l3)"
+    return said, _verdict(epochs[1] < epochs[0])
+
+
+def _same_end(random: Measured, ch3: Measured) -> tuple[str, str]:
+    ends = random.accuracy.mean(), ch3.accuracy.mean()
+    return _both("final", *ends), _verdict(abs(ends[0] - ends[1]) <= NEAR)
+
+
+def _weight_order(random: Measured, ch3: Measured) -> tuple[str, str]:
+    left = [rule.at("weight_order", 0.05) for rule in (random, ch3)]
+    least = [rule.curves["weight_order"].min() for rule in (random, ch3)]
+    holds = all(one <= lowest + 0.15 for one, lowest in zip(left, least, strict=True))
+    return _both("left at 5 %", *left), _verdict(holds)
+
+
+def _random_pruning(random: Measured, ch3: Measured) -> tuple[str, str]:
+    left = [rule.at("random", 0.8) for rule in (random, ch3)]
+    end = [rule.at("random", 1.0) for rule in (random, ch3)]
+    holds = all(one <= last + 0.15 for one, last in zip(left, end, strict=True))
+    return _both("left at 80 %", *left), _verdict(holds)
+
+
+def _reverse(random: Measured, ch3: Measured) -> tuple[str, str]:
+    lost = [
+        rule.at("reverse_weight_order", 0) - rule.at("reverse_weight_order", 0.8)
+        for rule in (random, ch3)
+    ]
+    return _both("lost at 80 %", *lost), _verdict(max(lost) <= 0.03)
+
+
+def _stronger(perturbation: str, rule: str) -> Callable[[Measured, Measured], tuple[str, str]]:
+    """That networks of one rule are left with more accuracy, over all strengths."""
+
+    def test(random: Measured, ch3: Measured) -> tuple[str, str]:
+        areas = random.area(perturbation), ch3.area(perturbation)
+        better = areas[0] > areas[1] if rule == "random" else areas[1] > areas[0]
+        return _both("mean over strengths", *areas), _verdict(better)
+
+    return test
+
+
+def _no_gate(perturbation: str) -> Callable[[Measured, Measured], tuple[str, str]]:
+    """A comparison that the paper reports in two ways."""
+
+    def test(random: Measured, ch3: Measured) -> tuple[str, str]:
+        areas = random.area(perturbation), ch3.area(perturbation)
+        return _both("mean over strengths", *areas), CONTRADICTION
+
+    return test
+
+
+def _crossing(random: Measured, ch3: Measured) -> tuple[str, str]:
+    rules = (random, ch3)
+    early = [rule.at("shuffling", 0.05) - rule.at("noise", 0.05) for rule in rules]
+    late = [rule.at("shuffling", 1.0) - rule.at("noise", 1.0) for rule in rules]
+    said = (
+        f"shuffling minus noise at .05: {100 * early[0]:+.1f}, {100 * early[1]:+.1f} points; at 1: "
+        f"{100 * late[0]:+.1f}, {100 * late[1]:+.1f}"
+    )
+    return said, _verdict(max(early) < 0 < min(late))
+
+
+def _middle_weights(random: Measured, ch3: Measured) -> tuple[str, str]:
+    shares = [
+        float(np.mean((rule.magnitudes > 0.2) & (rule.magnitudes < 1))) for rule in (random, ch3)
+    ]
+    return _both("links with 0.2 < |w| < 1", *shares), _verdict(shares[0] > shares[1])
+
+
+CLAIMS = (
+    Claim("an update with random regrowth takes about half of CH3-L3's time", "Fig. 2", (),
+          _update_time),
+    Claim("CH3-L3 networks approach their accuracy in fewer epochs", "Fig. 3", (), _sooner),
+    Claim("both rules end at the same accuracy", "Fig. 3", (), _same_end),
+    Claim("weight order pruning: the least accuracy is reached at 1 to 5 % of the links", "Fig. 4",
+          ("weight_order",), _weight_order),
+    Claim("random pruning: the least accuracy is reached near 80 %", "Fig. 4", ("random",),
+          _random_pruning),
+    Claim("reverse weight order pruning: little is lost at 80 %", "Fig. 4",
+          ("reverse_weight_order",), _reverse),
+    Claim("reverse weight order pruning: random regrowth is more resilient", "Fig. 4",
+          ("reverse_weight_order",), _stronger("reverse_weight_order", "random")),
+    Claim("random pruning: CH3-L3 is more resilient (three of four data sets)", "Fig. 4",
+          ("random",), _stronger("random", "ch3_l3")),
+    Claim("weight order pruning: CH3-L3 is slightly more resilient (two of four)", "Fig. 4",
+          ("weight_order",), _stronger("weight_order", "ch3_l3")),
+    Claim("noise: CH3-L3 is more resilient (Section 2.2); random regrowth is (Section 3)", "Fig. 5",
+          ("noise",), _no_gate("noise")),
+    Claim("shuffling: CH3-L3 is more resilient on two of four data sets (2.2); on three (3)",
+          "Fig. 5", ("shuffling",), _no_gate("shuffling")),
+    Claim("shuffling costs more than noise at first, less at the end", "Fig. 5",
+          ("shuffling", "noise"), _crossing),
+    Claim("random regrowth has more links with 0.2 < |w| < 1", "Fig. 6", (), _middle_weights),
+)  # fmt: skip
+"""Also contradictory: the band of Fig. 3 is the 40th to 60th percentile in the text, the standard
+deviation in the caption. We draw the percentiles."""
+
+
+def tested(random: Measured, ch3: Measured) -> list[tuple[str, str, str, str]]:
+    """Every claim that what was measured can test: (claim, where, our numbers, verdict)."""
+    measured = set(random.curves) & set(ch3.curves)
+    return [
+        (claim.text, claim.where, *claim.test(random, ch3))
+        for claim in CLAIMS
+        if measured.issuperset(claim.needs)
+    ]

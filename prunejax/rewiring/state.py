@@ -1,0 +1,105 @@
+"""What an update of the topology takes and gives, and its layers by their paths."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int, PyTree
+
+from prunejax import masks as masks_lib
+from prunejax.rewiring.layouts import Topology
+from prunejax.sparse import Links
+
+
+class State(NamedTuple):
+    """What an update of the topology changes.
+
+    Attributes:
+      params: the parameters. Where a layer holds only its links, its kernel is their weights.
+      topology: parallel to ``params``: ``Links`` or a mask where a layer is rewired, ``None``
+        elsewhere.
+      opt_state: the optimiser's state, ``()`` without.
+    """
+
+    params: PyTree
+    topology: PyTree
+    opt_state: PyTree = ()
+
+
+class Info(NamedTuple):
+    """What an update did, by the paths of the layers' kernels.
+
+    Attributes:
+      removed: links that the removal rule took.
+      swept: links of disconnected neurons.
+      regrown: links that went and came back.
+      settled: whether a layer is left as it is from now on, see ``settle_at``.
+    """
+
+    removed: dict[str, Int[Array, ""]]
+    swept: dict[str, Int[Array, ""]]
+    regrown: dict[str, Int[Array, ""]]
+    settled: dict[str, Bool[Array, ""]]
+
+
+def named(tree: PyTree) -> dict[str, Any]:
+    """A tree's arrays by their paths."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {masks_lib.name(path): leaf for path, leaf in leaves}
+
+
+def layers_of(state: State) -> dict[str, Topology]:
+    """The layers that have links, by the paths of their kernels.
+
+    Raises:
+      ValueError: the topology is not parallel to the parameters, or has no layer.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(state.params)
+    try:
+        topologies = structure.flatten_up_to(state.topology)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "the topology is not parallel to the parameters (None must stand where a leaf has no "
+            f"links): {error}"
+        ) from error
+    layers = {
+        masks_lib.name(path): topology
+        for (path, _), topology in zip(leaves, topologies, strict=True)
+        if topology is not None
+    }
+    if not layers:
+        raise ValueError("no layer has links: every leaf of the topology is None")
+    return layers
+
+
+def counted(layers: dict[str, Topology]) -> tuple[int, ...]:
+    """How many links each layer has.
+
+    Raises:
+      ValueError: masks are traced, and cannot be counted.
+    """
+    for name, topology in layers.items():
+        if isinstance(topology, Tracer):
+            raise ValueError(
+                f"inside jit the links that the mask of {name!r} keeps cannot be counted, which "
+                "link prediction needs: hold the layer's links as Links, or call evolve outside"
+            )
+    return tuple(
+        len(each) if isinstance(each, Links) else int(np.count_nonzero(each))
+        for each in layers.values()
+    )
+
+
+def bias_of(kernel: str) -> str:
+    """The path of the bias of a kernel."""
+    return "/".join([*kernel.split("/")[:-1], "bias"])
+
+
+def replaced(tree: PyTree, by_path: dict[str, Any]) -> PyTree:
+    """The tree with other values at some paths."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: by_path.get(masks_lib.name(path), leaf),
+        tree,
+        is_leaf=lambda node: isinstance(node, Links),
+    )
