@@ -24,7 +24,7 @@ ROOMS = {
     "channels": OFTEN | {"filters", "network"},
     "allocation": OFTEN | {"distributions", "ranks"},
     "pruning": OFTEN | {"allocation", "criteria"},
-    "rewiring": OFTEN | {"allocation", "sparse"},
+    "rewiring": OFTEN | {"allocation", "ranks", "selecting", "sparse", "training"},
     "training": OFTEN | {"checkpoint", "data"},
     "checkpoint": OFTEN,
 }

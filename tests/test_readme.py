@@ -73,3 +73,15 @@ def test_robustness(tmp_path):
         assert curve[0] > 0.9
         assert curve[-1] < 0.9
     assert curves["weight_order"][1] < curves["random"][1] <= curves["reverse_weight_order"][1]
+
+
+def test_pruning_during_training(tmp_path):
+    said = run(program("during_training.sparsified"), tmp_path)
+    assert float(re.fullmatch(r"95\.0% pruned, ([\d.]+)% right\n", said).group(1)) > 90
+
+
+def test_a_lottery_ticket(tmp_path):
+    said = run(program("# rewound"), tmp_path)
+    rows = re.findall(r"([\d.]+)% pruned, ([\d.]+)% right", said)
+    assert [row[0] for row in rows] == ["0.0", "50.0", "75.0", "87.5", "95.0"]
+    assert all(float(row[1]) > 90 for row in rows)

@@ -76,8 +76,7 @@ def count_removed(strength: Float[Array, ""], links: int) -> Int[Array, ""]:
     """How many of a layer's links a strength removes: ``round(strength * links)``.
 
     Halves are rounded to the even neighbour, as Python does it. The product is taken in float32:
-    beyond two million links the count may be one off, or what the seven digits of the strength
-    leave open; strength 1 is all links.
+    from two million links on, the count may be off by one in two million. Strength 1 is all links.
 
     >>> [int(count_removed(jnp.float32(0.15), links)) for links in (10, 20, 30)]
     [2, 3, 4]
