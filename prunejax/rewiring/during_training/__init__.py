@@ -14,7 +14,13 @@ A method says which links stay (``TRAINING_METHODS``), a pattern in what shape t
 from prunejax.rewiring.during_training.keeping import KeepBest
 from prunejax.rewiring.during_training.methods import TRAINING_METHODS
 from prunejax.rewiring.during_training.patterns import Blocks, NofM, Unstructured
-from prunejax.rewiring.during_training.replacing import DropAndGrow, at_random, by_gradient
+from prunejax.rewiring.during_training.replacing import (
+    DropAndGrow,
+    Left,
+    at_random,
+    by_gradient,
+    by_paths,
+)
 from prunejax.rewiring.during_training.scores import chance, magnitude, saliency
 from prunejax.rewiring.during_training.wrapper import (
     SparsifiedState,
@@ -28,11 +34,13 @@ __all__ = [
     "Blocks",
     "DropAndGrow",
     "KeepBest",
+    "Left",
     "NofM",
     "SparsifiedState",
     "Unstructured",
     "at_random",
     "by_gradient",
+    "by_paths",
     "chance",
     "forward_params",
     "magnitude",

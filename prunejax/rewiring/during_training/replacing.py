@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from prunejax import allocation, names, ranks
 from prunejax.rewiring.during_training.course import Course, Moment
 from prunejax.rewiring.during_training.patterns import Pattern, Unstructured
 from prunejax.rewiring.during_training.scores import chance, scores_of
+from prunejax.rewiring.l3 import l3_scores
+from prunejax.sparse import Links
 
 NEAR = 2.0**-22
 """A product in float32 this close below a whole number, relatively, is that number."""
@@ -32,19 +34,53 @@ left. Cosine is ``(1 + cos(pi t)) / 2``: the last change drops nothing (Evci et 
 3)."""
 
 
-Grow = Callable[[PRNGKeyArray, Array], Array]
-"""``(key, gradient of a leaf) -> scores``: of the places that are free the highest are grown."""
+class Left(NamedTuple):
+    """A leaf after links were dropped.
+
+    Attributes:
+      gradient: of all weights.
+      mask: the links before.
+      kept: those that stay.
+      links: how many the leaf has always, None where leaves share one number ("global").
+    """
+
+    gradient: Array
+    mask: Array
+    kept: Array
+    links: int | None
 
 
-def at_random(key: PRNGKeyArray, gradient: Array) -> Array:
+Grow = Callable[[PRNGKeyArray, Left], Array]
+"""``(key, leaf) -> scores``: of the places that are free the highest are grown."""
+
+
+def at_random(key: PRNGKeyArray, left: Left) -> Array:
     """Grows anywhere with equal probability: SET (Mocanu et al. 2018)."""
-    return jax.random.uniform(key, gradient.shape, jnp.float32)
+    return jax.random.uniform(key, left.mask.shape, jnp.float32)
 
 
-def by_gradient(key: PRNGKeyArray, gradient: Array) -> Array:
+def by_gradient(key: PRNGKeyArray, left: Left) -> Array:
     """Grows where the magnitude of the gradient is largest: RigL (Evci et al. 2020)."""
     del key
-    return jnp.abs(gradient)
+    return jnp.abs(left.gradient)
+
+
+def by_paths(key: PRNGKeyArray, left: Left, *, rule: str = "ch3_l3") -> Array:
+    """Grows where paths of length three predict links (Zhang et al. 2024), see ``rewiring.l3``.
+
+    Raises:
+      ValueError: a leaf has other than two axes, or leaves share one number of links.
+    """
+    del key
+    if left.mask.ndim != 2:
+        raise ValueError(
+            f"{rule} predicts links between inputs and outputs: it needs leaves with two axes, got "
+            f"shape {left.mask.shape}. Leave it out by select="
+        )
+    if left.links is None:
+        raise ValueError(f"{rule} needs a distribution with a number of links per leaf: er, say")
+    links = Links.from_mask(left.mask, size=left.links)
+    return l3_scores(links, links.gather(left.kept), rule=rule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +92,7 @@ class DropAndGrow:
     again at once; it stays as it was then. A new one begins at 0.
 
     Attributes:
-      grow: which links come, ``(key, gradient of a leaf) -> scores``.
+      grow: which links come, ``(key, leaf) -> scores``, see ``Left``.
       fraction: which part of the links is replaced, in [0, 1].
       annealing: how that part falls, a name in ``ANNEALINGS``.
 
@@ -112,22 +148,37 @@ class DropAndGrow:
         shares = self.fraction * ANNEALINGS[self.annealing](course.fractions)
         share = jnp.asarray(shares, jnp.float32)[moment.number]
         masks, structure = jax.tree.flatten(moment.masks)
-        keys = jax.random.split(moment.key, len(masks))
-        parts = (keys, masks, jax.tree.leaves(moment.params), jax.tree.leaves(moment.gradients))
-        return jax.tree.unflatten(
-            structure,
-            [
-                _replaced(share, mask, weight, self.grow(key, gradient))
-                for key, mask, weight, gradient in zip(*parts, strict=True)
-            ],
+        per_leaf = [None] * len(masks) if course.counts.ndim == 1 else course.counts[0].tolist()
+        parts = (
+            jax.random.split(moment.key, len(masks)),
+            jax.tree.leaves(moment.params),
+            jax.tree.leaves(moment.gradients),
+            masks,
+            per_leaf,
         )
+        replaced = [self._replaced(share, *of_leaf) for of_leaf in zip(*parts, strict=True)]
+        return jax.tree.unflatten(structure, replaced)
+
+    def _replaced(
+        self,
+        share: Array,
+        key: PRNGKeyArray,
+        weight: Array,
+        gradient: Array,
+        mask: Array,
+        number: int | None,
+    ) -> Array:
+        """A leaf's mask without the smallest links and with as many new ones."""
+        stay, dropped = _without_smallest(share, mask, weight)
+        growth = self.grow(key, Left(gradient, mask, stay, number))
+        come = allocation.keep([growth], dropped, masks=[~stay], allow_empty=True)[0]
+        return stay | come
 
 
-def _replaced(share: Array, mask: Array, weight: Array, growth: Array) -> Array:
-    """A leaf's mask without the smallest links and with as many new ones."""
+def _without_smallest(share: Array, mask: Array, weight: Array) -> tuple[Array, Array]:
+    """The links that stay, and how many go."""
     links = ranks.tally(mask)
     product = share * links.astype(jnp.float32)
     dropped = jnp.floor(product + NEAR * product).astype(jnp.int32)
     stay = allocation.keep([jnp.abs(weight)], links - dropped, masks=[mask], allow_empty=True)[0]
-    come = allocation.keep([growth], dropped, masks=[~stay], allow_empty=True)[0]
-    return stay | come
+    return stay, dropped

@@ -17,10 +17,11 @@ from prunejax.rewiring import during_training
 from prunejax.rewiring.during_training import TRAINING_METHODS, sparsified
 from prunejax.training import masked
 from tests.support import rewiring_reference as reference
+from tests.support.l3_reference import l3_scores
 
 pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
 
-METHODS = sorted(TRAINING_METHODS)
+METHODS = sorted(set(TRAINING_METHODS) - {"ch3_l3"})  # which needs layers with two axes
 SPARSITY = 0.6
 TIMES = {"every": 3, "begin": 0, "end": 12}
 KERNELS = ("conv", "dense")
@@ -277,9 +278,9 @@ def test_many_seeds_at_once_and_a_scan_over_steps(name):
 def test_masks_are_computed_in_the_steps_that_change_them_alone():
     calls = []
 
-    def growth(key, gradient):
+    def growth(key, left):
         jax.debug.callback(lambda: calls.append(1))
-        return jnp.abs(gradient)
+        return jnp.abs(left.gradient)
 
     params, loss = case()
     tx = sparsified(
@@ -296,6 +297,42 @@ def test_masks_are_computed_in_the_steps_that_change_them_alone():
         jax.effects_barrier()
         called.append(len(calls) > 0)
     assert called == [False, True, False, False, False, True, False]
+
+
+def test_links_grow_where_paths_predict_them():
+    params, loss = case()
+    weights = jax.random.normal(jax.random.key(0), (64, 8))
+    params = {**params, "dense": {**params["dense"], "kernel": weights}}
+    still = optax.sgd(0.0)
+    tx = sparsified(
+        still, "ch3_l3", sparsity=0.8, every=1, distribution="er", select="dense/kernel"
+    )
+    state = tx.init(params)
+    before = np.asarray(during_training.masks_of(state)["dense"]["kernel"])
+    links, gone = 102, 30  # 20 % of 512, and 30 % of these
+    assert before.sum() == links
+    params = masks_lib.apply(params, during_training.masks_of(state))
+    _, state = jax.jit(stepper(tx, loss))(params, state)
+    after = np.asarray(during_training.masks_of(state)["dense"]["kernel"])
+    assert after.sum() == links
+    magnitudes = np.abs(np.asarray(weights))
+    kept = before & (magnitudes > np.sort(magnitudes[before])[gone - 1])
+    assert kept.sum() == links - gone
+    assert after[kept].all()
+    scores = l3_scores(kept, "ch3_l3")
+    best = np.sort(scores[~kept])[::-1][:gone]
+    np.testing.assert_allclose(np.sort(scores[after & ~kept])[::-1], best, rtol=1e-5)
+
+
+def test_ch3_l3_refuses_what_it_cannot_do():
+    params, loss = case()
+    for options, message in (
+        ({"distribution": "er"}, r"two axes, got shape \(3, 3, 4, 4\)"),
+        ({"select": "dense/kernel"}, "needs a distribution with a number of links per leaf"),
+    ):
+        tx = sparsified(optax.sgd(0.1), "ch3_l3", sparsity=0.8, every=1, **options)
+        with pytest.raises(ValueError, match=message):
+            stepper(tx, loss)(params, tx.init(params))
 
 
 def test_members_of_a_batch_that_are_at_different_steps():
