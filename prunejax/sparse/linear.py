@@ -34,7 +34,7 @@ def sparse_linear(
         self.weights = 0.1 * jax.random.normal(key, (len(links),))              # Equinox
         y = sparse_linear(self.weights[...], self.links, x) + self.bias
 
-    (``links`` are integer arrays, no parameters. In nnx keep them in an ``nnx.Variable``.)
+    (``links`` are integers, no parameters: in nnx an ``nnx.Variable``, read by ``get_value()``.)
 
     Args:
       weights: one per link, in the order of ``links``.

@@ -54,6 +54,17 @@ def test_other_links_do_not_recompile():
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
 
 
+def test_many_seeds_in_one_program():
+    model, _, x = made()
+    keys = jax.random.split(jax.random.key(3), 3)
+    many = jax.jit(jax.vmap(model.init, (0, None)))(keys, x)
+    assert many["links"]["hidden1"]["kernel"].sources.shape == (3, 86)
+    logits = jax.jit(jax.vmap(model.apply, (0, None)))(many, x)
+    for seed in range(3):
+        alone = model.apply(jax.tree.map(lambda leaf: leaf[seed], many), x)  # noqa: B023
+        np.testing.assert_allclose(logits[seed], alone, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("fan_in, size", [("inputs", 2 / 400), ("links", 2 / 20)])
 def test_initial_weights(fan_in, size):
     """The sample deviation of 4e3 values within 5 per cent."""

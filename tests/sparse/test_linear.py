@@ -3,10 +3,12 @@
 import functools
 import logging
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from prunejax.sparse import BACKENDS, Links, choose, native, sparse_linear
 from prunejax.sparse.native import library
@@ -217,3 +219,30 @@ def test_without_a_compiler(monkeypatch, caplog):
     assert (choose(sparse), choose(denser)) == ("coo", "densify")
     with pytest.raises(native.UnavailableError, match="no C\\+\\+ compiler was found"):
         sparse_linear(weights, links, x, "native")
+
+
+def test_in_nnx_and_in_equinox():
+    links, weights, _, _, x, pulled = case("ordinary")
+    expected = jax.grad(loss, 1)(lambda w, x: sparse_linear(w, links, x), weights, x, pulled)
+
+    class OfNnx(nnx.Module):
+        def __init__(self):
+            self.weights, self.links = nnx.Param(weights), nnx.Variable(links)
+
+        def __call__(self, x):
+            return sparse_linear(self.weights[...], self.links.get_value(), x)
+
+    class OfEquinox(eqx.Module):
+        weights: jax.Array
+        links: Links
+
+        def __call__(self, x):
+            return sparse_linear(self.weights, self.links, x)
+
+    def of_network(network):
+        return loss(lambda _, x: network(x), None, x, pulled)
+
+    found = nnx.to_pure_dict(nnx.grad(of_network)(OfNnx()))["weights"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = eqx.filter_grad(of_network)(OfEquinox(weights, links)).weights
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
