@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import PRNGKeyArray
 
 from experiments.common.desk import Desk
+from experiments.common.during import During
 from experiments.common.protocol import VERSION, Protocol, decisive
 from prunejax import data, models, network, training
 
@@ -85,6 +87,7 @@ class Workbench(NamedTuple):
       losses: loss functions by the names of ``methods.Subject``.
       traced: the model's network, in evaluation mode, on one image.
       compiled: names of the methods that have been compiled.
+      made: tools of methods that prune during training, by what determines them.
     """
 
     model: nn.Module
@@ -99,6 +102,7 @@ class Workbench(NamedTuple):
     losses: dict[str, Any]
     traced: network.Network
     compiled: set[str]
+    made: dict[Any, Tools]
 
     def tools_for(self, model: nn.Module, protocol: Protocol) -> Tools:
         """Optimiser and steps for another model or other settings, on the same data."""
@@ -106,10 +110,31 @@ class Workbench(NamedTuple):
             model, protocol, len(self.train.labels), augment=self.augment, placement=self.placement
         )
 
+    def tools_during(self, method: During, sparsity: float, key: PRNGKeyArray) -> Tools:
+        """Optimiser and steps of a method that prunes during training.
+
+        The step is compiled once for all keys: only the optimiser's ``init`` uses the key.
+        """
+        examples = len(self.train.labels)
+        per_epoch = data.batches_per_epoch(examples, self.protocol.batch_size)
+        wrapper = method.wrapper(sparsity, self.protocol.epochs, per_epoch, key)
+        if (method, sparsity) not in self.made:
+            self.made[method, sparsity] = _tools(
+                self.model,
+                self.protocol,
+                examples,
+                augment=self.augment,
+                placement=self.placement,
+                wrapper=wrapper,
+            )
+        tx = wrapper(_optimizer(self.protocol, examples))
+        return self.made[method, sparsity]._replace(tx=tx)
+
     def train_network(
         self,
         state: training.TrainState,
         *,
+        tools: Tools | None = None,
         on_epoch: Callable[[training.Progress], None],
         checkpoints: Path | None,
     ) -> tuple[training.TrainState, training.History]:
@@ -120,6 +145,7 @@ class Workbench(NamedTuple):
 
         Args:
           state: from ``training.init_state``.
+          tools: by default those of the bench.
           on_epoch: told after each epoch.
           checkpoints: a folder for this run's checkpoints, or None.
 
@@ -127,11 +153,12 @@ class Workbench(NamedTuple):
           What ``training.fit`` does.
         """
         per_epoch = data.batches_per_epoch(len(self.train.labels), self.protocol.batch_size)
+        tools = self.tools if tools is None else tools
 
         def fit() -> tuple[training.TrainState, training.History]:
             return training.fit(
                 state,
-                self.tools.train_step,
+                tools.train_step,
                 self.train,
                 epochs=self.protocol.epochs,
                 batch_size=self.protocol.batch_size,
@@ -205,6 +232,7 @@ def workbench(setup: Setup) -> Workbench:
         },
         traced=network.trace(precise.apply, variables, shape),
         compiled=set(),
+        made={},
     )
 
 
@@ -215,17 +243,9 @@ def _tools(
     *,
     augment: Callable[[Any, Any], Any] | None,
     placement: training.Placement,
+    wrapper: Callable[[Any], Any] = training.masked,
 ) -> Tools:
-    steps = protocol.epochs * data.batches_per_epoch(examples, protocol.batch_size)
-    rate = training.learning_rate(protocol.schedule, protocol.learning_rate, max(steps, 1))
-    tx = training.masked(
-        training.optimizer(
-            protocol.optimizer,
-            rate,
-            momentum=protocol.momentum,
-            weight_decay=protocol.weight_decay,
-        )
-    )
+    tx = wrapper(_optimizer(protocol, examples))
     return Tools(
         tx=tx,
         train_step=training.make_train_step(
@@ -236,6 +256,17 @@ def _tools(
             placement=placement,
         ),
         eval_step=training.make_eval_step(model),
+    )
+
+
+def _optimizer(protocol: Protocol, examples: int) -> Any:
+    steps = protocol.epochs * data.batches_per_epoch(examples, protocol.batch_size)
+    rate = training.learning_rate(protocol.schedule, protocol.learning_rate, max(steps, 1))
+    return training.optimizer(
+        protocol.optimizer,
+        rate,
+        momentum=protocol.momentum,
+        weight_decay=protocol.weight_decay,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.common.methods import METHODS
+from experiments.common.methods import NAMES
 from experiments.common.outputs import Place
 
 COLOURS = 20
@@ -13,10 +13,10 @@ MARKS = ("o", "s", "^", "D")
 
 
 def style(method: str) -> dict[str, Any]:
-    """Colour and mark of a method, by its place in ``METHODS``."""
+    """Colour and mark of a method, by its place in ``NAMES``."""
     import matplotlib
 
-    names = list(METHODS)
+    names = list(NAMES)
     index = names.index(method) if method in names else len(names)
     palette = matplotlib.colormaps["tab20"]
     # its colours come in pairs, a dark and a light one: the dark ones first
@@ -25,8 +25,8 @@ def style(method: str) -> dict[str, Any]:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Methods in the order of ``METHODS``; what is not there comes first, as "dense" does."""
-    names = list(METHODS)
+    """Methods in the order of ``NAMES``; what is not there comes first, as "dense" does."""
+    names = list(NAMES)
     return sorted(set(methods), key=lambda name: names.index(name) if name in names else -1)
 
 

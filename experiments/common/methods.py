@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
+from experiments.common.during import DURING
 from experiments.common.sources import digest
 from prunejax import allocation, filters, pruning, training
 from prunejax import channels as channels_lib
@@ -161,12 +162,18 @@ GraSP on the plain loss, without its authors' temperature. Names with "kcore" or
 whole channels: redundant ones, or the worst of each layer."""
 
 
+NAMES: tuple[str, ...] = (*METHODS, *DURING)
+"""All methods of the comparison: those that prune before training, and those that do it then."""
+
+
 def settings(name: str) -> dict[str, Any]:
     """What a method's name stands for, so that a record of another meaning is not taken for it.
 
     That is its function, its settings, and a digest of the files of its criterion and of what
     shares the weights or channels among layers.
     """
+    if name in DURING:
+        return DURING[name].settings()
     method = METHODS[name]
     if not isinstance(method, partial):
         return {"function": method.__name__, "source": digest(method)}

@@ -11,10 +11,12 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from experiments.common.bench import Tools, Workbench
 from experiments.common.desk import Show
+from experiments.common.during import DURING
 from experiments.common.methods import METHODS, Subject, settings
 from experiments.common.run import Outcome
 from prunejax import data, training
 from prunejax import masks as masks_lib
+from prunejax.rewiring import during_training
 
 
 class Keys(NamedTuple):
@@ -45,7 +47,7 @@ class Pruning:
     """How a network is pruned before it is trained.
 
     Attributes:
-      method: a name in ``METHODS``.
+      method: a name in ``NAMES``.
       sparsity: the fraction of prunable weights removed.
       examples: how many training examples the method may look at.
     """
@@ -106,25 +108,31 @@ def train(
     """
     drawn, variables = keys(seed), initial(bench, seed)
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    masks, scoring = masks_lib.make(params), 0.0
-    if pruning is not None:
+    masks, scoring, tools = masks_lib.make(params), 0.0, bench.tools
+    rewired = pruning is not None and pruning.method in DURING
+    if pruning is not None and rewired:
+        tools = bench.tools_during(DURING[pruning.method], pruning.sparsity, drawn.method)
+    elif pruning is not None:
         show("scoring", 0, 1)
         masks, scoring = _pruned(bench, pruning, variables, masks, drawn, show)
     state = training.init_state(
         params,
         batch_stats,
-        bench.tools.tx,
+        tools.tx,
         key=drawn.training,
         masks=None if pruning is None else masks,
     )
     started = time.perf_counter()
     state, history = bench.train_network(
         state,
+        tools=tools,
         on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
         checkpoints=checkpoints,
     )
     trained = time.perf_counter() - started
-    if pruning is not None:
+    if rewired:
+        masks = during_training.masks_of(state.opt_state)
+    elif pruning is not None:
         masks = state.masks  # a checkpoint's own, where training went on from one
     tested = training.evaluate(bench.tools.eval_step, state.params, state.batch_stats, bench.test)
     weights = sum(mask.size for mask in jax.tree.leaves(masks))

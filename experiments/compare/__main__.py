@@ -6,8 +6,9 @@
         --methods snip synflow magnitude --sparsities 0.9 0.98 --seeds 3
 
 Expect on digits: dense 97 %, SNIP and SynFlow at 98 % sparsity above 90 %, magnitude at 10 %.
-Networks are pruned at initialisation and then trained. Each run is recorded and never done twice:
-stop with Ctrl-C, start again with the same command, and it goes on.
+Networks are pruned at initialisation and then trained; gmp, set, rigl and ch3_l3 prune as they
+train. Each run is recorded and never done twice: stop with Ctrl-C, start again with the same
+command, and it goes on.
 """
 
 import warnings
@@ -23,7 +24,7 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
-from experiments.common.methods import METHODS
+from experiments.common.methods import NAMES
 from experiments.common.options import Options, setup_of
 from experiments.common.protocol import DENSE, Protocol
 from experiments.common.records import config_hash
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     MethodName: TypeAlias = str
 else:
-    MethodName = tyro.extras.literal_type_from_choices(METHODS)
+    MethodName = tyro.extras.literal_type_from_choices(NAMES)
 
 METHODS_DEFAULT = ("random", "magnitude", "snip", "grasp", "synflow", "prospr")
 
@@ -47,7 +48,7 @@ class Compare(Options):
     """What to compare; settings left out are the data set's defaults.
 
     Attributes:
-      methods: the pruning methods.
+      methods: the pruning methods; gmp, set, rigl and ch3_l3 prune while the network trains.
       sparsities: the fractions of prunable weights removed, each in [0, 1).
       save_masks: keep each run's masks beside its record.
       save_networks: keep each trained network, for all studies, under results/networks.

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from experiments.common.figures import canvas, in_order, save_figure, style
 from experiments.common.gathering import Recorded
-from experiments.common.methods import METHODS, settings
+from experiments.common.methods import NAMES, settings
 from experiments.common.outputs import DEFAULT, Format, Outputs, Place
 from experiments.common.protocol import DENSE
 from experiments.common.records import Record, config_hash, diverged
@@ -57,7 +57,7 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
 
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows with "dense" first and then the methods in the order of ``METHODS``."""
+    """The rows with "dense" first and then the methods in the order of ``NAMES``."""
     place = {method: index for index, method in enumerate(in_order(frame["method"]))}
     return frame.sort(
         pl.col("method").replace_strict(place), "sparsity", "seed", maintain_order=True
@@ -265,7 +265,7 @@ def _write(
 
 RECORDED = Recorded(
     key="method",
-    names=(DENSE, *METHODS),
+    names=(DENSE, *NAMES),
     needs=NEEDS,
     source=_source,
     varying=("method", "method_settings", "sparsity", "seed"),

@@ -27,7 +27,7 @@ class Compared(Run):
 
     Attributes:
       setup: the network, its data and its protocol.
-      method: a name in ``METHODS``, or "dense".
+      method: a name in ``NAMES``, or "dense".
       sparsity: the fraction of prunable weights removed; 0 for "dense".
       seed: the seed.
       save_masks: whether the masks are kept beside the record.
