@@ -59,9 +59,14 @@ def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
 
 def test_layers_that_hold_only_their_links(tmp_path):
     checked = "print(sum(leaf.size for leaf in jax.tree.leaves(params)), masks['hidden1']['bias'])"
-    shape, counts = run(program("sparse_mlp") + checked, tmp_path).splitlines()
+    shape, counts = run(program("sparse.to_dense") + checked, tmp_path).splitlines()
     assert re.fullmatch(r"\(10000,\) (native|coo|densify)", shape)
     assert counts == f"{640 + 2 * 10_000 + 3 * 1000 + 1001 * 10} None"
+
+
+def test_links_that_move(tmp_path):
+    said = run(program("rewiring.evolve"), tmp_path)
+    assert float(re.search(r"([\d.]+)% right", said).group(1)) > 95
 
 
 def test_robustness(tmp_path):

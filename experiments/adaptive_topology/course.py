@@ -93,12 +93,8 @@ def initial(setup: Setup, tools: Tools, key: PRNGKeyArray) -> State:
     """A network at initialisation: random links, random weights."""
     shape = data.DATASETS[setup.dataset].shape
     variables: Any = tools.model.init(key, jnp.zeros((1, *shape), jnp.float32))
-    params, links = variables["params"], variables["links"]
-    topology = {
-        layer: {name: links.get(layer, {}).get(name) for name in leaves}
-        for layer, leaves in params.items()
-    }
-    return State(params, topology, tools.tx.init(params))
+    params = variables["params"]
+    return State(params, variables["links"], tools.tx.init(params))
 
 
 def _tools(setup: Setup, backend: str) -> Tools:
@@ -274,8 +270,7 @@ class Course:
 def layers_of(state: State) -> dict[str, Links]:
     """The sparse layers by their names, in order."""
     found = {layer: leaves["kernel"] for layer, leaves in state.topology.items()}
-    kept = {layer: links for layer, links in found.items() if isinstance(links, Links)}
-    return dict(sorted(kept.items(), key=lambda item: int(item[0].removeprefix("hidden"))))
+    return dict(sorted(found.items(), key=lambda item: int(item[0].removeprefix("hidden"))))
 
 
 def chain_of(state: State) -> tuple[str, ...]:

@@ -216,20 +216,16 @@ def _load(network: RewiredNetwork, desk: Desk) -> State:
 
 
 def _layers(state: State) -> list[str]:
-    return [
-        f"{layer}/kernel"
-        for layer, leaves in state.topology.items()
-        if leaves["kernel"] is not None
-    ]
+    return [f"{layer}/kernel" for layer in state.topology]
 
 
 def _degrees(state: State) -> dict[str, list[int]]:
     """By layer, how many neurons have 0, 1, 2, ... links in."""
     found = {}
     for layer, leaves in state.topology.items():
-        if (links := leaves["kernel"]) is not None:
-            degrees = np.bincount(np.asarray(links.targets), minlength=links.shape[1])
-            found[layer] = np.bincount(degrees).tolist()
+        links = leaves["kernel"]
+        degrees = np.bincount(np.asarray(links.targets), minlength=links.shape[1])
+        found[layer] = np.bincount(degrees).tolist()
     return found
 
 

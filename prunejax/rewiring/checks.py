@@ -35,8 +35,9 @@ def check_layer(
             f"this rule of regrowth predicts links between inputs and outputs: it needs layers "
             f"with two axes, but {name!r} has shape {shape}"
         )
-    if regrowth.from_gradient is not None and jnp.shape(gradient) != shape:
-        given = "no gradient" if gradient is None else f"one of shape {jnp.shape(gradient)}"
+    of_gradient = None if gradient is None else jnp.shape(gradient)
+    if regrowth.from_gradient is not None and of_gradient != shape:
+        given = "no gradient" if gradient is None else f"one of shape {of_gradient}"
         raise ValueError(
             f"this rule of regrowth needs the gradient of all weights of {name!r}, shape {shape}; "
             f"got {given}"

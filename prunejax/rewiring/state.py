@@ -8,6 +8,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from prunejax import masks as masks_lib
+from prunejax import names
 from prunejax.rewiring.layouts import Topology
 from prunejax.sparse import Links
 
@@ -17,8 +18,9 @@ class State(NamedTuple):
 
     Attributes:
       params: the parameters. Where a layer holds only its links, its kernel is their weights.
-      topology: parallel to ``params``: ``Links`` or a mask where a layer is rewired, ``None``
-        elsewhere.
+      topology: ``Links`` or a mask at the paths of kernels that are rewired: a tree parallel to
+        ``params`` with ``None`` elsewhere, or the collection "links" of linen variables, in which
+        other leaves are missing.
       opt_state: the optimiser's state, ``()`` without.
     """
 
@@ -50,27 +52,23 @@ def named(tree: PyTree) -> dict[str, Any]:
 
 
 def layers_of(state: State) -> dict[str, Topology]:
-    """The layers that have links, by the paths of their kernels.
+    """The layers that have links, by the paths of their kernels, in the order of the parameters.
 
     Raises:
-      ValueError: the topology is not parallel to the parameters, or has no layer.
+      ValueError: links stand where no parameter is, or no layer has any.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(state.params)
-    try:
-        topologies = structure.flatten_up_to(state.topology)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "the topology is not parallel to the parameters (None must stand where a leaf has no "
-            f"links): {error}"
-        ) from error
-    layers = {
-        masks_lib.name(path): topology
-        for (path, _), topology in zip(leaves, topologies, strict=True)
-        if topology is not None
+    found = {
+        masks_lib.name(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.topology, is_leaf=_is_links)
     }
-    if not layers:
+    paths = list(named(state.params))
+    for path in found:
+        if path not in paths:
+            near = names.suggestion(path, paths)
+            raise ValueError(f"there are links for {path!r}, but no parameter of that path{near}")
+    if not found:
         raise ValueError("no layer has links: every leaf of the topology is None")
-    return layers
+    return {path: found[path] for path in paths if path in found}
 
 
 def counted(layers: dict[str, Topology]) -> tuple[int, ...]:
@@ -101,5 +99,9 @@ def replaced(tree: PyTree, by_path: dict[str, Any]) -> PyTree:
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: by_path.get(masks_lib.name(path), leaf),
         tree,
-        is_leaf=lambda node: isinstance(node, Links),
+        is_leaf=_is_links,
     )
+
+
+def _is_links(node: Any) -> bool:
+    return isinstance(node, Links)

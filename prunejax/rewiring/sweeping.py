@@ -48,8 +48,8 @@ def sweep(
 
     Backwards: links into a neuron without outgoing links go. Forwards: links out of a neuron
     without incoming ones go; that neuron's value is ``activation(bias)`` whatever the input, so
-    ``b_k += w_jk activation(b_j)`` and b_j becomes 0: the outputs stay. One sweep each is exact.
-    Source: Section 4.3 of Sulyok et al. 2026.
+    ``b_k += w_jk activation(b_j)``, and the outputs stay. The biases of all neurons without
+    incoming links become 0. One sweep each is exact. Source: Section 4.3 of Sulyok et al. 2026.
 
     Args:
       chain: the layers, each reading the one before.
