@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 HOLDS, FAILS, CONTRADICTION = "holds", "does not hold", "the paper contradicts itself"
+EQUAL = "too close to say"
 
-NEAR = 0.01
-"""Mean accuracies this close are the same."""
+NEAR, CLOSE = 0.01, 0.003
+"""Final accuracies this close are the same; means over strengths this close say nothing."""
 
 
 class Measured(NamedTuple):
@@ -118,8 +119,9 @@ def _stronger(perturbation: str, rule: str) -> Callable[[Measured, Measured], tu
 
     def test(random: Measured, ch3: Measured) -> tuple[str, str]:
         areas = random.area(perturbation), ch3.area(perturbation)
-        better = areas[0] > areas[1] if rule == "random" else areas[1] > areas[0]
-        return _both("mean over strengths", *areas), _verdict(better)
+        margin = areas[0] - areas[1] if rule == "random" else areas[1] - areas[0]
+        verdict = EQUAL if abs(margin) < CLOSE else _verdict(margin > 0)
+        return _both("mean over strengths", *areas), verdict
 
     return test
 

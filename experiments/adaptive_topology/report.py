@@ -13,9 +13,11 @@ from experiments.adaptive_topology.claims import Measured
 from experiments.adaptive_topology.course import layers_of
 from experiments.adaptive_topology.run import Perturbed, RewiredNetwork, load
 from experiments.common.desk import Desk
+from experiments.common.gathering import Recorded, write_table
 from experiments.common.outputs import Outputs
 from experiments.common.records import Record
-from experiments.common.tables import markdown_table, print_table
+from experiments.common.tables import Table, markdown_table, print_table
+from prunejax.rewiring import REGROWTH
 
 SHOWN = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 1.0)
 """The strengths of the table of perturbations."""
@@ -133,7 +135,7 @@ def _training_table(records: Mapping[Any, Record], measured: Mapping[str, Measur
             row["regrowth"],
             f"{100 * row['accuracy']:.1f}"
             + ("" if row["spread"] is None else f" ± {100 * row['spread']:.1f}"),
-            f"{row['epoch_of_90']:.0f}",
+            "-" if np.isinf(row["epoch_of_90"]) else f"{row['epoch_of_90']:.0f}",
             f"{row['epoch_seconds']:.3f}",
             f"{1000 * row['update_seconds']:.1f}",
             f"{row['active_neurons']:,.0f}",
@@ -171,6 +173,50 @@ def _claims_table(measured: Mapping[str, Measured]) -> Any:
     body = [list(row) for row in claims.tested(*(measured[rule] for rule in PAIR))]
     frame = pl.DataFrame(body, schema=["claim", "where", "ours", "verdict"], orient="row")
     return "claims", "Claims of Sulyok et al. 2026", header, body, frame
+
+
+def recorded(records: Sequence[Record]) -> Table:
+    """One table of recorded perturbations of networks, whatever commands made them."""
+    curves: dict[tuple[str, str], list[np.ndarray]] = {}
+    for record in sorted(records, key=lambda one: one["config"]["rule"]):
+        config, means = record["config"], np.mean(record["metrics"]["curve"], axis=1)
+        shown = np.interp(SHOWN, config["strengths"], means)
+        curves.setdefault((config["perturbation"], config["rule"]), []).append(shown)
+    rows = [
+        {
+            "perturbation": perturbation,
+            "regrowth": rule,
+            "networks": len(of_networks),
+            **{f"{level:g}": value for level, value in zip(SHOWN, means, strict=True)},
+        }
+        for (perturbation, rule), of_networks in curves.items()
+        for means in [np.mean(of_networks, axis=0).tolist()]
+    ]
+    body = [
+        [
+            row["perturbation"].replace("_", " "),
+            row["regrowth"],
+            str(row["networks"]),
+            *(f"{100 * row[f'{level:g}']:.1f}" for level in SHOWN),
+        ]
+        for row in rows
+    ]
+    header = ["perturbation", "regrowth", "networks", *(f"{level:g}" for level in SHOWN)]
+    caption = "Perturbed after training: test accuracy (%) by strength, mean over networks"
+    return Table(pl.DataFrame(rows), caption, header, body)
+
+
+RECORDED = Recorded(
+    key="rule",
+    names=tuple(REGROWTH),
+    needs=Perturbed.metrics,
+    source=lambda _: None,
+    varying=(
+        "rule", "perturbation", "seed", "source", "network_source", "strengths", "repeats",
+    ),
+    read=recorded,
+    write=write_table(recorded),
+)  # fmt: skip
 
 
 def _print_claims(console: Console, caption: str, body: Sequence[Sequence[str]]) -> None:

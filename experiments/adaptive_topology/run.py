@@ -125,13 +125,15 @@ class Perturbed(Run):
 
     def config(self) -> dict[str, Any]:
         """Everything that determines it."""
-        setup = self.network.setup
+        network = self.network.config()
+        rules = {name: value for name, value in network["rules"].items() if name != "regrowth"}
         return {
-            **setup.config(),
-            "network": self.network.config(),
-            "perturbation": self.perturbation,
+            **network,
+            "run": type(self).__name__,
+            "rules": rules,
             "rule": self.network.rules.regrowth,
-            "seed": self.network.seed,
+            "network_source": network["source"],
+            "perturbation": self.perturbation,
             "strengths": list(self.strengths),
             "repeats": self.repeats,
             "source": digest(robustness.PERTURBATIONS[self.perturbation].change, robustness.curve),

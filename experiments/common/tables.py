@@ -36,9 +36,10 @@ class Table(NamedTuple):
 
 
 def markdown_table(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A header and rows of text in Markdown."""
+    """A header and rows of text in Markdown, where a bar inside a cell is escaped."""
     cells = [header, ["---"] * len(header), *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in cells)
+    escaped = ([cell.replace("|", "\\|") for cell in line] for line in cells)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
 def latex_table(header: Sequence[str], body: Sequence[Sequence[str]], caption: str) -> str:

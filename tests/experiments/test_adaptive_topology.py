@@ -10,6 +10,7 @@ import pytest
 import tyro
 from rich.console import Console
 
+from experiments import report
 from experiments.adaptive_topology import __main__ as adaptive_topology
 from experiments.adaptive_topology import claims, course
 from experiments.adaptive_topology.__main__ import STRENGTHS, AdaptiveTopology, networks, runs
@@ -64,7 +65,8 @@ def test_a_run_from_start_to_figures(finished):
     assert {f"{name}.csv" for name in tables} <= written
     assert "report.md" in written
     for claim in claims.CLAIMS:
-        assert claim.text in (folder_of(config) / "report.md").read_text()
+        escaped = claim.text.replace("|", "\\|")
+        assert escaped in (folder_of(config) / "report.md").read_text()
 
 
 def test_tables_follow_from_the_records(finished):
@@ -102,6 +104,23 @@ def test_links_are_exact_and_an_epoch_has_its_row(finished):
         assert sum(degree * neurons for degree, neurons in enumerate(degrees)) == 10000
         assert record["history"][-1]["hub_hidden2"] == len(degrees) - 1
         assert record["history"][-1]["active_hidden2"] == 1000 - degrees[0]
+
+
+def test_the_report_of_all_records_knows_them(finished):
+    config, _, _ = finished
+    console = Console(record=True, width=150)
+    assert report.main(report.Report(results=config.running.results), console) == 0
+    text = console.export_text()
+    assert "adaptive_topology: sparse_mlp on digits28" in text
+    for record in records(config, "adaptive_topology"):
+        given = record["config"]
+        start = f" {given['perturbation'].replace('_', ' ')} "
+        (line,) = [
+            line for line in text.splitlines()
+            if line.startswith(start) and f" {given['rule']} " in line[len(start):]
+        ]  # fmt: skip
+        curve = np.mean(record["metrics"]["curve"], axis=1)
+        assert f"{100 * curve[STRENGTHS.index(0.5)]:.1f}" in line
 
 
 def test_nothing_is_done_twice(finished):

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from experiments.common import sources
-from experiments.common.methods import METHODS, settings
+from experiments.common.methods import NAMES, settings
 from prunejax.criteria import magnitude, snip
 
 SOURCE = '''"""A module."""
@@ -71,6 +71,6 @@ def test_a_digest_is_of_the_functions_own_file():
 
 
 def test_every_method_has_a_digest_and_settings_tell_methods_apart():
-    of_each = {name: settings(name) for name in METHODS}
+    of_each = {name: settings(name) for name in NAMES}
     assert all(len(one["source"]) == 8 for one in of_each.values())
-    assert len({repr(sorted(one.items())) for one in of_each.values()}) == len(METHODS)
+    assert len({repr(sorted(one.items())) for one in of_each.values()}) == len(NAMES)

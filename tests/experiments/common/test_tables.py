@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from experiments.common import figures, tables
-from experiments.common.methods import METHODS
+from experiments.common.methods import NAMES
 from experiments.common.outputs import Outputs
 
 HEADER = ["method", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "scoring s"]
@@ -55,9 +55,13 @@ def test_formats_say_what_is_written(tmp_path):
 
 
 def test_methods_keep_their_colour_and_no_two_share_one():
-    styles = [figures.style(name) for name in METHODS]
-    assert len({(one["color"], one["marker"]) for one in styles}) == len(METHODS)
+    styles = [figures.style(name) for name in NAMES]
+    assert len({(one["color"], one["marker"]) for one in styles}) == len(NAMES)
     dark = np.array([one["color"][:3] for one in styles[:8]])
     apart = [np.abs(a - b).sum() for i, a in enumerate(dark) for b in dark[:i]]
     assert min(apart) > 0.2
     assert figures.in_order(["snip", "random", "dense"]) == ["dense", "random", "snip"]
+
+
+def test_a_bar_in_a_cell_is_no_column_in_markdown():
+    assert tables.markdown_table(["a"], [["|w|"]]) == "| a |\n| --- |\n| \\|w\\| |\n"
