@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from prunejax import ranks
 from prunejax.rewiring import layouts
 from prunejax.rewiring.layouts import Topology
 from prunejax.rewiring.regrowth import Regrowth
@@ -49,7 +50,10 @@ def check_layer(
         raise ValueError(f"{name!r} has no link")
     if broken := int(jnp.sum(~jnp.isfinite(weights))):
         raise ValueError(f"{broken} weights of {name!r} are NaN or infinite")
-    free, must_grow = layouts.pairs(topology) - links, int(np.float32(zeta) * np.float32(links))
+    free, must_grow = (
+        layouts.pairs(topology) - links,
+        int(ranks.share_of(jnp.float32(zeta), jnp.int32(links))),
+    )
     if free < must_grow:
         raise ValueError(
             f"{name!r} has {links} links and {free} free pairs: {must_grow} links cannot move. "

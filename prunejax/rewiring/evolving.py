@@ -76,8 +76,9 @@ def evolve(
         of links into a neuron.
       temperature: draw new links instead of taking the best: chances in proportion to
         ``score ** (1 / temperature)``, by Gumbel noise.
-      settle_at: a layer of which more than this share of what went came back is left as it is in
-        later updates, if ``settled`` of the last ``Info`` is given (Zhang et al. 2024: 0.9).
+      settle_at: from a layer of which more than this share of what went came back the removal rule
+        takes nothing in later updates, if ``settled`` of the last ``Info`` is given (Zhang et al.
+        2024: 0.9).
       settled: from the last ``Info``.
 
     Returns:
@@ -143,8 +144,7 @@ def _evolve(
     for name, topology in layers.items():
         there = layouts.alive(topology)
         links = ranks.tally(there)
-        count = jnp.floor(zeta * links.astype(jnp.float32)).astype(jnp.int32)
-        removed[name] = jnp.where(settled[name], 0, count)
+        removed[name] = jnp.where(settled[name], 0, ranks.share_of(zeta, links))
         key = jax.random.fold_in(keys[name], 0)
         kept[name] = removal(key, params[name].ravel(), there, removed[name])
 

@@ -36,7 +36,7 @@ class Info(NamedTuple):
       removed: links that the removal rule took.
       swept: links of disconnected neurons.
       regrown: links that went and came back.
-      settled: whether a layer is left as it is from now on, see ``settle_at``.
+      settled: whether the removal rule takes nothing from a layer from now on, see ``settle_at``.
     """
 
     removed: dict[str, Int[Array, ""]]

@@ -16,9 +16,6 @@ from prunejax.rewiring.during_training.scores import chance, scores_of
 from prunejax.rewiring.l3 import l3_scores
 from prunejax.sparse import Links
 
-NEAR = 2.0**-22
-"""A product in float32 this close below a whole number, relatively, is that number."""
-
 
 def _constant(fractions: Float[np.ndarray, " changes"]) -> Float[np.ndarray, " changes"]:
     return np.ones_like(fractions)
@@ -178,7 +175,6 @@ class DropAndGrow:
 def _without_smallest(share: Array, mask: Array, weight: Array) -> tuple[Array, Array]:
     """The links that stay, and how many go."""
     links = ranks.tally(mask)
-    product = share * links.astype(jnp.float32)
-    dropped = jnp.floor(product + NEAR * product).astype(jnp.int32)
+    dropped = ranks.share_of(share, links)
     stay = allocation.keep([jnp.abs(weight)], links - dropped, masks=[mask], allow_empty=True)[0]
     return stay, dropped
