@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from experiments.common.bench import Setup
 from experiments.common.desk import Desk
-from prunejax import data, models, rewiring, training
+from prunejax import data, models, rewiring, sparse, training
 from prunejax.rewiring import State
 from prunejax.sparse import Links
 
@@ -61,6 +61,8 @@ class Tools(NamedTuple):
       test: batches of test images and labels.
       epoch: ``(params, opt_state, links, images, labels, order) -> (params, opt_state, sums)``.
       measure: ``(variables, images, labels) -> (right answers, summed loss)``.
+      gradients: ``(params, links, images, labels) -> gradients`` of all weights, those of links
+        that are not there included.
     """
 
     model: nn.Module
@@ -70,6 +72,7 @@ class Tools(NamedTuple):
     test: list[tuple[Array, Array]]
     epoch: Callable[..., Any]
     measure: Callable[..., Any]
+    gradients: Callable[..., Any]
 
     def order(self, key: PRNGKeyArray, batch_size: int) -> Int[Array, "steps batch"]:
         """A random order of the training images, in whole batches."""
@@ -102,7 +105,7 @@ def _tools(setup: Setup, backend: str) -> Tools:
     train = data.load(setup.dataset, "train", limit=protocol.limit)
     test = data.load(setup.dataset, "test")
     options = {**dict(setup.options), "backend": backend}
-    model = models.build(setup.model, num_classes=info.classes, **options)
+    model: Any = models.build(setup.model, num_classes=info.classes, **options)
     steps = protocol.epochs * data.batches_per_epoch(len(train.labels), protocol.batch_size)
     rate = training.learning_rate(protocol.schedule, protocol.learning_rate, max(steps, 1))
     tx = training.optimizer(
@@ -135,6 +138,16 @@ def _tools(setup: Setup, backend: str) -> Tools:
         right = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
         return right, jnp.sum(training.cross_entropy(logits, labels))
 
+    plain = models.build("mlp", num_classes=info.classes, hidden_widths=model.hidden_widths)
+
+    @jax.jit
+    def gradients(params: Any, links: Any, images: Array, labels: Array) -> Any:
+        def loss(dense: Any) -> Array:
+            logits = jnp.asarray(plain.apply({"params": dense}, images))
+            return jnp.mean(training.cross_entropy(logits, labels))
+
+        return jax.grad(loss)(sparse.to_dense(params, links)[0])
+
     batches = [
         (
             jnp.asarray(test.images[start : start + EVALUATED]),
@@ -143,7 +156,7 @@ def _tools(setup: Setup, backend: str) -> Tools:
         for start in range(0, len(test.labels), EVALUATED)
     ]
     images, labels = jnp.asarray(train.images), jnp.asarray(train.labels)
-    return Tools(model, tx, images, labels, batches, epoch, measure)
+    return Tools(model, tx, images, labels, batches, epoch, measure, gradients)
 
 
 def tested(tools: Tools, state: State) -> dict[str, float]:
@@ -178,7 +191,7 @@ class Course:
     ) -> None:
         self._setup, self._rules, self._tools = setup, rules, tools
         self._keys = training_key, rewiring_key
-        self._compiled = False
+        self._trained = self._compiled = False
         self.seconds: dict[str, list[float]] = {"training": [], "updates": []}
 
     def epoch(self, state: State, number: int, settled: Any) -> tuple[State, Any, Row]:
@@ -200,8 +213,9 @@ class Course:
                 state.params, state.opt_state, state.topology, tools.images, tools.labels, order
             )
         )
-        if number > 0:
+        if self._trained:  # the first epoch compiles
             self.seconds["training"].append(time.perf_counter() - started)
+        self._trained = True
         state = State(params, state.topology, opt_state)
         after = tested(tools, state)
         row = {
@@ -223,22 +237,28 @@ class Course:
         if rules.annealed:
             zeta = float(rewiring.cosine(rules.zeta, number, self._setup.protocol.epochs - 1))
         key = jax.random.fold_in(self._keys[1], number)
-        gradients = self._gradients(state) if rules.regrowth == "gradient" else None
-        update = functools.partial(
-            rewiring.evolve,
-            key,
-            state,
-            zeta=zeta,
-            removal=rules.removal,
-            regrowth=rules.regrowth,
-            gradients=gradients,
-            chain=chain_of(state) if rules.sweep else (),
-            initial=rules.initial,
-            fan_in=rules.fan_in,
-            temperature=rules.temperature,
-            settle_at=rules.settle_at,
-            settled=settled,
-        )
+        tools = self._tools
+
+        def update() -> tuple[State, rewiring.Info]:
+            gradients = None
+            if rules.regrowth == "gradient":
+                images, labels = tools.images[:EVALUATED], tools.labels[:EVALUATED]
+                gradients = tools.gradients(state.params, state.topology, images, labels)
+            return rewiring.evolve(
+                key,
+                state,
+                zeta=zeta,
+                removal=rules.removal,
+                regrowth=rules.regrowth,
+                gradients=gradients,
+                chain=chain_of(state) if rules.sweep else (),
+                initial=rules.initial,
+                fan_in=rules.fan_in,
+                temperature=rules.temperature,
+                settle_at=rules.settle_at,
+                settled=settled,
+            )
+
         if not self._compiled:
             jax.block_until_ready(update())
             self._compiled = True
@@ -249,22 +269,6 @@ class Course:
         went = totals["removed"] + totals["swept"]
         row = {"swept": totals["swept"], "came_back": totals["regrown"] / max(went, 1)}
         return state, info.settled if rules.settle_at is not None else None, row
-
-    def _gradients(self, state: State) -> Any:
-        """The gradient of all weights, those that are not there included, on some images."""
-        from prunejax import sparse
-
-        dense, _ = sparse.to_dense(state.params, state.topology)
-        widths = tuple(topology.shape[1] for topology in layers_of(state).values())
-        classes = data.DATASETS[self._setup.dataset].classes
-        plain = models.build("mlp", num_classes=classes, hidden_widths=widths)
-        images, labels = self._tools.images[:EVALUATED], self._tools.labels[:EVALUATED]
-
-        def loss(params: Any) -> Array:
-            logits = jnp.asarray(plain.apply({"params": params}, images))
-            return jnp.mean(training.cross_entropy(logits, labels))
-
-        return jax.jit(jax.grad(loss))(dense)
 
 
 def layers_of(state: State) -> dict[str, Links]:

@@ -63,7 +63,7 @@ def curves(
         for perturbation in perturbations:
             axes.plot(
                 one.strengths[perturbation],
-                100 * one.curves[perturbation],
+                100 * one.mean(perturbation),
                 color=COLOURS[perturbation],
                 linestyle=LINES[position % len(LINES)],
                 label=f"{perturbation.replace('_', ' ')}, {name}",
@@ -93,7 +93,10 @@ def degrees(
     place: Place,
     title: str,
 ) -> None:
-    """Draws neurons with links in, and the largest hub, by epoch, and the degrees at the end."""
+    """Draws neurons with links in, and the largest hub, by epoch, and the degrees at the end.
+
+    Means over seeds; the degrees at the end are those of the first seed, all layers together.
+    """
     figure, panels = canvas(3)
     layers = [key.removeprefix("hub_") for key in _first(histories) if key.startswith("hub_")]
     for position, (name, of_seeds) in enumerate(histories.items()):
@@ -110,7 +113,9 @@ def degrees(
             panels[2].plot(present, counts[present], ".", color=rule_colour(position), alpha=0.5)
     panels[0].set(xlabel="epoch", ylabel="neurons with links in")
     panels[1].set(xlabel="epoch", ylabel="most links into one neuron")
-    panels[2].set(xlabel="links into a neuron", ylabel="neurons", xscale="symlog", yscale="log")
+    panels[2].set(
+        xlabel="links into a neuron", ylabel="neurons (first seed)", xscale="symlog", yscale="log"
+    )
     panels[0].legend(fontsize="x-small")
     save_figure(figure, place, title)
 

@@ -54,7 +54,7 @@ def measured_of(records: Mapping[Any, Record], desk: Desk) -> dict[str, Measured
             history=np.median([_accuracies(record) for _, record in networks], axis=0),
             update=float(np.mean([record["seconds"]["update"] for _, record in networks])),
             strengths=strengths,
-            curves={name: np.mean(curves, axis=0) for name, curves in attacks.items()},
+            curves={name: np.array(curves) for name, curves in attacks.items()},
             magnitudes=np.concatenate([_magnitudes(run, desk) for run, _ in networks]),
         )
     return found
@@ -150,21 +150,25 @@ def _training_table(records: Mapping[Any, Record], measured: Mapping[str, Measur
 
 
 def _perturbation_table(measured: Mapping[str, Measured]) -> Any:
-    header = ["perturbation", "regrowth", *(f"{level:g}" for level in SHOWN), "mean"]
+    header = ["perturbation", "regrowth", *(f"{level:g}" for level in SHOWN), "kept"]
     rows, body = [], []
     for perturbation in figures.COLOURS:
         for rule, one in measured.items():
             if perturbation not in one.curves:
                 continue
-            curve = zip(one.strengths[perturbation], one.curves[perturbation], strict=True)
+            curve = zip(one.strengths[perturbation], one.mean(perturbation), strict=True)
             rows += [
                 {"perturbation": perturbation, "regrowth": rule, "strength": s, "accuracy": a}
                 for s, a in curve
             ]
             shown = [one.at(perturbation, level) for level in SHOWN]
-            cells = [f"{100 * value:.1f}" for value in (*shown, one.area(perturbation))]
+            kept = float(one.kept(perturbation).mean())
+            cells = [f"{100 * value:.1f}" for value in (*shown, kept)]
             body.append([perturbation.replace("_", " "), rule, *cells])
-    caption = "Perturbed after training: test accuracy (%) by strength, and its mean from 0 to 1"
+    caption = (
+        "Perturbed after training: test accuracy (%) by strength; kept: its mean from 0 to 1, in % "
+        "of that at 0"
+    )
     return "perturbations", caption, header, body, pl.DataFrame(rows)
 
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from experiments.common import command
 from experiments.common.command import Study
 from experiments.common.desk import Desk
+from experiments.common.during import DURING
 from experiments.common.methods import NAMES
 from experiments.common.options import Options, setup_of
 from experiments.common.protocol import DENSE, Protocol
@@ -94,8 +95,20 @@ def runs(config: Compare) -> list[Compared]:
 
 
 def prepare(config: Compare, desk: Desk) -> None:
-    """Refuses what the data or the model cannot do, and says what a sparsity is not of."""
-    params = setup_of(config).bench(desk).traced.variables["params"]
+    """Refuses what the data or the model cannot do, and says what a sparsity is not of.
+
+    Raises:
+      ValueError: a method that prunes during training cannot prune this model so far.
+    """
+    bench = setup_of(config).bench(desk)
+    params = bench.traced.variables["params"]
+    for method in [name for name in config.methods if name in DURING]:
+        for sparsity in config.sparsities:
+            tools = bench.tools_during(DURING[method], sparsity, jax.random.key(0))
+            try:
+                jax.eval_shape(tools.tx.init, params)
+            except ValueError as error:
+                raise ValueError(f"{method} at {sparsity}: {error}") from error
     named = {masks.name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     of_links = [name for name, leaf in named.items() if name.endswith("kernel") and leaf.ndim == 1]
     if of_links:

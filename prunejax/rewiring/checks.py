@@ -31,6 +31,8 @@ def check_layer(
         raise ValueError(
             f"{name!r} has links of shape {expected}, but weights of shape {jnp.shape(weights)}"
         )
+    if not jnp.issubdtype(weights.dtype, jnp.floating):
+        raise ValueError(f"the weights of {name!r} must be floating point, got {weights.dtype}")
     if regrowth.from_links is not None and len(shape) != 2:
         raise ValueError(
             f"this rule of regrowth predicts links between inputs and outputs: it needs layers "
@@ -48,8 +50,9 @@ def check_layer(
     links = len(topology) if isinstance(topology, Links) else int(np.count_nonzero(topology))
     if links == 0:
         raise ValueError(f"{name!r} has no link")
-    if broken := int(jnp.sum(~jnp.isfinite(weights))):
-        raise ValueError(f"{broken} weights of {name!r} are NaN or infinite")
+    refuse_not_finite(f"weights of {name!r}", weights)
+    if regrowth.from_gradient is not None:
+        refuse_not_finite(f"gradients of {name!r}", gradient)
     free, must_grow = (
         layouts.pairs(topology) - links,
         int(ranks.share_of(jnp.float32(zeta), jnp.int32(links))),
@@ -59,6 +62,16 @@ def check_layer(
             f"{name!r} has {links} links and {free} free pairs: {must_grow} links cannot move. "
             "Lower zeta, or raise the layer's sparsity"
         )
+
+
+def refuse_not_finite(what: str, numbers: Any) -> None:
+    """Refuses numbers that are NaN or infinite, where they are known now.
+
+    Raises:
+      ValueError: how many are.
+    """
+    if not isinstance(numbers, Tracer) and (broken := int(jnp.sum(~jnp.isfinite(numbers)))):
+        raise ValueError(f"{broken} {what} are NaN or infinite")
 
 
 def check_chain(chain: tuple[str, ...], layers: dict[str, Topology]) -> None:

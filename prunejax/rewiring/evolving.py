@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
@@ -47,6 +48,7 @@ def evolve(
     gradients: PyTree | None = None,
     chain: Sequence[str] = (),
     activation: Callable[[Array], Array] = jax.nn.relu,
+    tx: optax.GradientTransformation | None = None,
     initial: str = "kaiming",
     fan_in: str = "inputs",
     temperature: float | None = None,
@@ -58,19 +60,24 @@ def evolve(
     In each layer ``floor(zeta * links)`` links go by the removal rule, then those of disconnected
     neurons (``chain``). The regrowth rule puts as many elsewhere; a link that just went may come
     back. The number of links never changes. Call it between training steps; it can also be jitted
-    and vmapped. Source: Section 4.3 of Sulyok et al. 2026; Mocanu et al. 2018; Zhang et al. 2024.
+    and vmapped. Kernels are [inputs, outputs], as Flax holds them: transpose Equinox's first.
+    Source: Section 4.3 of Sulyok et al. 2026; Mocanu et al. 2018; Zhang et al. 2024.
 
     Args:
       key: draws what is random.
       state: parameters, topology and optimiser state.
-      zeta: the share of links that go, in (0, 1); may be traced, see ``cosine``.
-      removal: a name in ``REMOVAL`` or a function like them.
+      zeta: the share of links that go, in (0, 1); may be traced, see ``cosine``. A traced one is
+        clipped to [0, 1], NaN to 0.
+      removal: a name in ``REMOVAL`` or a function like them. (The same function again, and the same
+        ``regrowth`` and ``activation``: another one compiles anew.)
       regrowth: a name in ``REGROWTH`` or a ``Regrowth``.
       gradients: parallel to ``params``, of the kernels' dense shapes, for a rule that needs them.
       chain: the paths of the kernels of layers that read each other, in order, between which
         disconnected neurons are looked for; all links into and out of the chain count as connected.
         The bias of ``"a/kernel"`` is ``"a/bias"``.
       activation: between two layers of the chain.
+      tx: the optimiser, by whose ``init`` slots begin anew; without it they become 0, which is
+        where momentum and Adam begin, but not Adagrad.
       initial: weights of new links: "kaiming", N(0, 2/n), or "zero".
       fan_in: n: "inputs", all neurons of the layer before (the paper's); "links", the mean number
         of links into a neuron.
@@ -97,13 +104,22 @@ def evolve(
     names.choose("fan_in", fan_in, ("inputs", "links"))
     if not isinstance(zeta, Tracer) and not 0 < float(zeta) < 1:
         raise ValueError(f"zeta is the share of links that go, in (0, 1), got {zeta}")
+    for option, number, most in (
+        ("temperature", temperature, math.inf),
+        ("settle_at", settle_at, 1),
+    ):
+        if number is not None and not 0 < float(number) <= most:
+            raise ValueError(f"{option} must be above 0 and at most {most}, got {number}")
     params, layers = named(state.params), layers_of(state)
+    if settled is not None and set(settled) != set(layers):
+        raise ValueError(f"settled must be of the layers {[*layers]}, got {[*settled]}")
+    fresh = None if tx is None else tx.init(jax.tree.map(jnp.zeros_like, state.params))
     dense = {} if gradients is None else named(gradients)
     for name, topology in layers.items():
         check_layer(name, topology, params[name], zeta, regrowth, dense.get(name))
     check_chain(tuple(chain), layers)
     return _evolve(
-        key, state, jnp.asarray(zeta, jnp.float32), gradients, settled,
+        key, state, jnp.asarray(zeta, jnp.float32), gradients, settled, fresh,
         removal=removal, regrowth=regrowth, chain=tuple(chain), activation=activation,
         initial=initial, fan_in=fan_in, temperature=temperature, settle_at=settle_at,
         sizes=counted(layers) if regrowth.from_links is not None else None,
@@ -123,6 +139,7 @@ def _evolve(
     zeta: Float[Array, ""],
     gradients: PyTree | None,
     settled: dict[str, Any] | None,
+    fresh: Any,
     *,
     removal: Removal,
     regrowth: Regrowth,
@@ -135,16 +152,18 @@ def _evolve(
     sizes: tuple[int, ...] | None,
 ) -> tuple[State, Info]:
     params, layers = named(state.params), layers_of(state)
+    fresh = jax.tree.map(_zero, state.opt_state) if fresh is None else fresh
     dense = {} if gradients is None else named(gradients)
     sizes_of = {} if sizes is None else dict(zip(layers, sizes, strict=True))
     settled = settled or {name: jnp.zeros((), bool) for name in layers}
     keys = dict(zip(layers, jax.random.split(key, len(layers)), strict=True))
 
     kept, removed = {}, {}
+    share = jnp.where(zeta > 0, jnp.minimum(zeta, 1), 0)  # a traced one could be anything
     for name, topology in layers.items():
         there = layouts.alive(topology)
         links = ranks.tally(there)
-        removed[name] = jnp.where(settled[name], 0, ranks.share_of(zeta, links))
+        removed[name] = jnp.where(settled[name], 0, ranks.share_of(share, links))
         key = jax.random.fold_in(keys[name], 0)
         kept[name] = removal(key, params[name].ravel(), there, removed[name])
 
@@ -179,16 +198,16 @@ def _evolve(
             )
             info.settled[name] = settled[name] | (share > settle_at)
 
-    def reset(name: str, slot: Array) -> Array:
+    def reset(name: str, slot: Array, begun: Array) -> Array:
         if name not in grown:
             return slot
-        return grown[name].place(slot.ravel(), jnp.zeros((), slot.dtype))
+        return grown[name].place(slot.ravel(), begun.astype(slot.dtype).ravel())
 
     return (
         State(
             replaced(state.params, changed),
             replaced(state.topology, {name: one.topology for name, one in grown.items()}),
-            map_slots(reset, state.params, state.opt_state),
+            map_slots(reset, state.params, state.opt_state, fresh),
         ),
         info,
     )
@@ -239,3 +258,8 @@ def _new_weights(
         variance = 2 * topology.shape[-1] / jnp.maximum(links, 1)
     drawn = jax.random.normal(key, (like.size,), jnp.float32) * jnp.sqrt(variance)
     return drawn.astype(like.dtype)
+
+
+def _zero(leaf: Array) -> Array:
+    """Zeros like an array; a key as it is."""
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros_like(leaf)

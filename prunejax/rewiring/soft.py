@@ -18,8 +18,8 @@ def soft(
     """Draws the links that stay, one after another, with chances in proportion to |w|^exponent.
 
     Sampling without replacement by the Gumbel trick: the highest of ``exponent log|w| + Gumbel``
-    stay. A weight of 0 goes first. Source: the soft removal of Zhang et al., "Brain network science
-    modelling of sparse neural networks", 2025 (CHTs).
+    stay. Weights of 0 go first, by lot. Source: the soft removal of Zhang et al., "Brain network
+    science modelling of sparse neural networks", 2025 (CHTs).
 
     Args:
       key: draws.
@@ -31,7 +31,8 @@ def soft(
     Returns:
       Which links stay.
     """
-    noise = jax.random.gumbel(key, weights.shape, weights.dtype)
+    of_noise, of_ties = jax.random.split(key)
+    noise = jax.random.gumbel(of_noise, weights.shape, weights.dtype)
     scores = jnp.where(weights == 0, -jnp.inf, exponent * jnp.log(jnp.abs(weights)) + noise)
     rank = ranks.rank(scores, alive, weights.dtype == jnp.float64)
-    return ranks.highest(rank, ranks.tally(alive) - count)
+    return ranks.highest(rank, ranks.tally(alive) - count, of_ties)

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -74,14 +75,23 @@ def sweep(
         fed = layouts.linked(incoming, kept[layer.name], layer.topology.shape[1])
         constant = kept[after.name] & ~fed[sources]
         bias = biases.get(layer.name)
-        if bias is not None:
-            if after.name not in biases:
-                raise ValueError(
-                    f"{after.name!r} has no bias that the constants of {layer.name!r} can be "
-                    "merged into: give it one, or sweep no disconnected neurons (chain=())"
-                )
-            carried = jnp.where(constant, after.weights * activation(bias)[sources], 0)
+        values = activation(jnp.zeros(layer.topology.shape[1]) if bias is None else bias)
+        if after.name in biases:
+            values = values.astype(after.weights.dtype)
+            carried = jnp.where(constant, after.weights * values[sources], 0)
             biases[after.name] = biases[after.name].at[targets].add(carried)
+        elif bias is not None or _is_not_zero(activation):
+            raise ValueError(
+                f"{after.name!r} has no bias that the constants of {layer.name!r} can be merged "
+                "into: give it one, or sweep no disconnected neurons (chain=())"
+            )
+        if bias is not None:
             biases[layer.name] = jnp.where(fed, bias, 0)
         kept[after.name] = kept[after.name] & ~constant
     return Swept(kept, biases)
+
+
+def _is_not_zero(activation: Callable[[Array], Array]) -> bool:
+    """Whether a neuron without bias and links in puts out anything but 0."""
+    with jax.ensure_compile_time_eval():
+        return bool(activation(jnp.zeros(())) != 0)

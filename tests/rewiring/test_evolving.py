@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunejax import rewiring
+from prunejax import ranks, rewiring
 from prunejax.rewiring import REGROWTH, REMOVAL, Regrowth, State, sweeping
 from prunejax.rewiring.sweeping import Link
 from prunejax.sparse import Links
@@ -230,6 +230,28 @@ def test_a_high_temperature_grows_elsewhere_a_low_one_does_not():
     assert warm.sum() == best.sum()
 
 
+def test_links_are_drawn_in_proportion_to_their_scores():
+    """One link grows; one place scores 3, one 1, all others 0."""
+    state = network(2, (5, 4), 0.4, as_links=False)
+    free = np.argwhere(~masks(state)["layer1"])[:2]
+
+    def two(links, kept):
+        scores = jnp.zeros(links.shape).at[free[0][0], free[0][1]].set(3)
+        return scores.at[free[1][0], free[1][1]].set(1)
+
+    rule = Regrowth(from_links=two)
+    size = int(masks(state)["layer1"].sum())
+    for temperature, ratio in ((1.0, 3), (0.5, 9)):
+        first = second = 0
+        for seed in range(150):
+            new, _ = evolved(state, rule, seed=seed, zeta=1.5 / size, temperature=temperature)
+            mask = masks(new)["layer1"]
+            first, second = first + mask[tuple(free[0])], second + mask[tuple(free[1])]
+        assert first + second == 150
+        share = ratio / (1 + ratio)
+        assert first / 150 == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 150))
+
+
 def test_new_weights_are_kaimings():
     state = network(0, (100, 100), 0.2, as_links=True)
     for fan_in, variance in (("inputs", 2 / 100), ("links", 2 / 20)):
@@ -259,6 +281,101 @@ def test_soft_removal_keeps_in_proportion_to_magnitude():
     )
     assert (np.asarray(stays).sum(axis=1) == 1).all()
     np.testing.assert_allclose(np.mean(stays, axis=0), [0, 1 / 6, 2 / 6, 3 / 6], atol=0.03)
+
+
+def test_weights_of_zero_are_drawn_from():
+    weights = jnp.zeros(10).at[8:].set(1)
+    gone = set()
+    for seed in range(10):
+        stays = REMOVAL["soft"](jax.random.key(seed), weights, jnp.ones(10, bool), jnp.int32(3))
+        assert stays[8:].all()
+        gone.add(tuple(np.flatnonzero(~np.asarray(stays))))
+    assert len(gone) > 5
+
+
+def test_a_traced_zeta_out_of_range_still_leaves_the_number_of_links():
+    state = network(0, (6, 5), 0.3, as_links=False)
+    update = jax.jit(lambda zeta: rewiring.evolve(jax.random.key(0), state, zeta=zeta))
+    for zeta, removed in ((1.5, 9), (-1.0, 0), (float("nan"), 0), (0.29, 2)):
+        new, info = update(zeta)
+        assert masks(new)["layer1"].sum() == 9
+        assert int(info.removed["layer1/kernel"]) == removed
+
+
+@pytest.mark.parametrize("links", [100, 300, 900, 2900])
+def test_shares_of_links_are_those_of_decimal_numbers(links):
+    for percent in range(1, 100):
+        count = ranks.share_of(jnp.float32(percent / 100), jnp.int32(links))
+        assert int(count) == percent * links // 100
+
+
+def test_constants_of_neurons_without_a_bias_are_merged_too():
+    state = network(4, (5, 8, 4), 0.2, as_links=True)
+    without = {"kernel": state.params["layer1"]["kernel"]}
+    state = State(
+        {**state.params, "layer1": without},
+        {**state.topology, "layer1": {"kernel": state.topology["layer1"]["kernel"]}},
+    )
+    inputs = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    options = {"initial": "zero", "zeta": 0.4}
+
+    def put_out(state):
+        kernels, hidden = dense(state), inputs
+        for name in sorted(kernels):
+            bias = state.params[name].get("bias", jnp.zeros(kernels[name].shape[1]))
+            hidden = np.asarray(jax.nn.sigmoid(hidden @ kernels[name] + bias))
+        return hidden
+
+    plain, _ = evolved(state, **options)
+    swept, info = evolved(state, chain=chain_of(state), activation=jax.nn.sigmoid, **options)
+    assert int(info.swept["layer2/kernel"]) > 0
+    np.testing.assert_allclose(put_out(swept), put_out(plain), atol=1e-5)
+    bare = {name: {"kernel": leaves["kernel"]} for name, leaves in state.params.items()}
+    with pytest.raises(ValueError, match="'layer2/kernel' has no bias that the constants of"):
+        evolved(
+            state._replace(params=bare), chain=chain_of(state), activation=jax.nn.sigmoid, **options
+        )
+
+
+def test_slots_begin_where_the_optimiser_says(optax_mixes_dtypes):
+    state = network(0, (6, 5), 0.3, as_links=True)
+    tx = optax.adagrad(0.1, initial_accumulator_value=0.25)
+    state = state._replace(opt_state=tx.init(state.params))
+    state = state._replace(opt_state=jax.tree.map(lambda leaf: leaf + 1, state.opt_state))
+    new, info = evolved(state, tx=tx)
+    (slots,) = [
+        leaf for path, leaf in jax.tree_util.tree_leaves_with_path(new.opt_state)
+        if "layer1" in str(path) and "kernel" in str(path)
+    ]  # fmt: skip
+    values, counts = np.unique(slots, return_counts=True)
+    assert values.tolist() == [0.25, 1.25]
+    assert counts[0] == int(info.removed["layer1/kernel"])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("regrowth", ["ch3_l3", "gradient"])
+def test_half_precision(dtype, regrowth):
+    state = network(0, WIDTHS, 0.3, as_links=True, slots=1)
+    state = state._replace(
+        params=jax.tree.map(lambda leaf: leaf.astype(dtype), state.params),
+        opt_state=jax.tree.map(lambda leaf: leaf.astype(dtype), state.opt_state),
+    )
+    new, _ = evolved(state, regrowth, chain=chain_of(state))
+    for name, mask in masks(new).items():
+        assert mask.sum() == masks(state)[name].sum()
+    assert {leaf.dtype for leaf in jax.tree.leaves((new.params, new.opt_state))} == {dtype}
+
+
+def test_double_precision():
+    with jax.enable_x64(True):
+        state = network(0, WIDTHS, 0.3, as_links=False, slots=1)
+        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (state.params, state.opt_state))
+        state = State(wide[0], state.topology, wide[1])
+        new, _ = evolved(state, "ch2_l3", removal="soft", chain=chain_of(state))
+        for name, mask in masks(new).items():
+            assert mask.sum() == masks(state)[name].sum()
+        leaves = jax.tree.leaves((new.params, new.opt_state))
+        assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float64")}
 
 
 def test_zeta_falls_along_a_cosine():
@@ -353,6 +470,16 @@ def test_bad_input():
         evolved(state, removal="smallest")
     with pytest.raises(ValueError, match=r"unknown regrowth 'ch3'; .*did you mean 'ch3_l3'"):
         evolved(state, "ch3")
+    for temperature in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="temperature must be above 0"):
+            evolved(state, "ch3_l3", temperature=temperature)
+    with pytest.raises(ValueError, match="settle_at must be above 0 and at most 1, got 5"):
+        evolved(state, settle_at=5)
+    with pytest.raises(ValueError, match="settled must be of the layers"):
+        evolved(state, settle_at=0.9, settled={"layer1/kernel": jnp.zeros((), bool)})
+    whole = jax.tree.map(lambda leaf: leaf.astype(jnp.int32), as_masks.params)
+    with pytest.raises(ValueError, match="'layer1/kernel' must be floating point, got int32"):
+        evolved(as_masks._replace(params=whole))
     with pytest.raises(ValueError, match="unknown initial 'kaming'"):
         evolved(state, initial="kaming")
     with pytest.raises(ValueError, match=r"'layer1/kernel'.*no gradient"):

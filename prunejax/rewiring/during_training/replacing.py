@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from prunejax import allocation, names, ranks
+from prunejax import masks as masks_lib
 from prunejax.rewiring.during_training.course import Course, Moment
 from prunejax.rewiring.during_training.patterns import Pattern, Unstructured
 from prunejax.rewiring.during_training.scores import chance, scores_of
@@ -63,19 +64,8 @@ def by_gradient(key: PRNGKeyArray, left: Left) -> Array:
 
 
 def by_paths(key: PRNGKeyArray, left: Left, *, rule: str = "ch3_l3") -> Array:
-    """Grows where paths of length three predict links (Zhang et al. 2024), see ``rewiring.l3``.
-
-    Raises:
-      ValueError: a leaf has other than two axes, or leaves share one number of links.
-    """
+    """Grows where paths of length three predict links (Zhang et al. 2024), see ``rewiring.l3``."""
     del key
-    if left.mask.ndim != 2:
-        raise ValueError(
-            f"{rule} predicts links between inputs and outputs: it needs leaves with two axes, got "
-            f"shape {left.mask.shape}. Leave it out by select="
-        )
-    if left.links is None:
-        raise ValueError(f"{rule} needs a distribution with a number of links per leaf: er, say")
     links = Links.from_mask(left.mask, size=left.links)
     return l3_scores(links, links.gather(left.kept), rule=rule)
 
@@ -125,7 +115,7 @@ class DropAndGrow:
 
         Raises:
           ValueError: links come in a pattern, which this method does not know, or as ``counts`` of
-            ``Unstructured``.
+            ``Unstructured``; or links are to be predicted where they cannot be.
         """
         if not isinstance(pattern, Unstructured):
             raise ValueError(
@@ -133,6 +123,8 @@ class DropAndGrow:
                 "take gradual, one_shot or straight_through"
             )
         counts = pattern.counts(params, sparsity, distribution, np.ones_like(fractions))
+        if getattr(self.grow, "func", self.grow) is by_paths:
+            _refuse_paths(params, counts)
         return Course(counts, fractions, pattern)
 
     def first(self, key: PRNGKeyArray, params: PyTree, course: Course) -> PyTree:
@@ -170,6 +162,25 @@ class DropAndGrow:
         growth = self.grow(key, Left(gradient, mask, stay, number))
         come = allocation.keep([growth], dropped, masks=[~stay], allow_empty=True)[0]
         return stay | come
+
+
+def _refuse_paths(params: PyTree, counts: Any) -> None:
+    """Refuses leaves between whose neurons no paths lead.
+
+    Raises:
+      ValueError: a leaf has other than two axes, or leaves share one number of links.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if leaf.ndim != 2:
+            raise ValueError(
+                "this growth predicts links between inputs and outputs: it needs leaves with two "
+                f"axes, but {masks_lib.name(path)!r} has shape {leaf.shape}; leave it out, by "
+                "select="
+            )
+    if counts.ndim == 1:
+        raise ValueError(
+            "this growth needs a distribution with a number of links per leaf: uniform, er or erk"
+        )
 
 
 def _without_smallest(share: Array, mask: Array, weight: Array) -> tuple[Array, Array]:

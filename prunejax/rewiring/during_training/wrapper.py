@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
 from prunejax import names
+from prunejax.rewiring.checks import refuse_not_finite
 from prunejax.rewiring.during_training.batching import in_any
 from prunejax.rewiring.during_training.course import Course, Moment
 from prunejax.rewiring.during_training.keeping import KeepBest
@@ -113,6 +114,8 @@ def sparsified(
     def init(params: PyTree) -> SparsifiedState:
         masks = masks_lib.make(params, select)
         prunable = _with_mask(params, masks)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(prunable):
+            refuse_not_finite(f"weights of {masks_lib.name(path)!r}", leaf)
         course = course_of(prunable)
         if begin == 0 or isinstance(chosen, DropAndGrow):
             masks = chosen.first(drawn_from, prunable, course)

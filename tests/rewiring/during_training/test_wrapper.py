@@ -325,14 +325,22 @@ def test_links_grow_where_paths_predict_them():
 
 
 def test_ch3_l3_refuses_what_it_cannot_do():
-    params, loss = case()
+    params, _ = case()
     for options, message in (
-        ({"distribution": "er"}, r"two axes, got shape \(3, 3, 4, 4\)"),
+        ({"distribution": "er"}, r"two axes, but 'conv/kernel' has shape \(3, 3, 4, 4\)"),
         ({"select": "dense/kernel"}, "needs a distribution with a number of links per leaf"),
     ):
         tx = sparsified(optax.sgd(0.1), "ch3_l3", sparsity=0.8, every=1, **options)
         with pytest.raises(ValueError, match=message):
-            stepper(tx, loss)(params, tx.init(params))
+            tx.init(params)
+
+
+def test_weights_that_are_not_finite_are_refused_by_name():
+    params, _ = case()
+    broken = {**params, "dense": {**params["dense"], "kernel": jnp.full((64, 8), jnp.nan)}}
+    tx = sparsified(optax.sgd(0.1), "gradual", sparsity=0.8, every=1, end=4)
+    with pytest.raises(ValueError, match="512 weights of 'dense/kernel' are NaN or infinite"):
+        tx.init(broken)
 
 
 def test_members_of_a_batch_that_are_at_different_steps():
