@@ -236,8 +236,6 @@ def save(path: str | os.PathLike[str], masks: PyTree) -> Path:
     names, leaves = _named_leaves(masks)
     arrays: dict[str, np.ndarray] = {}
     for key, mask in zip(names, leaves, strict=True):
-        if getattr(mask, "dtype", None) != np.bool_:
-            raise ValueError(f"the mask of {key!r} must be a bool array, got {describe(mask)}")
         arrays[f"bits:{key}"], arrays[f"shape:{key}"] = pack(mask)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # pyright: ignore[reportArgumentType]
@@ -286,6 +284,12 @@ def _named_leaves(masks: PyTree) -> tuple[list[str], list[Any]]:
     if not leaves:
         raise ValueError("the masks are empty: every leaf is None (make them with masks.make)")
     names = [name(path) for path, _ in leaves]
+    for key, (_, leaf) in zip(names, leaves, strict=True):
+        if getattr(leaf, "dtype", None) != np.bool_:
+            raise ValueError(
+                f"the mask of {key!r} must be a bool array, got {describe(leaf)} (sparse.to_dense "
+                "makes masks of links)"
+            )
     if len(set(names)) < len(names):
         twice = next(key for key in names if names.count(key) > 1)
         raise ValueError(f"two leaves have the path {twice!r}: rename one")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from prunejax import masks
+from prunejax.sparse import Links
 
 
 @pytest.fixture
@@ -332,3 +333,10 @@ def test_restricted_masks_leave_out_what_others_do_not_prune():
     restricted = masks.restrict(made, {"kernel": jnp.ones((2, 3), bool), "bias": None})
     assert restricted["bias"] is None
     np.testing.assert_array_equal(restricted["kernel"], made["kernel"])
+
+
+def test_links_are_no_masks():
+    links = Links.from_mask(jnp.ones((2, 3), bool))
+    for measure in (masks.sparsity, masks.sparsities, masks.count, masks.empty):
+        with pytest.raises(ValueError, match=r"'kernel/sources' must be a bool array, .*to_dense"):
+            measure({"kernel": links})

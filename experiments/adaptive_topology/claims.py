@@ -100,7 +100,10 @@ def _update_time(random: Measured, ch3: Measured) -> tuple[str, str]:
 def _sooner(random: Measured, ch3: Measured) -> tuple[str, str]:
     level = 0.95 * min(random.history[-1], ch3.history[-1])
     epochs = random.first(level), ch3.first(level)
-    said = f"{_percent(level)} in epoch {epochs[0]:.0f} (random), {epochs[1]:.0f} (ch3_l3)"
+    said = (
+        f"95 % of the lower final accuracy, {_percent(level)}, in epoch {epochs[0]:.0f} (random), "
+        f"{epochs[1]:.0f} (ch3_l3)"
+    )
     return said, _verdict(epochs[1] < epochs[0])
 
 

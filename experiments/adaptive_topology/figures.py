@@ -17,6 +17,13 @@ COLOURS = {
     "shuffling": "tab:purple",
     "noise": "tab:cyan",
 }
+NAMES = {
+    "reverse_weight_order": "reverse weight order pruning",
+    "random": "random pruning",
+    "weight_order": "weight order pruning",
+    "shuffling": "shuffling",
+    "noise": "noise",
+}
 LINES = ("--", "-", ":", "-.")
 
 History = Sequence[Mapping[str, float]]
@@ -49,7 +56,7 @@ def accuracies(histories: Mapping[str, Sequence[History]], place: Place, title: 
         axes.plot(epochs, middle, color=rule_colour(position), label=name)
         axes.fill_between(epochs, low, high, color=rule_colour(position), alpha=0.25, linewidth=0)
     axes.set_xscale("log")
-    axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+    axes.set(xlabel="epoch", ylabel="test accuracy (%), median and 40-60 percentiles")
     axes.legend()
     save_figure(figure, place, title)
 
@@ -66,10 +73,10 @@ def curves(
                 100 * one.mean(perturbation),
                 color=COLOURS[perturbation],
                 linestyle=LINES[position % len(LINES)],
-                label=f"{perturbation.replace('_', ' ')}, {name}",
+                label=f"{NAMES[perturbation]}, grown by {name}",
             )
     axes.set(xlabel="strength", ylabel="test accuracy (%)")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="x-small")
     save_figure(figure, place, title)
 
 

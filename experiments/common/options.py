@@ -47,7 +47,8 @@ class NetworkOptions:
     """The network and its data.
 
     Attributes:
-      dataset: the data; "digits" needs no download, the others are read from TFDS_DATA_DIR.
+      dataset: the data; "digits" and "digits28" (the same at 28 x 28) need no download, the others
+        are read from TFDS_DATA_DIR.
       model: the network.
       shortcut: how a CIFAR ResNet's blocks change width (resnet20 .. resnet110).
       dtype: of activations; parameters are float32 always.

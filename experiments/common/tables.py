@@ -102,5 +102,5 @@ def blocks(
 ) -> list[tuple[int, ...]]:
     """The columns of each part of a table that is as wide as it may be, the first in all."""
     widths = [max(map(cell_len, column)) for column in zip(header, *body, strict=True)]
-    edges = 2  # of SIMPLE_HEAD, whose columns are two characters apart
+    edges = 3  # of SIMPLE_HEAD, whose columns are two characters apart, the last one's too
     return fitting(widths, width - edges)

@@ -71,7 +71,8 @@ def evolve(
       removal: a name in ``REMOVAL`` or a function like them. (The same function again, and the same
         ``regrowth`` and ``activation``: another one compiles anew.)
       regrowth: a name in ``REGROWTH`` or a ``Regrowth``.
-      gradients: parallel to ``params``, of the kernels' dense shapes, for a rule that needs them.
+      gradients: parallel to ``params``, of the kernels' dense shapes, for a rule that needs them:
+        of a loss on ``sparse.to_dense(params, links)[0]`` and a dense model, say.
       chain: the paths of the kernels of layers that read each other, in order, between which
         disconnected neurons are looked for; all links into and out of the chain count as connected.
         The bias of ``"a/kernel"`` is ``"a/bias"``.

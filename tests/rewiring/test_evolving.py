@@ -363,7 +363,9 @@ def test_half_precision(dtype, regrowth):
     new, _ = evolved(state, regrowth, chain=chain_of(state))
     for name, mask in masks(new).items():
         assert mask.sum() == masks(state)[name].sum()
-    assert {leaf.dtype for leaf in jax.tree.leaves((new.params, new.opt_state))} == {dtype}
+    assert {leaf.dtype for leaf in jax.tree.leaves((new.params, new.opt_state))} == {
+        jnp.dtype(dtype)
+    }
 
 
 def test_double_precision():
@@ -470,11 +472,11 @@ def test_bad_input():
         evolved(state, removal="smallest")
     with pytest.raises(ValueError, match=r"unknown regrowth 'ch3'; .*did you mean 'ch3_l3'"):
         evolved(state, "ch3")
-    for temperature in (0, -1.0, float("nan")):
+    for temperature in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="temperature must be above 0"):
             evolved(state, "ch3_l3", temperature=temperature)
-    with pytest.raises(ValueError, match="settle_at must be above 0 and at most 1, got 5"):
-        evolved(state, settle_at=5)
+    with pytest.raises(ValueError, match=r"settle_at must be above 0 and at most 1, got 5\.0"):
+        evolved(state, settle_at=5.0)
     with pytest.raises(ValueError, match="settled must be of the layers"):
         evolved(state, settle_at=0.9, settled={"layer1/kernel": jnp.zeros((), bool)})
     whole = jax.tree.map(lambda leaf: leaf.astype(jnp.int32), as_masks.params)

@@ -15,7 +15,7 @@ from prunejax.rewiring.during_training.batching import in_any
 from prunejax.rewiring.during_training.course import Course, Moment
 from prunejax.rewiring.during_training.keeping import KeepBest
 from prunejax.rewiring.during_training.methods import TRAINING_METHODS, TrainingMethod
-from prunejax.rewiring.during_training.patterns import Pattern, Unstructured
+from prunejax.rewiring.during_training.patterns import Blocks, NofM, Unstructured
 from prunejax.rewiring.during_training.replacing import DropAndGrow
 from prunejax.rewiring.during_training.timing import Timing
 from prunejax.rewiring.slots import reset
@@ -52,7 +52,7 @@ def sparsified(
     begin: int = 0,
     end: int | None = None,
     distribution: str = "global",
-    pattern: Pattern = Unstructured(),  # noqa: B008 (it is frozen)
+    pattern: Any = Unstructured(),  # noqa: B008 (it is frozen)
     select: Select | None = None,
     key: PRNGKeyArray | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -104,6 +104,15 @@ def sparsified(
         timing = Timing(every, begin, begin)
     if chosen.needs_end and end is None:
         raise ValueError(f"{method!r} needs end=, the step of the last change of masks")
+    if chosen.needs_end and end is not None and end - begin < every:
+        raise ValueError(
+            f"{method!r} changes masks by and by, but every {every} steps from {begin} to {end} is "
+            "one change: lower every, or take one_shot"
+        )
+    if not isinstance(pattern, Unstructured | NofM | Blocks):
+        raise ValueError(f"pattern must be NofM(2, 4) or Blocks(4, 4), say; got {pattern!r}")
+    if not hasattr(tx, "update"):
+        raise ValueError(f"tx must be an optax transformation, optax.adam(1e-3) say; got {tx!r}")
     drawn_from = jax.random.key(0) if key is None else key
     straight_through = chosen.straight_through
     inner = optax.with_extra_args_support(tx if straight_through else masked(tx))

@@ -38,6 +38,8 @@ def wrapped(method="set", **options):
         (lambda: wrapped(begin=5, end=4), "end must not be before begin, 5, got 4"),
         (lambda: wrapped("gradual"), "'gradual' needs end=, the step of the last change"),
         (lambda: wrapped("rigl"), "'rigl' needs end="),
+        (lambda: wrapped("gradual", every=100, end=50), "is one change: lower every"),
+        (lambda: wrapped("gradual", end=50, pattern="2:4"), r"pattern must be NofM\(2, 4\)"),
         (lambda: wrapped(select="nothing"), "nothing"),
         (lambda: wrapped("one_shot", sparsity=None, pattern=NofM()), "'first/kernel'.*6, 4.*2:4"),
         (lambda: wrapped(pattern=NofM()), "works on single links, not on NofM"),
