@@ -35,11 +35,11 @@ def _strict_promotion():
         yield
 
 
-MOST = 900e6
+MOST = 1100e6
 """Bytes of memory from which on a test process forgets what it has compiled."""
 
 
-GROWTH = 200e6
+GROWTH = 300e6
 """Bytes by which it must have grown since it forgot the last time: not all memory is programs."""
 
 
