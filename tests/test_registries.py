@@ -11,6 +11,7 @@ from experiments.common.methods import METHODS, Subject, unstructured
 from prunejax import allocation, masks, pruning, training
 from prunejax.criteria import CRITERIA
 from prunejax.network import trace
+from tests.support.attacks import check_attack
 
 
 class Small(nn.Module):
@@ -148,6 +149,11 @@ def test_method_prunes_exactly_and_deterministically(name):
         assert masks.count(pruned) == pytest.approx(0.25 * weights, abs=0.1 * weights)
     assert masks.empty(pruned) == []
     jax.tree.map(np.testing.assert_array_equal, pruned, METHODS[name](subject, 0.75))
+    check_attack(forward, params, pruned, batch)
+
+
+def forward(params, images):
+    return MODEL.apply({"params": params, "batch_stats": STATS}, images)
 
 
 @pytest.mark.parametrize("name", sorted(pruning.SCHEDULES))

@@ -217,6 +217,7 @@ def test_letters_with_a_label_outside_the_alphabet_are_refused():
             prepared.correct(images, np.asarray(labels, np.int32), info)
 
 
+@pytest.mark.slow  # it decodes 70,000 images
 def test_real_mnist(real_data_dir, new_process, monkeypatch):
     data_dir = real_data_dir("mnist")
     train, test = (data.load("mnist", split, data_dir=data_dir) for split in ("train", "test"))

@@ -9,6 +9,7 @@ import pytest
 
 from prunejax.models import MODELS, build
 from tests.support import numpy_models
+from tests.support.small_zoo import each
 
 SIZES = {
     "mlp": (28, 28, 1),
@@ -186,7 +187,7 @@ def test_parameter_counts(name, num_classes, overrides, expected):
 
 
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(MODELS))
 def test_real_size(name, dtype):
     model = build(name, num_classes=10, dtype=dtype)
     variables = shapes(model, SIZES[name])
@@ -213,7 +214,7 @@ def test_real_size(name, dtype):
         assert leaf.dtype == (jnp.float32 if in_float32 else jnp.bfloat16), path
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(MODELS))
 def test_smallest_image(name):
     side = SMALLEST.get(name, 1)
     model = build(name, num_classes=10)
@@ -229,7 +230,7 @@ def test_smallest_image(name):
 
 
 @pytest.mark.usefixtures("without_type_checks")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(MODELS))
 def test_shape_of_the_input(name):
     model = build(name, num_classes=10)
     if name in ("mlp", "lenet_300_100", "mlp_1000x3", "sparse_mlp"):
@@ -241,7 +242,7 @@ def test_shape_of_the_input(name):
             shapes(model, (784,))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(MODELS))
 def test_equals_numpy_in_eval_mode(name):
     """Relative 1e-4 of float32 against float64, through up to 110 layers."""
     model, image, reference, arguments = small(name)
@@ -260,7 +261,7 @@ def test_equals_numpy_in_eval_mode(name):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(MODELS))
 def test_equals_numpy_in_train_mode(name):
     """Logits and running averages; relative 1e-3, as batch variances of few values are small."""
     model, image, reference, arguments = small(name)
@@ -389,7 +390,7 @@ def test_initialisation_is_kaiming_normal():
     assert not any(np.any(layer["bias"]) for layer in params.values())
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", each(MODELS))
 def test_models_are_static_values(name):
     """Two equal modules are one cache entry of jit, and another width is another."""
     assert hash(build(name, num_classes=7)) == hash(build(name, num_classes=7))

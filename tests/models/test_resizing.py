@@ -10,7 +10,7 @@ from flax import linen as nn
 from prunejax import models
 from prunejax.network import trace
 from tests.support.slicing_checks import compiled, distance, random_keep
-from tests.support.small_zoo import NARROW, SMALL, made
+from tests.support.small_zoo import NARROW, SMALL, each, made
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def compare(model, variables, x, plan):
     return smaller
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", each(SMALL))
 def test_the_smaller_module_is_the_sliced_network(name):
     model, variables, x, network = traced(name)
     smaller = compare(model, variables, x, network.plan(random_keep(network)))

@@ -7,7 +7,7 @@ import pytest
 from prunejax import masks, models
 from prunejax.network import trace
 from tests.support.slicing_checks import check, compiled, distance, random_keep
-from tests.support.small_zoo import SMALL, made
+from tests.support.small_zoo import SMALL, each, made
 
 DIFFERENTIATED = ("mlp", "lenet5", "resnet14", "densenet40")
 
@@ -17,7 +17,7 @@ def test_every_model_is_here():
     assert {*SMALL, "sparse_mlp"} == set(models.MODELS)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", each(SMALL))
 def test_sliced_equals_masked(name):
     model, variables, x = made(name)
     check(

@@ -10,10 +10,11 @@ from hypothesis.extra import numpy as hnp
 
 from prunejax.sparse import Links
 
-MASKS = hnp.arrays(bool, st.tuples(st.integers(1, 6), st.integers(1, 6))).filter(np.any)
+SHAPES = st.sampled_from([(1, 1), (1, 5), (6, 1), (4, 5)])  # each compiles anew
+MASKS = hnp.arrays(bool, SHAPES).filter(np.any)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=30)
 @given(MASKS)
 def test_there_and_back(mask):
     links = Links.from_mask(mask)

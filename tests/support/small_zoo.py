@@ -1,6 +1,7 @@
 """Every model of the zoo with few channels, and an image that is large enough for it."""
 
 import jax
+import pytest
 
 from prunejax import models
 from tests.support.slicing_checks import randomise
@@ -26,6 +27,14 @@ SMALL = {
     "wide_resnet28_2": ({"stem_width": 4, "stage_widths": (4, 6, 8), "depth": 10}, (8, 8, 2)),
     "densenet40": ({"stem_width": 4, "growths": ((3, 2), (2, 3), (4,))}, (8, 8, 2)),
 }
+
+
+def each(names):
+    """The names, those that repeat another one in greater depth marked as slow."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in DEEPER else ()) for name in names]
+
+
+DEEPER = ("resnet32", "resnet56", "resnet110")
 
 
 def made(name, batch=3):

@@ -57,7 +57,11 @@ def run(devices, dtype, model):
 # within a step, on one device as on eight; in float64 the same program shows that nothing else
 # differs.
 @pytest.mark.parametrize(
-    "dtype, model, rel", [("float32", "mlp", 1e-5), ("float64", "resnet", 1e-9)]
+    "dtype, model, rel",
+    [
+        ("float32", "mlp", 1e-5),
+        pytest.param("float64", "resnet", 1e-9, marks=pytest.mark.slow),
+    ],
 )
 def test_eight_devices_give_the_losses_of_one(dtype, model, rel):
     one, eight = run(1, dtype, model), run(8, dtype, model)

@@ -458,6 +458,8 @@ void score(std::int32_t rule, const Adjacency& of_inputs, const Adjacency& of_ou
   }
 }
 
+constexpr std::int32_t kGone = std::numeric_limits<std::int32_t>::min();
+
 ffi::Error l3_scores_of(std::int32_t rule, ffi::Buffer<ffi::S32> sources,
                         ffi::Buffer<ffi::S32> targets, ffi::Result<ffi::AnyBuffer> result) {
   auto shape = result->dimensions();
@@ -467,9 +469,9 @@ ffi::Error l3_scores_of(std::int32_t rule, ffi::Buffer<ffi::S32> sources,
   }
   std::int64_t inputs = shape[0], outputs = shape[1];
   try {
-    std::vector<std::int32_t> s, t;  // without the links that are marked as gone, by a source of -1
+    std::vector<std::int32_t> s, t;  // without the links whose source is marked as gone
     for (std::size_t l = 0; l < sources.element_count(); ++l) {
-      if (sources.typed_data()[l] == -1) continue;
+      if (sources.typed_data()[l] == kGone) continue;
       s.push_back(sources.typed_data()[l]);
       t.push_back(targets.typed_data()[l]);
     }

@@ -14,6 +14,10 @@ RULES = ("path_count", "ra_l3", "ch1_l3", "ch2_l3", "ch3_l3")
 """What a rule's number stands for in kernels.cc."""
 
 
+GONE = np.int32(np.iinfo(np.int32).min)
+"""What kernels.cc takes for the source of a link that does not count."""
+
+
 def l3_scores(
     links: Links,
     rule: int,
@@ -57,5 +61,5 @@ def l3_scores(
     library.load()
     made = jax.ShapeDtypeStruct(links.shape, jax.dtypes.canonicalize_dtype(dtype))
     call = jax.ffi.ffi_call("prunejax_l3_scores", made, vmap_method="sequential")
-    sources = links.sources if kept is None else jnp.where(kept, links.sources, np.int32(-1))
+    sources = links.sources if kept is None else jnp.where(kept, links.sources, GONE)
     return call(sources, links.targets, rule=np.int32(rule))

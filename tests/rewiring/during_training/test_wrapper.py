@@ -204,8 +204,17 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
-@pytest.mark.parametrize("name", ["gradual", "rigl"])
+OFTEN = {("rigl", name) for name in OPTIMIZERS} | {("gradual", "multisteps")}
+
+
+@pytest.mark.parametrize(
+    "name, optimizer",
+    [
+        pytest.param(name, optimizer, marks=() if (name, optimizer) in OFTEN else pytest.mark.slow)
+        for name in ("gradual", "rigl")
+        for optimizer in sorted(OPTIMIZERS)
+    ],
+)
 def test_any_optimiser(name, optimizer):
     params, loss = case()
     tx = sparsified(OPTIMIZERS[optimizer], name, sparsity=SPARSITY, every=4, end=12)
