@@ -77,8 +77,21 @@ def equinox():
     return params, forward
 
 
-@pytest.mark.parametrize("network", [bare_dict, flax_nnx, equinox])
-@pytest.mark.parametrize("criterion", sorted(criteria.CRITERIA))
+@pytest.mark.parametrize(
+    "criterion, network",
+    [
+        pytest.param(
+            criterion,
+            network,
+            # second derivatives are compiled once more for each kind of tree
+            marks=pytest.mark.slow
+            if criterion in ("grasp", "prospr") and network is not equinox
+            else (),
+        )
+        for criterion in sorted(criteria.CRITERIA)
+        for network in (bare_dict, flax_nnx, equinox)
+    ],
+)
 def test_score_allocate_and_train(network, criterion):
     params, forward = network()
     images, labels = (leaf[:500] for leaf in data.load("digits"))

@@ -42,7 +42,11 @@ def removals(plan_at, positions, reduction):
 
 @pytest.mark.parametrize(
     "name, reduction",
-    [("resnet", flops_reduction), ("chain", flops_reduction), ("chain", parameter_reduction)],
+    [
+        pytest.param("resnet", flops_reduction, marks=pytest.mark.slow),
+        ("chain", flops_reduction),
+        ("chain", parameter_reduction),
+    ],
 )
 def test_the_threshold_comes_as_close_as_any(name, reduction):
     grid = removals(found(name).plan, np.linspace(0, 1, 301), reduction)

@@ -217,6 +217,7 @@ def test_bad_settings_are_one_clear_line(tmp_path, changes, message):
     assert not list(tmp_path.rglob("record.json"))
 
 
+@pytest.mark.slow
 def test_damaged_files_of_the_dense_network_are_said_or_made_again(tmp_path):
     config = changed(
         SMALL, results=tmp_path, study=("criteria",), criteria=("entropy_kcore",), save_models=False
@@ -240,6 +241,7 @@ def test_damaged_files_of_the_dense_network_are_said_or_made_again(tmp_path):
     assert pruned.exists()
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_stops_only_itself(tmp_path, monkeypatch):
     plan = Selection.plan
 

@@ -13,6 +13,13 @@ from prunejax import models, training
 from prunejax.network import trace
 
 CHANNELS = sorted(name for name in METHODS if name.startswith("channels_"))
+OFTEN = [  # test_registries.py runs all methods on another network
+    pytest.param(
+        name, marks=() if name in ("channels_l1", "channels_apoz", "channels_bn_scale")
+        else pytest.mark.slow,
+    )
+    for name in CHANNELS
+]  # fmt: skip
 REDUNDANT = ("entropy_kcore", "kcore_random", "kcore_l1")
 SETTINGS = {
     "resnet": ("resnet8", {"stem_width": 8, "stage_widths": (8, 10, 12)}, (8, 8, 2)),
@@ -91,7 +98,7 @@ def check(method, name, sparsity, tolerance):
     return plan
 
 
-@pytest.mark.parametrize("method", CHANNELS)
+@pytest.mark.parametrize("method", OFTEN)
 def test_criteria_remove_whole_channels(method):
     plan = check(method, "resnet", 0.5, tolerance=0.06)
     shares = [stays.mean() for stays in plan.keep.values()]
