@@ -174,8 +174,7 @@ class Processes:
 
     def close(self) -> None:
         """Ends all processes; one that does not end in time is killed."""
-        for worker in self._known:
-            worker.pool.shutdown(wait=False, cancel_futures=True)
+        ending = [_ending(worker.pool) for worker in self._known]
         deadline = time.monotonic() + GRACE
         while self._busy and time.monotonic() < deadline:  # the other workers end by themselves
             list(self.news())  # one that has just begun says its number
@@ -185,10 +184,12 @@ class Processes:
                 elif worker in self._pids:
                     _kill(self._pids[worker])
             wait(self._busy, 0.1)
+        for each in ending:
+            each.join(max(deadline - time.monotonic(), 0.0))
 
     def _replaced(self, worker: _Worker) -> _Worker:
         """A new process in the place of one that died."""
-        worker.pool.shutdown(wait=False)
+        worker.pool.shutdown()  # at once: nothing of it lives
         self._known.remove(worker)
         self._pids.pop(worker, None)
         self._known.append(self._worker())
@@ -199,6 +200,16 @@ class Processes:
         reader, writer = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(writer,))
         return _Worker(pool, reader)
+
+
+def _ending(pool: ProcessPoolExecutor) -> threading.Thread:
+    """A thread that waits until all of a pool is gone.
+
+    Python wakes up every pool when it exits, and fails if a pool goes at the same moment.
+    """
+    thread = threading.Thread(target=pool.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+    thread.start()
+    return thread
 
 
 _WRITER: list[Connection] = []

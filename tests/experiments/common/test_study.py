@@ -350,6 +350,14 @@ def test_ctrl_c_ends_all_workers(results):
     assert f"8 runs, {8 - len(finished)} of them now" in text
 
 
+def test_nothing_of_the_workers_is_left_when_a_study_ends(results, toy):
+    """Python fails at exit, now and then, if a pool of processes ends at the same moment."""
+    before = set(threading.enumerate())
+    status, text = go([toy(n) for n in range(2)], results, workers=2)
+    assert status == 0, text
+    assert set(threading.enumerate()) <= before
+
+
 def test_workers_end_with_a_command_that_is_killed(results):
     process = command(results, 8, "--workers", "2")
     wait_for(results, 2)
