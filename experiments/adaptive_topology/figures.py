@@ -83,10 +83,10 @@ def curves(
 def magnitudes(measured: Mapping[str, Measured], place: Place, title: str) -> None:
     """Draws the density of |w| (Fig. 6)."""
     figure, (axes,) = canvas(1)
-    largest = max(np.quantile(one.magnitudes, 0.999) for one in measured.values())
+    largest = max(np.quantile(np.concatenate(one.magnitudes), 0.999) for one in measured.values())
     bins = np.linspace(0, float(largest), 80)
     for position, (name, one) in enumerate(measured.items()):
-        density, edges = np.histogram(one.magnitudes, bins=bins, density=True)
+        density, edges = np.histogram(np.concatenate(one.magnitudes), bins=bins, density=True)
         axes.stairs(density, edges, color=rule_colour(position), label=name)
     axes.set_yscale("log")
     axes.set(xlabel="|w|", ylabel="density")

@@ -55,7 +55,7 @@ def measured_of(records: Mapping[Any, Record], desk: Desk) -> dict[str, Measured
             update=float(np.mean([record["seconds"]["update"] for _, record in networks])),
             strengths=strengths,
             curves={name: np.array(curves) for name, curves in attacks.items()},
-            magnitudes=np.concatenate([_magnitudes(run, desk) for run, _ in networks]),
+            magnitudes=[_magnitudes(run, desk) for run, _ in networks],
         )
     return found
 

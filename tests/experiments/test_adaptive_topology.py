@@ -299,7 +299,7 @@ def measured(accuracy, final, weight, shape=lambda levels: 1 - levels):
         update=0.01,
         strengths=dict.fromkeys(names, levels),
         curves=dict.fromkeys(names, final * shape(levels)[None]),
-        magnitudes=np.array([weight]),
+        magnitudes=[np.array([weight])],
     )
 
 
@@ -347,3 +347,25 @@ def test_differences_as_large_as_those_of_seeds_say_nothing():
     other = mixed._replace(curves=dict.fromkeys(names, np.array([steep, flat * 0.9 + 0.1])))
     said = {text: verdict for text, _, _, verdict in claims.tested(one, other)}
     assert said["reverse weight order pruning: random regrowth is more resilient"] == claims.EQUAL
+
+
+def test_shares_of_links_are_compared_seed_by_seed():
+    claim = "random regrowth has more links with 0.2 < |w| < 1"
+    one = measured([0.9], 0.9, 0.5)._replace(
+        magnitudes=[np.array([0.1, 0.5, 2.0, 0.1]), np.array([0.5, 0.5, 0.1, 0.1])]
+    )
+    few = one._replace(magnitudes=[np.full(4, 0.1), np.array([0.5, 0.1, 0.1, 0.1])])
+    near = one._replace(magnitudes=[np.full(4, 0.1), np.full(4, 0.5)])
+    verdict = {
+        other: claims.tested(one, rule)[-1][2:] for other, rule in (("few", few), ("near", near))
+    }
+    numbers, judged = verdict["few"]
+    assert numbers == "links with 0.2 < |w| < 1: random 37.5 %, ch3_l3 12.5 %"
+    assert judged == claims.HOLDS
+    assert verdict["near"][1] == claims.EQUAL
+    assert claims.tested(few, one)[-1] == (
+        claim,
+        "Fig. 6",
+        "links with 0.2 < |w| < 1: random 12.5 %, ch3_l3 37.5 %",
+        claims.FAILS,
+    )
