@@ -158,10 +158,10 @@ def _compared(perturbation: str, random: Measured, ch3: Measured) -> tuple[str, 
     """What both rules keep, and by how much more CH3-L3 does; 0 where seeds differ as much."""
     kept = random.kept(perturbation), ch3.kept(perturbation)
     said = _both("kept of the accuracy", *(float(each.mean()) for each in kept))
-    return said, _difference(*kept, close=CLOSE)
+    return said, _difference(kept[0], kept[1], CLOSE)
 
 
-def _difference(random: np.ndarray, ch3: np.ndarray, close: float = 0.0) -> float:
+def _difference(random: np.ndarray, ch3: np.ndarray, close: float) -> float:
     """By how much CH3-L3's mean over seeds is larger; 0 where seeds differ as much."""
     difference = float(ch3.mean() - random.mean())
     spread = math.sqrt(sum(each.var(ddof=1) / len(each) for each in (random, ch3) if len(each) > 1))
@@ -194,7 +194,7 @@ def _middle_weights(random: Measured, ch3: Measured) -> tuple[str, str]:
         np.array([np.mean((seed > 0.2) & (seed < 1)) for seed in rule.magnitudes])
         for rule in (random, ch3)
     ]
-    difference = _difference(*shares)
+    difference = _difference(shares[0], shares[1], close=0.0)
     said = _both("links with 0.2 < |w| < 1", *(float(each.mean()) for each in shares))
     return said, EQUAL if difference == 0 else _verdict(difference < 0)
 
