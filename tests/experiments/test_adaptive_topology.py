@@ -163,7 +163,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert histories[0] == histories[1]
 
 
-@pytest.mark.parametrize("rule", ["gradient", "ra_l3"])
+@pytest.mark.parametrize("rule", [pytest.param("gradient", marks=pytest.mark.slow), "ra_l3"])
 def test_other_rules(tmp_path, rule):
     config = changed(
         SMALL,

@@ -473,6 +473,7 @@ def test_networks_of_runs_that_are_done_again_are_trained_again(config):
     assert sum(after[name] != before[name] for name in before) == 1
 
 
+@pytest.mark.slow  # of toy runs: tests/experiments/common/test_study.py
 def test_workers_and_a_cluster_make_the_records_of_one_process(config, tmp_path):
     distributed = pytest.importorskip("distributed")
     small = changed(config, seeds=1, methods=("snip",), sparsities=(0.9,))

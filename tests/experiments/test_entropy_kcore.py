@@ -65,6 +65,7 @@ def ours(config, tau):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
+    jax.clear_caches()  # what other tests have compiled would add to the most that a process holds
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entropy_kcore, "SAMPLE_SIZES", (25, 30))
         patch.setattr(entropy_kcore, "RATES", (0.1, 0.01))

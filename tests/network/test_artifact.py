@@ -58,7 +58,7 @@ def made(tmp_path):
     return folder, plan, variables, x
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", [pytest.param("resnet8", marks=pytest.mark.slow), "lenet5"])
 def test_it_is_restored_without_the_original(name, tmp_path):
     apply_fn, variables, x = zoo(name)
     plan, variables = sliced(apply_fn, variables, x)
