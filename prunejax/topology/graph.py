@@ -214,9 +214,9 @@ class Graph:
         edges = {block.name: block for block in self.blocks}
         for layer in self.layers:
             block = edges.pop(layer.name, None)
-            shown = ("", "") if block is None else _counts(block)
-            rows.append((layer.name, "x".join(map(str, layer.shape)), *shown))
-        rows += [(f"{name} (shortcut)", "", *_counts(block)) for name, block in edges.items()]
+            edge_count, density = ("", "") if block is None else _counts(block)
+            rows.append((layer.name, "x".join(map(str, layer.shape)), edge_count, density))
+        rows += [(name, "", *_counts(block)) for name, block in edges.items()]
         rows.append(("total", f"{self.nodes:,}", f"{self.edges:,}", ""))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [
@@ -228,6 +228,34 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.encoding}, {self.nodes:,} nodes, {self.edges:,} edges)"
+
+
+def apart(graph: Graph) -> Graph:
+    """The same edges, with nodes of its own for what each layer reads and for what it makes.
+
+    Args:
+      graph: of a whole network.
+
+    Returns:
+      The bipartite graphs of its layers, side by side.
+    """
+    layers, blocks, ends, nodes, edges = [], [], [], 0, 0
+    for part in graph.by_layer():
+        (block,) = part.blocks
+        for layer in part.layers:
+            name = f"{block.name} (reads {layer.name})" if layer.role == "input" else layer.name
+            layers.append(layer._replace(name=name, offset=layer.offset + nodes))
+        ends.append((part.sources + nodes, part.targets + nodes))
+        blocks.append(block._replace(start=edges, stop=edges + part.edges))
+        nodes, edges = nodes + part.nodes, edges + part.edges
+    return dataclasses.replace(
+        graph,
+        layers=tuple(layers),
+        blocks=tuple(blocks),
+        sources=np.concatenate([each for each, _ in ends]).astype(np.int32),
+        targets=np.concatenate([each for _, each in ends]).astype(np.int32),
+        encoding="bipartite",
+    )
 
 
 def load(path: str | Path) -> Graph:
