@@ -71,7 +71,8 @@ def test_solving_by_one_solver_does_not_import_the_other(backend, other):
     told = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout
-    assert told.strip() == "optimal False"
+    # HiGHS 1.16 says its name before its first program with integers, whatever its output_flag says
+    assert "optimal False" in told.splitlines()
 
 
 def test_unknown_submodules_are_attribute_errors():

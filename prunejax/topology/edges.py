@@ -80,7 +80,32 @@ def build(unrolled: Unrolled, weights: Weights, *, encoding: str, compat: bool) 
             edges = _distinct(step, into)
         blocks.append(EdgeBlock(step.name, at, at + edges, possible))
         at += edges
-    return Graph(layers, tuple(blocks), sources[:at], targets[:at], sizes[:at], encoding, compat)
+    edges = (sources[:at], targets[:at], sizes[:at])
+    for places in unrolled.parallel:
+        blocks, edges = _once(blocks, places, edges)
+    return Graph(layers, tuple(blocks), edges[0], edges[1], edges[2], encoding, compat)
+
+
+def _once(
+    blocks: list[EdgeBlock], places: Sequence[int], edges: tuple[np.ndarray, ...]
+) -> tuple[list[EdgeBlock], tuple[np.ndarray, ...]]:
+    """Joins edges of several steps between the same nodes; the first has the sum of weights."""
+    at = np.concatenate([np.arange(blocks[place].start, blocks[place].stop) for place in places])
+    sources, targets, sizes = edges
+    pairs = sources[at].astype(np.int64) << 32 | targets[at]
+    unique, first, place = np.unique(pairs, return_index=True, return_inverse=True)
+    if len(unique) == len(at):
+        return blocks, edges
+    sizes[at[first]] = np.bincount(place, sizes[at], len(unique))
+    stays = np.ones(len(sources), bool)
+    stays[at] = False
+    stays[at[first]] = True
+    before = np.concatenate(([0], np.cumsum(stays)))
+    moved = [
+        block._replace(start=int(before[block.start]), stop=int(before[block.stop]))
+        for block in blocks
+    ]
+    return moved, tuple(each[stays] for each in edges)
 
 
 def _numbered(unrolled: Unrolled) -> tuple[tuple[NodeLayer, ...], np.ndarray]:

@@ -48,6 +48,8 @@ class Step(NamedTuple):
       targets: the nodes that it leads to, [channels, positions].
       taps: how many keys in a row belong to one input channel.
       shared: whether an output position may read one node through several entries of the kernel.
+      begins: the places of the layers that it reads.
+      ends: the place of the layer that it leads to.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Step(NamedTuple):
     targets: np.ndarray
     taps: int
     shared: bool
+    begins: frozenset[int]
+    ends: int
 
 
 class Shortcut(NamedTuple):
@@ -66,11 +70,15 @@ class Shortcut(NamedTuple):
       name: of the layer that it leads to.
       sources: [places, nodes].
       targets: [places].
+      begins: the places of the layers that the sources are of.
+      ends: the place of the layer that it leads to.
     """
 
     name: str
     sources: np.ndarray
     targets: np.ndarray
+    begins: frozenset[int]
+    ends: int
 
 
 class Unrolled(NamedTuple):
@@ -80,11 +88,13 @@ class Unrolled(NamedTuple):
       layers: in the order in which they are computed.
       steps: one per kernel and one per identity shortcut, in the order of their targets.
       same: for each node number the number of the node that it became one with, or its own.
+      parallel: places of steps between the same layers, two of which may join the same nodes.
     """
 
     layers: list[Nodes]
     steps: "list[Step | Shortcut]"
     same: np.ndarray
+    parallel: list[list[int]]
 
 
 @dataclasses.dataclass
@@ -99,7 +109,7 @@ class _Draft:
     layers: list[Nodes] = dataclasses.field(default_factory=list)
     steps: list[Step | Shortcut] = dataclasses.field(default_factory=list)
     read: set[int] = dataclasses.field(default_factory=set)
-    merged: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    merged: dict[int, tuple[int, np.ndarray]] = dataclasses.field(default_factory=dict)
     count: int = 0
 
 
@@ -234,9 +244,7 @@ def _dense(
     positions = tuple(size for size in places if size > 1)
     nodes = _made(draft, name, x, (groups * width, *positions))
     targets = nodes.reshape(groups * width, -1)
-    draft.steps.append(
-        Step(name, reads, ordered.reshape(-1, taps), keys, targets, 1, _repeats(draft, x))
-    )
+    _step(draft, name, x, reads, ordered.reshape(-1, taps), keys, targets, 1)
     # the result's axes: those in common, those left of the first operand, those of the second
     common = [kernel.shape[axis] for axis in k_shared]
     own = [kernel.shape[axis] for axis in k_free]
@@ -282,9 +290,7 @@ def _convolved(draft: _Draft, op: Op, name: str, x: Relation, kernel: np.ndarray
     targets = nodes.reshape(width, -1)
     if draft.compat and whole is None:
         reads, targets = _shifted(draft, op, x, reads, targets)
-    draft.steps.append(
-        Step(name, reads, ordered.reshape(width, -1), keys, targets, taps, _repeats(draft, x))
-    )
+    _step(draft, name, x, reads, ordered.reshape(width, -1), keys, targets, taps)
     result = np.moveaxis(nodes.reshape(width, examples, *places), 1, 0)
     back = np.argsort(numbers.out_spec)
     return Relation(result.transpose(back)[..., None], frozenset((len(draft.layers) - 1,)))
@@ -338,6 +344,22 @@ def _unread_before(draft: _Draft, x: Relation) -> bool:
     (layer, *more) = x.layers
     own = [place for place in range(len(draft.layers) - 1) if place not in draft.merged]
     return not more and x.ids.shape[-1] == 1 and own[-1] == layer
+
+
+def _step(
+    draft: _Draft,
+    name: str,
+    x: Relation,
+    reads: np.ndarray,
+    kernel: np.ndarray,
+    keys: np.ndarray,
+    targets: np.ndarray,
+    taps: int,
+) -> None:
+    """Adds a kernel's edges, which lead to the layer made last."""
+    ends = len(draft.layers) - 1
+    shared = _repeats(draft, x)
+    draft.steps.append(Step(name, reads, kernel, keys, targets, taps, shared, x.layers, ends))
 
 
 def _repeats(draft: _Draft, x: Relation) -> bool:
@@ -412,13 +434,14 @@ def _summed(draft: _Draft, given: list[Relation]) -> Relation | None:
     (layer,) = end.layers
     if any(other is each for each in ends):
         (gone,) = other.layers
-        draft.merged[gone] = np.stack((other.ids[..., 0].ravel(), end.ids[..., 0].ravel()))
+        pairs = np.stack((other.ids[..., 0].ravel(), end.ids[..., 0].ravel()))
+        draft.merged[gone] = (layer, pairs)
         return end
     if draft.identity_skips:
         sources = other.ids.reshape(-1, other.ids.shape[-1])
         targets = end.ids[..., 0].ravel()
         name = f"{draft.layers[layer].name} (identity)"
-        draft.steps.append(Shortcut(name, sources, targets))
+        draft.steps.append(Shortcut(name, sources, targets, other.layers, layer))
     draft.read |= other.layers
     return end
 
@@ -436,7 +459,7 @@ def _unread(draft: _Draft, relation: Relation) -> bool:
 
 def _finished(draft: _Draft) -> Unrolled:
     same = np.arange(draft.count, dtype=np.int32)
-    for gone, kept in draft.merged.values():
+    for _, (gone, kept) in draft.merged.values():
         same[gone] = kept
     while not np.array_equal(same, same[same]):
         same = same[same]
@@ -448,4 +471,28 @@ def _finished(draft: _Draft) -> Unrolled:
             continue
         role = "output" if position in last and nodes.role != "input" else nodes.role
         layers.append(nodes._replace(role=role))
-    return Unrolled(layers, draft.steps, same)
+    return Unrolled(layers, draft.steps, same, _parallel(draft))
+
+
+def _parallel(draft: _Draft) -> list[list[int]]:
+    """Steps between the same layers, once those that became one are counted as one."""
+    into: dict[int, list[int]] = {}
+    for place, step in enumerate(draft.steps):
+        into.setdefault(_kept(draft, step.ends), []).append(place)
+    groups = []
+    for places in into.values():
+        seen: set[int] = set()
+        twice = False
+        for place in places:
+            begins = {_kept(draft, layer) for layer in draft.steps[place].begins}
+            twice |= bool(seen & begins)
+            seen |= begins
+        if twice:
+            groups.append(places)
+    return groups
+
+
+def _kept(draft: _Draft, layer: int) -> int:
+    while layer in draft.merged:
+        layer = draft.merged[layer][0]
+    return layer

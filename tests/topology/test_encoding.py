@@ -62,6 +62,17 @@ class Residual(nn.Module):
         return nn.Dense(2, use_bias=False, name="head")(x.mean(axis=(1, 2)) * 9)
 
 
+class Parallel(nn.Module):
+    """Two branches and an identity between the same nodes: their edges are one."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = conv(3, (3, 3), name="stem")(x)
+        x = conv(3, (3, 3), name="wide")(x) + conv(3, (1, 1), name="narrow")(x)
+        x = x + conv(3, (1, 1), name="short")(x)
+        return nn.Dense(2, use_bias=False, name="head")(x.reshape(x.shape[0], -1))
+
+
 class Joined(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -106,6 +117,7 @@ LINEAR = {
     "pools": (Pools(), (6, 4, 2)),
     "overlapping": (Overlapping(), (7, 7, 2)),
     "residual": (Residual(), (6, 6, 2)),
+    "parallel": (Parallel(), (4, 4, 2)),
     "joined": (Joined(), (4, 4, 2)),
     "one_dimension": (Ranks(1), (8, 2)),
     "three_dimensions": (Ranks(3), (4, 4, 5, 2)),
@@ -297,15 +309,16 @@ def test_identity_shortcuts():
         @nn.compact
         def __call__(self, x):
             x = conv(3, (1, 1), name="stem")(x)
-            x = nn.relu(x + conv(3, (1, 1), name="inner")(x))
+            y = conv(3, (1, 1), name="conv1")(x)
+            x = nn.relu(x + conv(3, (1, 1), name="conv2")(y))
             return nn.Dense(2, use_bias=False, name="head")(x.mean(axis=(1, 2)))
 
     given = traced(Block(), (2, 2, 1))
     graph, without = encode(*given), encode(*given, identity_skips=False)
     assert graph.edges == without.edges + 12
-    (block,) = [block for block in graph.blocks if block.name == "inner (identity)"]
+    (block,) = [block for block in graph.blocks if block.name == "conv2 (identity)"]
     part = slice(block.start, block.stop)
-    stem, inner = (layer.offset for layer in graph.layers[1:3])
+    stem, inner = (graph.layers[place].offset for place in (1, 3))
     np.testing.assert_array_equal(graph.targets[part] - inner, graph.sources[part] - stem)
     assert (graph.weights[part] == 1).all()
 
