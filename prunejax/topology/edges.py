@@ -64,7 +64,7 @@ def build(unrolled: Unrolled, weights: Weights, *, encoding: str, compat: bool) 
     Returns:
       The graph.
     """
-    layers, number = _numbered(unrolled)
+    layers, number = numbered(unrolled)
     counts = count(unrolled, weights)
     total = sum(edges for edges, _ in counts)
     sources, targets = np.empty(total, np.int32), np.empty(total, np.int32)
@@ -108,8 +108,15 @@ def _once(
     return moved, tuple(each[stays] for each in edges)
 
 
-def _numbered(unrolled: Unrolled) -> tuple[tuple[NodeLayer, ...], np.ndarray]:
-    """The layers, and the place of each node in the order of layers, channels and positions."""
+def numbered(unrolled: Unrolled) -> tuple[tuple[NodeLayer, ...], np.ndarray]:
+    """The layers, and the place of each node in the order of layers, channels and positions.
+
+    Args:
+      unrolled: the network.
+
+    Returns:
+      (layers, the place by the number that the node has in ``unrolled``).
+    """
     number = np.full(len(unrolled.same), NOTHING, np.int32)
     layers, offset = [], 0
     for nodes in unrolled.layers:

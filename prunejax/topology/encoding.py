@@ -137,7 +137,8 @@ def of_one_example(network: Network) -> traced.Traced:
         again = traced.make(network.apply_fn, network.variables, one)
     except ValueError as error:
         raise ValueError(
-            f"the function takes batches of {size} examples only: trace it with one example"
+            f"the function cannot be traced with one example instead of {size}; trace it with one "
+            f"yourself: {error}"
         ) from error
     shapes = [again.program.shapes[again.program.outputs[place]] for place in again.results]
     return again if all(shape and shape[0] == 1 for shape in shapes) else seen
@@ -158,22 +159,36 @@ def _weights(
     """All parameters one after the other, and the numbers that each leaf's have."""
     given = _by_path(network, masks, "masks")
     values = None if params is None else _by_path(network, params, "params")
-    trained = [path for path in network.leaves if path in network.trainable]
-    total = sum(int(np.prod(network.leaves[path].shape)) for path in trained)
+    numbers = numbers_of(network)
+    total = sum(each.size for each in numbers.values())
     kept, size = np.ones(total + 1, bool), np.ones(total + 1, np.float32)
-    numbers, at = {}, 1  # number 0 stands for all that cannot be pruned
-    for path in trained:
-        shape = network.leaves[path].shape
-        part = slice(at, at + int(np.prod(shape)))
-        numbers[path] = np.arange(part.start, part.stop, dtype=np.int32).reshape(shape)
+    for path, own in numbers.items():
+        part = slice(own.min(), own.max() + 1) if own.size else slice(0, 0)
         if path in given:
             kept[part] = np.asarray(given[path], bool).ravel()
         if values is not None and path in values:
             size[part] = np.abs(np.asarray(values[path], np.float32)).ravel()
             if not np.isfinite(size[part][kept[part]]).all():
                 raise ValueError(f"the weights of {path!r} are not all finite")
-        at = part.stop
     return Weights(kept, size), numbers
+
+
+def numbers_of(network: Network) -> dict[str, np.ndarray]:
+    """A number for each trainable parameter, from 1 on; 0 stands for all that is not one.
+
+    Args:
+      network: the network.
+
+    Returns:
+      The numbers by the leaf's path, in the shapes of the leaves.
+    """
+    numbers, at = {}, 1
+    for path, leaf in network.leaves.items():
+        if path in network.trainable:
+            size = math.prod(leaf.shape)
+            numbers[path] = np.arange(at, at + size, dtype=np.int32).reshape(leaf.shape)
+            at += size
+    return numbers
 
 
 def _by_path(network: Network, tree: PyTree, what: str) -> dict[str, Any]:

@@ -129,7 +129,11 @@ def windows(
     Returns:
       [*places, *sizes, nodes per entry].
     """
-    grown = padded(ids, [(*pad, gap - 1) for pad, gap in zip(padding, base_dilation, strict=True)])
+    config = [
+        (int(low), int(high), int(gap) - 1)
+        for (low, high), gap in zip(padding, base_dilation, strict=True)
+    ]
+    grown = padded(ids, config)
     extents = [(size - 1) * gap + 1 for size, gap in zip(sizes, dilation, strict=True)]
     axes = tuple(range(len(sizes)))
     viewed = np.lib.stride_tricks.sliding_window_view(grown, extents, axis=axes)
@@ -198,7 +202,8 @@ def _reverse(op: Op, x: Relation) -> Relation:
 
 
 def _pad(op: Op, x: Relation) -> Relation:
-    return _whole(x, padded(x.ids, op.params["padding_config"]))
+    config = [(int(low), int(high), int(gap)) for low, high, gap in op.params["padding_config"]]
+    return _whole(x, padded(x.ids, config))
 
 
 def _reduce(op: Op, x: Relation) -> Relation:

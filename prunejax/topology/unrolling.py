@@ -358,14 +358,17 @@ def _step(
 ) -> None:
     """Adds a kernel's edges, which lead to the layer made last."""
     ends = len(draft.layers) - 1
-    shared = _repeats(draft, x)
+    shared = _repeats(draft, x, reads)
     draft.steps.append(Step(name, reads, kernel, keys, targets, taps, shared, x.layers, ends))
 
 
-def _repeats(draft: _Draft, x: Relation) -> bool:
-    """Whether a node is in several entries of an array."""
+def _repeats(draft: _Draft, x: Relation, reads: np.ndarray) -> bool:
+    """Whether an output position reads a node through several entries of the kernel."""
     known = x.ids[x.ids != NOTHING]
-    return bool(known.size) and int(np.bincount(known, minlength=draft.count).max()) > 1
+    if not known.size or int(np.bincount(known, minlength=draft.count).max()) == 1:
+        return False
+    each = np.sort(reads.transpose(1, 0, 2).reshape(reads.shape[1], -1), axis=1)
+    return bool(((each[:, 1:] == each[:, :-1]) & (each[:, 1:] != NOTHING)).any())
 
 
 def _made(draft: _Draft, name: str, x: Relation, shape: tuple[int, ...]) -> np.ndarray:
@@ -390,7 +393,7 @@ def _halo(
         return None
     if min(min(pair) for pair in padding) < 0:
         return None
-    config = [(0, 0, 0), (0, 0, 0), *((*pair, 0) for pair in padding)]
+    config = [(0, 0, 0), (0, 0, 0), *((int(low), int(high), 0) for low, high in padding)]
     whole = padded(lhs, config)
     empty = whole == NOTHING
     whole[empty] = _fresh(draft, int(empty.sum()))
