@@ -3,13 +3,17 @@
 from prunejax.topology.encoding import ENCODINGS, encode
 from prunejax.topology.graph import EdgeBlock, Graph, Node, NodeLayer, load
 from prunejax.topology.local import Local, Tables, local, tables
+from prunejax.topology.measuring import measure
+from prunejax.topology.metrics import METRICS, Metric
 from prunejax.topology.ramanujan import Ramanujan, ramanujan
 
 __all__ = [
     "ENCODINGS",
+    "METRICS",
     "EdgeBlock",
     "Graph",
     "Local",
+    "Metric",
     "Node",
     "NodeLayer",
     "Ramanujan",
@@ -17,6 +21,7 @@ __all__ = [
     "encode",
     "load",
     "local",
+    "measure",
     "ramanujan",
     "tables",
 ]
