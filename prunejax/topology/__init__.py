@@ -6,10 +6,19 @@ from prunejax.topology.local import Local, Tables, local, tables
 from prunejax.topology.measuring import measure
 from prunejax.topology.metrics import METRICS, Metric
 from prunejax.topology.ramanujan import Ramanujan, ramanujan
+from prunejax.topology.studies import (
+    REGRESSORS,
+    Regression,
+    importance,
+    rank,
+    rank_biased_overlap,
+    regress,
+)
 
 __all__ = [
     "ENCODINGS",
     "METRICS",
+    "REGRESSORS",
     "EdgeBlock",
     "Graph",
     "Local",
@@ -17,11 +26,16 @@ __all__ = [
     "Node",
     "NodeLayer",
     "Ramanujan",
+    "Regression",
     "Tables",
     "encode",
+    "importance",
     "load",
     "local",
     "measure",
     "ramanujan",
+    "rank",
+    "rank_biased_overlap",
+    "regress",
     "tables",
 ]
