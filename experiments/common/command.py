@@ -76,7 +76,7 @@ def _main(study: Study, config: Any, console: Console) -> int:
     done = conduct(
         runs, running, console, desk, again=again, prepare=lambda: study.prepare(config, desk)
     )
-    if not done.records:
+    if runs and not done.records:
         raise ValueError("no run ended well; there is nothing to report")
     console.print()
     files = study.report(config, done, desk, console)

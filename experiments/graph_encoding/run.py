@@ -14,6 +14,7 @@ from experiments.common.bench import Setup, Workbench
 from experiments.common.desk import Desk
 from experiments.common.during import DURING
 from experiments.common.networks import MASKS, TrainedNetwork, titled
+from experiments.common.protocol import DENSE
 from experiments.common.run import Outcome, Run, need, path_of
 from experiments.common.sources import digest
 from experiments.common.trained import keys
@@ -41,8 +42,13 @@ class Encoded(Run):
 
     def config(self) -> dict[str, Any]:
         """Everything that determines the outcome."""
+        network = self.network.config()
+        pruned = network.pop("pruning") or {"method": DENSE, "sparsity": 0.0}
         return {
-            **super().config(),
+            **network,
+            **pruned,
+            "kind": "encoded",
+            "compat": self.compat,
             "source": digest(topology.encode, *(one.of for one in topology.METRICS.values())),
         }
 
@@ -53,8 +59,8 @@ class Encoded(Run):
 
     @property
     def needs(self) -> tuple[Run, ...]:
-        """The network, whose masks are read."""
-        return (self.network,)
+        """The network, whose masks are read, and the dense one, which it is compared with."""
+        return (self.network, dense_of(self.network))
 
     def do(self, desk: Desk) -> Outcome:
         """Encodes and measures."""
@@ -79,6 +85,11 @@ class Encoded(Run):
             },
             seconds={"encoding": encoded - started, "measuring": time.perf_counter() - encoded},
         )
+
+
+def dense_of(network: TrainedNetwork) -> TrainedNetwork:
+    """The same network, not pruned."""
+    return dataclasses.replace(network, pruning=None)
 
 
 def masks_of(network: TrainedNetwork, bench: Workbench, desk: Desk) -> PyTree:
@@ -116,7 +127,7 @@ class Tracked(Run):
     def config(self) -> dict[str, Any]:
         """Everything that determines the outcome."""
         made = {"settings": DURING[self.method].settings(), "source": digest(topology.local)}
-        return {**super().config(), **made}
+        return {**super().config(), "kind": "tracked", **made}
 
     @property
     def title(self) -> str:
@@ -204,7 +215,7 @@ class Neurons(Run):
     def config(self) -> dict[str, Any]:
         """Everything that determines the outcome."""
         used = (channels.critical_neurons, channels.rank, topology.local)
-        return {**super().config(), "source": digest(*used)}
+        return {**super().config(), "kind": "neurons", "source": digest(*used)}
 
     @property
     def title(self) -> str:

@@ -1,0 +1,417 @@
+"""Tables and figures of the studies."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from experiments.common import trained
+from experiments.common.desk import Desk
+from experiments.common.gathering import Recorded, write_table
+from experiments.common.methods import METHODS, settings
+from experiments.common.outputs import Outputs
+from experiments.common.protocol import DENSE
+from experiments.common.records import Record
+from experiments.common.run import need
+from experiments.common.tables import Table, markdown_table, print_table
+from experiments.graph_encoding import analysis, figures, pictures, published
+from experiments.graph_encoding.analysis import MIXTURE, STRATEGIES
+from experiments.graph_encoding.run import (
+    RAMANUJAN,
+    Encoded,
+    Neurons,
+    Tracked,
+    dense_of,
+    masks_of,
+)
+from prunejax import topology
+from prunejax.topology import METRICS
+
+
+class Page:
+    """What a command shows: tables on the screen and in files.
+
+    Args:
+      title: what the networks are.
+      outputs: where files go.
+      console: where to print.
+    """
+
+    def __init__(self, title: str, outputs: Outputs, console: Console) -> None:
+        self.title, self.outputs, self._console = title, outputs, console
+        self._text = f"# Graph encoding: {title}\n"
+
+    def add(self, name: str, table: Table) -> None:
+        """Prints a table, and writes its numbers."""
+        print_table(self._console, table.caption, table.header, table.body)
+        self._text += f"\n{table.caption}\n\n{markdown_table(table.header, table.body)}"
+        self.outputs.numbers(name, table.frame)
+        self.outputs.latex(name, table.header, table.body, f"{self.title}. {table.caption}")
+
+    def say(self, line: str) -> None:
+        """Prints a line, and writes it."""
+        self._console.print(line, highlight=False)
+        self._console.print()
+        self._text += f"\n{line}\n"
+
+    def close(self) -> Sequence[Path]:
+        """Writes the text; the files that were written."""
+        self.outputs.report("report", self._text)
+        return self.outputs.files
+
+
+def frame_of(records: Mapping[Any, Record], desk: Desk) -> pl.DataFrame:
+    """A row per encoded network, as ``analysis`` takes it; a diverged one is left out."""
+    rows = []
+    for run, record in records.items():
+        if not isinstance(run, Encoded) or run.network.pruning is None:
+            continue
+        dense = need(dense_of(run.network), desk.results)["metrics"]["accuracy"]
+        metrics = record["metrics"]
+        rows.append(
+            {
+                "model": run.network.setup.model,
+                "dataset": run.network.setup.dataset,
+                "method": run.network.pruning.method,
+                "sparsity": run.network.pruning.sparsity,
+                "seed": run.network.seed,
+                "accuracy": metrics["accuracy"],
+                "drop": 1 - metrics["accuracy"] / dense,
+                **metrics["topometrics"],
+                **metrics["layers"],
+                "nodes": metrics["nodes"],
+                "edges": metrics["edges"],
+            }
+        )
+    return pl.DataFrame(rows).sort("model", "sparsity", maintain_order=True)
+
+
+def write_pool(frame: pl.DataFrame, model: str, page: Page) -> None:
+    """Accuracies, regressions, correlations and rankings of networks that were trained here.
+
+    Args:
+      frame: from ``frame_of``.
+      model: a name in ``topology.REGRESSORS``.
+      page: where they go.
+    """
+    page.outputs.numbers("networks", frame)
+    page.add("accuracy", _accuracies(frame))
+    sets = {
+        "multipartite": list(METRICS),
+        "layers (density, Ramanujan)": list(RAMANUJAN),
+        "layer density alone": ["density"],
+    }
+    page.add("regression", _regressions(frame, sets, model))
+    features = [*METRICS, *RAMANUJAN]
+    correlated = analysis.correlations(frame, features)
+    page.outputs.numbers("correlation", correlated)
+    figures.correlations(correlated, page.outputs.figure("correlation"), page.title)
+    ranked = analysis.rankings(frame)
+    page.add("ranking", _rankings(ranked, "How well each strategy ranks the methods"))
+    figures.rankings(ranked, page.outputs.figure("ranking"), page.title)
+    page.say(_who_wins(ranked))
+
+
+def write_published(reference: Path, page: Page, repeats: int) -> None:
+    """Tables 3, 4, 11 and 12 from the published data, beside the paper's.
+
+    Args:
+      reference: the folder of the data.
+      page: where they go.
+      repeats: of each cross-validation.
+
+    Raises:
+      FileNotFoundError: a file is missing.
+    """
+    order = pl.col("model").cast(pl.Enum(published.MODELS))
+    frames = {
+        name: published.read(reference, encoding).sort(order, "sparsity", maintain_order=True)
+        for encoding, name in published.ENCODINGS.items()
+    }
+    found = {
+        name: analysis.regressions(frame, list(METRICS), repeats=repeats)
+        for name, frame in frames.items()
+    }
+    page.add("table3", _table_3(found))
+    networks = frames["multipartite"].join(
+        published.layer_metrics(reference), on=list(analysis.KEY), how="left", maintain_order="left"
+    )
+    asked = len(published.METHODS) * len(published.MODELS) * len(published.DATASETS) * 15
+    holes = sum(found["multipartite"]["left_out"][5:])
+    page.say(
+        f"{asked - networks.height} of {asked} networks are missing in the table; {holes} have a "
+        "metric that is not finite, and are left out of the regressions."
+    )
+    ranked = analysis.rankings(networks)
+    page.add("table4", _table_4(ranked))
+    page.say(_who_wins(ranked))
+    for name, methods, said in (
+        ("table11", published.AT_INITIALISATION, "pruning at initialisation (Table 11)"),
+        ("table12", published.RANDOM, "random pruning by layers (Table 12)"),
+    ):
+        some = analysis.rankings(networks, methods)
+        page.add(name, _rankings(some, f"Ranking of {said}: {', '.join(methods)}"))
+    correlated = analysis.correlations(networks, [*METRICS, *RAMANUJAN])
+    page.outputs.numbers("correlation", correlated)
+    figures.correlations(correlated, page.outputs.figure("correlation"), page.title)
+    figures.rankings(ranked, page.outputs.figure("ranking"), page.title)
+
+
+def write_tracked(records: Mapping[Any, Record], page: Page) -> None:
+    """How graphs change as networks are pruned or rewired."""
+    histories: dict[str, list[Any]] = {}
+    for run, record in records.items():
+        if isinstance(run, Tracked):
+            histories.setdefault(run.method, []).append(record["history"])
+    if not histories:
+        return
+    header = ["method", "accuracy (%)", *(said for _, said in pictures.TRACKED)]
+    rows = []
+    for method, seeds in histories.items():
+        last = [history[-1] for history in seeds]
+        means = {name: float(np.mean([row[name] for row in last])) for name in last[0]}
+        rows.append({"method": method, **means})
+    body = [
+        [
+            row["method"],
+            f"{100 * row['test_accuracy']:.1f}",
+            *(f"{row[name]:,.0f}" for name, _ in pictures.TRACKED),
+        ]
+        for row in rows
+    ]
+    caption = "Graphs of networks that are pruned or rewired as they train, after the last epoch"
+    page.add("tracked", Table(pl.DataFrame(rows), caption, header, body))
+    pictures.tracked(histories, page.outputs.figure("tracked"), page.title)
+
+
+def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
+    """Three papers' ideas of importance, and how they agree."""
+    rows = [
+        {"seed": run.network.seed, **neuron}
+        for run, record in records.items()
+        if isinstance(run, Neurons)
+        for neuron in record["metrics"]["neurons"]
+    ]
+    if not rows:
+        return
+    frame = pl.DataFrame(rows)
+    page.outputs.numbers("neurons", frame)
+    names = [*(name for name, _ in pictures.IDEAS), "accuracy_lost"]
+    said = dict(pictures.IDEAS) | {"accuracy_lost": "accuracy lost"}
+    agreement = []
+    for one in names:
+        row: dict[str, Any] = {"idea": said[one]}
+        for other in names:
+            row[other] = _mean_rank_correlation(frame, one, other)
+        agreement.append(row)
+    body = [[row["idea"], *(f"{row[name]:.2f}" for name in names)] for row in agreement]
+    caption = (
+        "Spearman's correlation of what makes a neuron important, within layers, mean over layers "
+        "and seeds; the last column is what they stand for: the accuracy lost without the neuron"
+    )
+    header = ["idea", *(said[name] for name in names)]
+    page.add("agreement", Table(pl.DataFrame(agreement), caption, header, body))
+    pictures.neurons(frame, page.outputs.figure("neurons"), page.title)
+
+
+def draw_one(records: Mapping[Any, Record], page: Page, desk: Desk) -> None:
+    """Draws the smallest graph: layers left to right."""
+    encoded = [run for run in records if isinstance(run, Encoded) and run.network.pruning]
+    if not encoded:
+        return
+    run = min(encoded, key=lambda each: records[each]["metrics"]["edges"])
+    bench = run.network.setup.bench(desk)
+    params = trained.initial(bench, run.network.seed)["params"]
+    graph = topology.encode(bench.traced, masks_of(run.network, bench, desk), params)
+    title = f"{run.network.setup.title}: {run.network.title}"
+    pictures.graph(graph, page.outputs.figure("graph"), title)
+
+
+def _accuracies(frame: pl.DataFrame) -> Table:
+    means = frame.group_by("model", "method", "sparsity", maintain_order=True).agg(
+        pl.col("accuracy").mean(), pl.col("accuracy").std().alias("deviation")
+    )
+    sparsities = sorted(frame["sparsity"].unique())
+    header = ["model, method", *(f"{sparsity:g}" for sparsity in sparsities)]
+    body = []
+    for model in frame["model"].unique(maintain_order=True):
+        for method in frame["method"].unique(maintain_order=True):
+            line = [f"{model}, {method}"]
+            for sparsity in sparsities:
+                row = means.filter(
+                    (pl.col("model") == model)
+                    & (pl.col("method") == method)
+                    & (pl.col("sparsity") == sparsity)
+                )
+                line.append("" if row.is_empty() else f"{100 * row['accuracy'][0]:.1f}")
+            body.append(line)
+    return Table(means, "Test accuracy (%) by sparsity, mean over seeds", header, body)
+
+
+def _regressions(frame: pl.DataFrame, sets: Mapping[str, list[str]], model: str) -> Table:
+    found = pl.concat(
+        [
+            analysis.regressions(frame, features, model=model).with_columns(
+                pl.lit(name).alias("features")
+            )
+            for name, features in sets.items()
+        ]
+    )
+    values = found["value"].unique(maintain_order=True).to_list()
+    body = []
+    for measure, digits in (("r2", 2), ("mae", 3)):
+        for name in sets:
+            own = dict(found.filter(pl.col("features") == name).select("value", measure).rows())
+            shown = [f"{own[value]:.{digits}f}" for value in values]
+            body.append([f"{'adjusted R2' if measure == 'r2' else 'MAE'}, {name}", *shown])
+    caption = (
+        f"Regression ({model}) of the drop in accuracy, 5-fold cross-validation, among networks of "
+        "one sparsity or of one model"
+    )
+    return Table(found, caption, ["", *values], body)
+
+
+def _rankings(ranked: pl.DataFrame, caption: str) -> Table:
+    sparsities = ranked["sparsity"].unique(maintain_order=True).to_list()
+    header = ["model, strategy", *(f"{each:g}" for each in sparsities), "mean"]
+    body = []
+    for model in ranked["model"].unique(maintain_order=True):
+        for strategy in ranked["strategy"].unique(maintain_order=True):
+            own = ranked.filter((pl.col("model") == model) & (pl.col("strategy") == strategy))
+            cells = [
+                f"{row['overlap']:.2f}"
+                + ("" if row["deviation"] is None else f" ± {row['deviation']:.2f}")
+                for row in own.rows(named=True)
+            ]
+            mean = float(np.nanmean(own["overlap"].to_numpy()))
+            body.append([f"{model}, {STRATEGIES[strategy]}", *cells, f"{mean:.2f}"])
+    caption += "; rank-biased overlap with the order of accuracies, 1: the same, by sparsity"
+    return Table(ranked, caption, header, body)
+
+
+def _who_wins(ranked: pl.DataFrame) -> str:
+    """Whether the mixture ranks better than what is read off the masks at once."""
+    lines = []
+    for model in ranked["model"].unique(maintain_order=True):
+        own = ranked.filter(pl.col("model") == model)
+        means = dict(
+            own.group_by("strategy", maintain_order=True).agg(pl.col("overlap").mean()).rows()
+        )
+        if MIXTURE in means and "density" in means:
+            verb = "beats" if means[MIXTURE] > means["density"] else "does not beat"
+            lines.append(
+                f"{model}: the mixture {verb} layer density ({means[MIXTURE]:.2f}, "
+                f"{means['density']:.2f})"
+            )
+    return "; ".join(lines) + "."
+
+
+def _table_3(found: Mapping[str, pl.DataFrame]) -> Table:
+    rows, body, columns = [], [], []
+    for measure, paper, digits in (
+        ("r2", published.TABLE_3, 2),
+        ("mae", published.TABLE_3_MAE, 3),
+    ):
+        for name, frame in found.items():
+            columns = frame["value"].to_list()
+            ours, theirs = frame[measure].to_list(), paper[name]
+            said = "adjusted R2" if measure == "r2" else "MAE"
+            shown = [f"{a:.{digits}f}/{b:.{digits}f}" for a, b in zip(ours, theirs, strict=True)]
+            away = float(np.mean(np.abs(np.array(ours) - theirs)))
+            body.append([f"{said}, {name}", *shown, f"{away:.3f}"])
+            rows += [
+                {"measure": measure, "encoding": name, "cell": cell, "ours": a, "paper": b}
+                for cell, a, b in zip(columns, ours, theirs, strict=True)
+            ]
+    caption = (
+        "Table 3: least squares regression of the drop in accuracy, ours/paper; the last column is "
+        "the mean absolute difference"
+    )
+    return Table(pl.DataFrame(rows), caption, ["", *columns, "apart"], body)
+
+
+def _table_4(ranked: pl.DataFrame) -> Table:
+    rows, body = [], []
+    for place, model in enumerate(published.MODELS):
+        for strategy, paper in published.TABLE_4.items():
+            own = ranked.filter((pl.col("model") == model) & (pl.col("strategy") == strategy))
+            ours = own.sort("sparsity")["overlap"].to_list()
+            theirs = paper[place]
+            shown = [f"{a:.2f}/{b:.2f}" for a, b in zip(ours, theirs, strict=True)]
+            mean = f"{np.mean(ours):.2f}/{np.mean(theirs):.2f}"
+            body.append([f"{model}, {STRATEGIES[strategy]}", *shown, mean])
+            rows += [
+                {"model": model, "strategy": strategy, "sparsity": s, "ours": a, "paper": b}
+                for s, a, b in zip(published.SPARSITIES, ours, theirs, strict=True)
+            ]
+    frame = pl.DataFrame(rows)
+    away = frame.group_by("strategy", maintain_order=True).agg(
+        (pl.col("ours") - pl.col("paper")).abs().mean().alias("apart")
+    )
+    apart = ", ".join(f"{STRATEGIES[name]} {value:.3f}" for name, value in away.rows())
+    caption = (
+        "Table 4: rank-biased overlap of each strategy's ranking with that of accuracies, "
+        f"ours/paper, by sparsity. Mean absolute differences: {apart}"
+    )
+    header = ["model, strategy", *(f"{each:g}" for each in published.SPARSITIES), "mean"]
+    return Table(frame, caption, header, body)
+
+
+def _mean_rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float:
+    found = []
+    for _, rows in frame.group_by("seed", "group", maintain_order=True):
+        x, y = (rows[name].rank().to_numpy() for name in (one, other))
+        known = np.isfinite(rows[one].to_numpy()) & np.isfinite(rows[other].to_numpy())
+        if known.sum() > 2 and np.ptp(x[known]) and np.ptp(y[known]):
+            found.append(np.corrcoef(x[known], y[known])[0, 1])
+    return float(np.mean(found)) if found else float("nan")
+
+
+def recorded(records: Sequence[Record]) -> Table:
+    """What is recorded of one model and data set: topometrics of pruned networks."""
+    rows = []
+    for record in records:
+        config, metrics = record["config"], record["metrics"]
+        rows.append(
+            {
+                "method": config["method"],
+                "sparsity": config["sparsity"],
+                "seed": config["seed"],
+                "accuracy": metrics["accuracy"],
+                "nodes": metrics["nodes"],
+                "edges": metrics["edges"],
+                **metrics["topometrics"],
+            }
+        )
+    frame = pl.DataFrame(rows).sort("method", "sparsity", "seed")
+    means = frame.group_by("method", "sparsity", maintain_order=True).agg(
+        pl.col("accuracy", "edges", "k_core", "spectral_gap").mean()
+    )
+    header = ["method", "sparsity", "accuracy (%)", "edges", "k-core", "spectral gap"]
+    body = [
+        [
+            method,
+            f"{sparsity:g}",
+            f"{100 * accuracy:.1f}",
+            f"{edges:,.0f}",
+            f"{core:.2g}",
+            f"{gap:.3g}",
+        ]
+        for method, sparsity, accuracy, edges, core, gap in means.rows()
+    ]
+    return Table(frame, "graphs of pruned networks, means over seeds", header, body)
+
+
+RECORDED = Recorded(
+    key="method",
+    names=(DENSE, *METHODS),
+    needs=Encoded.metrics,
+    source=lambda name: None if name == DENSE else settings(name)["source"],
+    varying=("method", "method_settings", "sparsity", "seed", "score_examples", "source"),
+    read=recorded,
+    write=write_table(recorded),
+    kind="encoded",
+)
