@@ -207,7 +207,7 @@ def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
         for other in names:
             row[other] = _mean_rank_correlation(frame, one, other)
         agreement.append(row)
-    body = [[row["idea"], *(f"{row[name]:.2f}" for name in names)] for row in agreement]
+    body = [[row["idea"], *(_number(row[name], 2) for name in names)] for row in agreement]
     caption = (
         "Spearman's correlation of what makes a neuron important, within layers, mean over layers "
         "and seeds; the last column is what they stand for: the accuracy lost without the neuron"
@@ -265,7 +265,7 @@ def _regressions(frame: pl.DataFrame, sets: Mapping[str, list[str]], model: str)
     for measure, digits in (("r2", 2), ("mae", 3)):
         for name in sets:
             own = dict(found.filter(pl.col("features") == name).select("value", measure).rows())
-            shown = [f"{own[value]:.{digits}f}" for value in values]
+            shown = [_number(own[value], digits) for value in values]
             body.append([f"{'adjusted R2' if measure == 'r2' else 'MAE'}, {name}", *shown])
     caption = (
         f"Regression ({model}) of the drop in accuracy, 5-fold cross-validation, among networks of "
@@ -282,12 +282,13 @@ def _rankings(ranked: pl.DataFrame, caption: str) -> Table:
         for strategy in ranked["strategy"].unique(maintain_order=True):
             own = ranked.filter((pl.col("model") == model) & (pl.col("strategy") == strategy))
             cells = [
-                f"{row['overlap']:.2f}"
+                _number(row["overlap"], 2)
                 + ("" if row["deviation"] is None else f" ± {row['deviation']:.2f}")
                 for row in own.rows(named=True)
             ]
-            mean = float(np.nanmean(own["overlap"].to_numpy()))
-            body.append([f"{model}, {STRATEGIES[strategy]}", *cells, f"{mean:.2f}"])
+            known = own["overlap"].drop_nans()
+            mean = float("nan") if known.is_empty() else float(np.mean(known.to_numpy()))
+            body.append([f"{model}, {STRATEGIES[strategy]}", *cells, _number(mean, 2)])
     caption += "; rank-biased overlap with the order of accuracies, 1: the same, by sparsity"
     return Table(ranked, caption, header, body)
 
@@ -358,6 +359,10 @@ def _table_4(ranked: pl.DataFrame) -> Table:
     )
     header = ["model, strategy", *(f"{each:g}" for each in published.SPARSITIES), "mean"]
     return Table(frame, caption, header, body)
+
+
+def _number(value: float, digits: int) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def _mean_rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float:

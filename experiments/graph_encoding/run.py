@@ -151,7 +151,7 @@ class Tracked(Run):
         def watched(state: training.TrainState) -> dict[str, float]:
             tested = training.evaluate(tools.eval_step, state.params, state.batch_stats, bench.test)
             kept = during_training.masks_of(state.opt_state)
-            return {"test_accuracy": tested["accuracy"], **summary(topology.local(tables, kept))}
+            return {"accuracy": tested["accuracy"], **summary(topology.local(tables, kept))}
 
         show = titled(desk.show, self.title)
         state, history = training.fit(
@@ -164,6 +164,8 @@ class Tracked(Run):
             evaluate_with=watched,
             on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
         )
+        # `fit` calls all that it is given "test_..."
+        history = [{_own(name): value for name, value in row.items()} for row in history]
         final = topology.local(tables, during_training.masks_of(state.opt_state))
         degrees = {
             layer.name: np.bincount(
@@ -178,19 +180,38 @@ class Tracked(Run):
         )
 
 
+OF_GRAPHS = (
+    "edges",
+    "sources",
+    "sinks",
+    "disconnected",
+    "r_out",
+    "r_in",
+    "largest_out_degree",
+    "out_degree_deviation",
+)
+"""What a row of a history says of a graph."""
+
+
+def _own(name: str) -> str:
+    """What a row calls a number of a graph."""
+    bare = name.removeprefix("test_")
+    return bare if bare in OF_GRAPHS else name
+
+
 def summary(local: topology.Local) -> dict[str, float]:
     """What a row of a history says of a graph."""
     out = np.asarray(local.out_degree)
-    return {
-        "edges": float(local.edges),
-        "sources": float(np.sum(local.sources)),
-        "sinks": float(np.sum(local.sinks)),
-        "disconnected": float(np.sum(local.disconnected)),
-        "r_out": float(local.r_out),
-        "r_in": float(local.r_in),
-        "largest_out_degree": float(out.max()),
-        "out_degree_deviation": float(out.std()),
-    }
+    flags = (local.sources, local.sinks, local.disconnected)
+    numbers = [
+        float(local.edges),
+        *(float(np.sum(flag)) for flag in flags),
+        float(local.r_out),
+        float(local.r_in),
+        float(out.max()),
+        float(out.std()),
+    ]
+    return dict(zip(OF_GRAPHS, numbers, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
