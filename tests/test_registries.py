@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 
 from experiments.common.methods import METHODS, Subject, unstructured
-from prunejax import allocation, masks, pruning, training
+from prunejax import allocation, masks, pruning, topology, training
 from prunejax.criteria import CRITERIA
 from prunejax.network import trace
 from tests.support.attacks import check_attack
@@ -150,6 +150,20 @@ def test_method_prunes_exactly_and_deterministically(name):
     assert masks.empty(pruned) == []
     jax.tree.map(np.testing.assert_array_equal, pruned, METHODS[name](subject, 0.75))
     check_attack(forward, params, pruned, batch)
+    check_graph(subject.network, pruned, params)
+
+
+def check_graph(network, pruned, params):
+    """The graph has an edge wherever a weight is used: in a convolution, at each place."""
+    graph = topology.encode(network, pruned, params)
+    found = topology.measure(graph, ["sink", "source", "components", "k_core"])
+    assert all(np.isfinite(value) for value in found.values())
+    for block in graph.blocks:
+        kept = int(pruned[block.name]["kernel"].sum())
+        if network.layers[block.name].kind == "dense":
+            assert block.stop - block.start == kept
+        else:
+            assert block.stop - block.start >= kept
 
 
 def forward(params, images):

@@ -19,7 +19,7 @@ from experiments.adaptive_topology.course import layers_of
 from experiments.adaptive_topology.run import load
 from experiments.common.desk import Desk
 from experiments.common.options import changed
-from prunejax import channels, data, masks, models, network, robustness, sparse
+from prunejax import channels, data, masks, models, network, robustness, sparse, topology
 from prunejax import rewiring as rewiring_lib
 
 SMALL = changed(AdaptiveTopology(), seeds=1, epochs=3, limit=200, repeats=2, checkpoint_epochs=0)
@@ -211,6 +211,11 @@ def test_grown_links_go_into_every_other_lens(finished, tmp_path):
     plan = traced.plan({"hidden1": np.asarray(degrees > 0)})
     sliced = plan.slice({"params": params})
     assert sliced["params"]["hidden1"]["kernel"].shape == (784, int((degrees > 0).sum()))
+
+    graph = topology.encode(traced, made, params)
+    assert graph.edges == masks.count(made) + 1000 * 10  # the read-out is dense
+    local = topology.local(traced, made, params)
+    np.testing.assert_array_equal(local.in_degree[784:1784], degrees)
 
     curve = robustness.curve(
         jax.random.key(0),
