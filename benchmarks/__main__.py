@@ -25,6 +25,7 @@ from benchmarks import (
     selection,
     sparse,
     steps,
+    topology,
     tracing,
 )
 from prunejax.names import suggestion
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "programs": programs.run,
     "sparse": sparse.run,
     "rewiring": rewiring.run,
+    "topology": topology.run,
 }
 
 

@@ -80,6 +80,16 @@ def test_robustness(tmp_path):
     assert curves["weight_order"][1] < curves["random"][1] <= curves["reverse_weight_order"][1]
 
 
+def test_networks_as_graphs(tmp_path):
+    said = run(program("topology.encode"), tmp_path)
+    sinks = {name: float(s) for name, s in re.findall(r"(snip|random) ([\d.]+) sinks", said)}
+    assert 0 <= sinks["snip"] < 1
+    assert 0 <= sinks["random"] < 1
+    edges = re.search(r"total +([\d,]+) +([\d,]+)", said).group(2).replace(",", "")
+    assert said.splitlines()[-1].split()[0] == edges
+    assert "Node(layer='conv" in said
+
+
 def test_pruning_during_training(tmp_path):
     said = run(program("during_training.sparsified"), tmp_path)
     assert float(re.fullmatch(r"95\.0% pruned, ([\d.]+)% right\n", said).group(1)) > 90

@@ -60,7 +60,9 @@ class Views:
 
     @functools.cached_property
     def pattern(self) -> scipy.sparse.csr_array:
-        """The undirected graph again, with an entry also where a weight is 0; entries are 1."""
+        """The undirected graph, with an entry also where a weight is 0; values say nothing."""
+        if (self.graph.weights != 0).all():
+            return self.adjacency
         ends = (self.graph.sources, self.graph.targets)
         apart = ends[0] != ends[1]
         ends = tuple(each if apart.all() else each[apart] for each in ends)
