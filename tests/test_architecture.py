@@ -17,7 +17,7 @@ ROOMS = {
     "criteria": OFTEN,
     "filters": OFTEN,
     "sparse": {"files", "names", "registry", "text"},
-    "topology": OFTEN,
+    "topology": OFTEN | {"network"},
     "robustness": OFTEN | {"ranks"},
     "spiking": OFTEN | {"models", "training"},
     "network": OFTEN,
