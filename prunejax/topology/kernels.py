@@ -215,3 +215,121 @@ def triangles(indptr: np.ndarray, indices: np.ndarray) -> tuple[int, int, int, i
                             fourth = indices[again]
                             four += fourth > last and both[fourth] == name
     return three, tailed, pairs, four
+
+
+@_compiled
+def two_hops(
+    layer: int,
+    kinds: np.ndarray,
+    counts: np.ndarray,
+    layer_of: np.ndarray,
+    offsets: np.ndarray,
+    spots: np.ndarray,
+    apart: np.ndarray,
+    list_begins: np.ndarray,
+    entry_begins: np.ndarray,
+    begins: np.ndarray,
+    steps: np.ndarray,
+    keys: np.ndarray,
+    places: np.ndarray,
+    taps: np.ndarray,
+    bits: np.ndarray,
+    key_begins: np.ndarray,
+    targets: np.ndarray,
+    target_begins: np.ndarray,
+    seen: np.ndarray,
+) -> int:
+    """How many nodes lie within two hops of a layer's nodes, all of them together.
+
+    The channels of one position that are reached are the bits of some words, so that the channels
+    which a key leads to are joined at once.
+
+    Args:
+      layer: which layer.
+      kinds: one place of each kind.
+      counts: how many places there are of each kind.
+      layer_of: the layer of each node.
+      offsets: the first node of each layer, and behind the last.
+      spots: of each layer, how many positions it has.
+      apart: of each layer, whether its channels are read alike.
+      list_begins: where each layer's places begin in ``begins``.
+      entry_begins: where each layer's entries begin in ``steps``, ``keys`` and ``places``.
+      begins: where the entries of a place begin.
+      steps: of each entry, which step reads.
+      keys: of each entry, by which key of the first channel; -1 for an identity.
+      places: of each entry, the position that it leads to.
+      taps: how far keys of neighbouring channels are apart, [layers, steps].
+      bits: the output channels of each key, [keys of all steps, words].
+      key_begins: where the keys of each step begin in ``bits``.
+      targets: the nodes of the first channel that each step leads to; of an identity all nodes.
+      target_begins: where those of each step begin in ``targets``.
+      seen: zeros, [nodes, words]; they are zeros again at the end.
+
+    Returns:
+      The sum over nodes.
+    """
+    total = 0
+    words, one = bits.shape[1], np.uint64(1)
+    touched, marked = np.zeros(len(layer_of), np.int64), np.zeros(len(layer_of), np.bool_)
+    size = offsets[layer + 1] - offsets[layer]
+    channels = size // spots[layer] if apart[layer] else 1
+    for kind in range(len(kinds)):
+        row = list_begins[layer] + kinds[kind]
+        for channel in range(channels):
+            slots = 0
+            for entry in range(begins[row], begins[row + 1]):
+                at = entry_begins[layer] + entry
+                step, key = steps[at], keys[at]
+                target = targets[target_begins[step] + places[at]]
+                behind = layer_of[target]
+                own = target - offsets[behind]
+                position = own % spots[behind]
+                slot = offsets[behind] + position
+                if not marked[slot]:
+                    marked[slot] = True
+                    touched[slots] = slot
+                    slots += 1
+                width = (offsets[behind + 1] - offsets[behind]) // spots[behind]
+                line = key_begins[step] + key + channel * taps[layer, step]
+                for out in range(width):
+                    if key == -1:
+                        if out != own // spots[behind]:
+                            continue
+                    elif not (bits[line, out >> 6] >> np.uint64(out & 63)) & one:
+                        continue
+                    seen[slot, out >> 6] |= one << np.uint64(out & 63)
+                    again = list_begins[behind] + position
+                    if not apart[behind]:
+                        again += out * spots[behind]
+                    for further in range(begins[again], begins[again + 1]):
+                        then = entry_begins[behind] + further
+                        step2, key2 = steps[then], keys[then]
+                        target2 = targets[target_begins[step2] + places[then]]
+                        last = layer_of[target2]
+                        own2 = target2 - offsets[last]
+                        slot2 = offsets[last] + own2 % spots[last]
+                        if not marked[slot2]:
+                            marked[slot2] = True
+                            touched[slots] = slot2
+                            slots += 1
+                        if key2 == -1:
+                            out2 = own2 // spots[last]
+                            seen[slot2, out2 >> 6] |= one << np.uint64(out2 & 63)
+                            continue
+                        line2 = key_begins[step2] + key2
+                        if apart[behind]:
+                            line2 += out * taps[behind, step2]
+                        for word in range(words):
+                            seen[slot2, word] |= bits[line2, word]
+            near = 0
+            for number in range(slots):
+                slot = touched[number]
+                marked[slot] = False
+                for word in range(words):
+                    value = seen[slot, word]
+                    while value:
+                        value &= value - one
+                        near += 1
+                    seen[slot, word] = 0
+            total += near * counts[kind]
+    return total

@@ -44,7 +44,10 @@ def test_it_is_what_the_edges_say(name):
         graph = topology.encode(given, masks, params)
         prepared = topology.tables(given)
     assert prepared.layers == graph.layers
-    check(topology.local(prepared, masks, params), graph)
+    found = topology.local(prepared, masks, params, two_hops=True)
+    check(found, graph)
+    (n2,) = topology.measure(graph, ["n2"], normalize=False).values()
+    assert float(found.n2) == pytest.approx(n2, rel=1e-6)
     without = topology.local(prepared, masks)
     ends = np.concatenate((graph.sources, graph.targets))
     np.testing.assert_array_equal(without.strength, np.bincount(ends, minlength=graph.nodes))
