@@ -189,7 +189,7 @@ def local(
       network: what ``network.trace`` gives; or, for many masks, what ``tables`` made of it.
       masks: which weights are there, as ``encode`` takes them.
       params: gives the strength; without them every weight is 1.
-      two_hops: counts ``n2`` too, on the host: a quarter of a second for Conv-6, the first time more.
+      two_hops: counts ``n2`` too, on the host: in a quarter of a second for Conv-6, more at first.
 
     Returns:
       What the degrees say.
