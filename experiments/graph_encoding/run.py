@@ -20,6 +20,10 @@ from experiments.common.sources import digest
 from experiments.common.trained import keys
 from prunejax import channels, masks, topology, training
 from prunejax.rewiring import during_training
+from prunejax.topology import edges, products, sums, unrolling
+
+ENCODES = (topology.encode, unrolling.unroll, products.multiplied, sums.summed, edges.build)
+"""The functions whose files say what a graph is."""
 
 RAMANUJAN = ("difference_of_bound", "imdb", "imsg", "density")
 """What is measured of layers on their own, as the mean over layers."""
@@ -49,7 +53,7 @@ class Encoded(Run):
             **pruned,
             "kind": "encoded",
             "compat": self.compat,
-            "source": digest(topology.encode, *(one.of for one in topology.METRICS.values())),
+            "source": digest(*ENCODES, *(one.of for one in topology.METRICS.values())),
         }
 
     @property

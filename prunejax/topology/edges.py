@@ -7,7 +7,7 @@ import numpy as np
 
 from prunejax.topology.graph import EdgeBlock, Graph, NodeLayer
 from prunejax.topology.relations import NOTHING
-from prunejax.topology.unrolling import Shortcut, Step, Unrolled
+from prunejax.topology.steps import Shortcut, Step, Unrolled
 
 AT_ONCE = 2**22
 """About how many edges are made at once; bounds the memory beside the edges themselves."""

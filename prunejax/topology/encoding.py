@@ -16,7 +16,8 @@ from prunejax.network.program import Program
 from prunejax.topology.edges import BYTES, Weights, build, count
 from prunejax.topology.graph import Graph, apart
 from prunejax.topology.rolled import rolled
-from prunejax.topology.unrolling import Step, Unrolled, unroll
+from prunejax.topology.steps import Step, Unrolled
+from prunejax.topology.unrolling import unroll
 
 ENCODINGS = ("multipartite", "bipartite", "rolled", "rolled_channel")
 

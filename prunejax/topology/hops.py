@@ -12,7 +12,7 @@ import numpy as np
 
 from prunejax.topology.graph import NodeLayer
 from prunejax.topology.relations import NOTHING
-from prunejax.topology.unrolling import Shortcut, Step
+from prunejax.topology.steps import Shortcut, Step
 
 IDENTITY = -1
 """The key of what reads without a kernel."""

@@ -18,7 +18,7 @@ from prunejax.topology.encoding import numbers_of, unrolled_of
 from prunejax.topology.graph import NodeLayer
 from prunejax.topology.hops import Hops, hops, within_two
 from prunejax.topology.relations import NOTHING
-from prunejax.topology.unrolling import Shortcut, Step, Unrolled
+from prunejax.topology.steps import Shortcut, Step, Unrolled
 
 
 class Local(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 
 from prunejax.topology.edges import Weights
 from prunejax.topology.graph import EdgeBlock, Graph, NodeLayer
-from prunejax.topology.unrolling import Step
+from prunejax.topology.steps import Step
 
 
 def rolled(steps: Sequence[Step], weights: Weights, *, channels: bool, compat: bool) -> Graph:
