@@ -142,8 +142,8 @@ def write_published(reference: Path, page: Page, repeats: int) -> None:
     asked = len(published.METHODS) * len(published.MODELS) * len(published.DATASETS) * 15
     holes = sum(found["multipartite"]["left_out"][5:])
     page.say(
-        f"{asked - networks.height} of {asked} networks are missing in the table; {holes} have a "
-        "metric that is not finite, and are left out of the regressions."
+        f"{asked - networks.height} of {asked} networks are missing in the published table; "
+        f"{holes} have a metric that is not finite, and are left out of the regressions."
     )
     ranked = analysis.rankings(networks)
     page.add("table4", _table_4(ranked))
