@@ -78,7 +78,8 @@ def build(unrolled: Unrolled, weights: Weights, *, encoding: str, compat: bool) 
         else:
             _edges(step, weights, number, into)
             edges = _distinct(step, into)
-        blocks.append(EdgeBlock(step.name, at, at + edges, possible))
+        begins = tuple(sorted(step.begins))
+        blocks.append(EdgeBlock(step.name, at, at + edges, possible, begins, step.ends))
         at += edges
     edges = (sources[:at], targets[:at], sizes[:at])
     for places in unrolled.parallel:

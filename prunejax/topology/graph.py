@@ -49,12 +49,16 @@ class EdgeBlock(NamedTuple):
       start: the place of its first edge in ``Graph.sources``.
       stop: the place behind its last edge.
       possible: how many edges there would be if no weight were masked.
+      begins: the places in ``Graph.layers`` of the nodes that it reads.
+      ends: the place of those that it leads to.
     """
 
     name: str
     start: int
     stop: int
     possible: int
+    begins: tuple[int, ...] = ()
+    ends: int = 0
 
 
 class Node(NamedTuple):
@@ -123,18 +127,11 @@ class Graph:
         raise ValueError(f"there is no node {number}: the graph has {self.nodes}")
 
     def by_layer(self) -> Iterator["Graph"]:
-        """One bipartite graph per layer; nodes that the layer does not touch are left out.
-
-        Its left nodes are all nodes of the layers that the edges come from, its right ones those of
-        the layers that they lead to.
-        """
+        """One bipartite graph per layer: to the left what it reads, to the right what it makes."""
         offsets = np.array([layer.offset for layer in self.layers])
         for block in self.blocks:
             part = slice(block.start, block.stop)
-            sides = []
-            for ends in (self.sources[part], self.targets[part]):
-                places = np.unique(np.searchsorted(offsets, ends, side="right") - 1)
-                sides.append([self.layers[place] for place in places])
+            sides = [[self.layers[place] for place in block.begins], [self.layers[block.ends]]]
             layers, shift, total = [], np.zeros(len(self.layers), np.int64), 0
             for role, side in zip(("input", "output"), sides, strict=True):
                 for layer in side:
@@ -148,7 +145,16 @@ class Graph:
             yield dataclasses.replace(
                 self,
                 layers=tuple(layers),
-                blocks=(block._replace(start=0, stop=block.stop - block.start),),
+                blocks=(
+                    EdgeBlock(
+                        block.name,
+                        0,
+                        block.stop - block.start,
+                        block.possible,
+                        tuple(range(len(block.begins))),
+                        len(block.begins),
+                    ),
+                ),
                 sources=ends[0],
                 targets=ends[1],
                 weights=self.weights[part],
@@ -246,7 +252,13 @@ def apart(graph: Graph) -> Graph:
             name = f"{block.name} (reads {layer.name})" if layer.role == "input" else layer.name
             layers.append(layer._replace(name=name, offset=layer.offset + nodes))
         ends.append((part.sources + nodes, part.targets + nodes))
-        blocks.append(block._replace(start=edges, stop=edges + part.edges))
+        before = len(layers) - len(part.layers)
+        begins = tuple(place + before for place in block.begins)
+        blocks.append(
+            EdgeBlock(
+                block.name, edges, edges + part.edges, block.possible, begins, block.ends + before
+            )
+        )
         nodes, edges = nodes + part.nodes, edges + part.edges
     return dataclasses.replace(
         graph,
@@ -279,7 +291,10 @@ def load(path: str | Path) -> Graph:
                 NodeLayer(name, offset, tuple(shape), role)
                 for name, offset, shape, role in described["layers"]
             ),
-            tuple(EdgeBlock(*block) for block in described["blocks"]),
+            tuple(
+                EdgeBlock(name, start, stop, possible, tuple(begins), ends)
+                for name, start, stop, possible, begins, ends in described["blocks"]
+            ),
             arrays["sources"].astype(np.int32, casting="equiv"),
             arrays["targets"].astype(np.int32, casting="equiv"),
             arrays["weights"].astype(np.float32, casting="equiv"),

@@ -44,7 +44,10 @@ def rolled(steps: Sequence[Step], weights: Weights, *, channels: bool, compat: b
         sources.append(nodes + left[rows, places])
         targets.append(nodes + columns + rows)
         sizes.append(size[rows, places])
-        blocks.append(EdgeBlock(step.name, edges, edges + len(rows), kept.size))
+        place = len(layers) - 2
+        blocks.append(
+            EdgeBlock(step.name, edges, edges + len(rows), kept.size, (place,), place + 1)
+        )
         nodes, edges = nodes + columns + len(kept), edges + len(rows)
     return Graph(
         tuple(layers),

@@ -1,6 +1,7 @@
 """From a traced program to the steps of a graph: what a kernel reads, and the nodes it makes."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from prunejax.network import elementwise
 from prunejax.network.program import Op, Program
 from prunejax.topology.products import kernel_of, multiplied
 from prunejax.topology.relations import LAYOUTS, Relation, concatenated, join, lost, split
-from prunejax.topology.steps import Draft, Nodes, Unrolled, fresh
+from prunejax.topology.steps import Draft, Nodes, Shortcut, Step, Unrolled, fresh
 from prunejax.topology.sums import summed
 
 
@@ -104,34 +105,43 @@ def _finished(draft: Draft) -> Unrolled:
         same = same[same]
     outputs = [draft.values[number] for number in draft.program.outputs if number in draft.values]
     last = frozenset[int]().union(*(each.layers for each in outputs if not each.parameter))
-    layers = []
+    layers, own = [], []
     for position, nodes in enumerate(draft.layers):
         if position in draft.merged:
             continue
+        own.append(position)
         role = "output" if position in last and nodes.role != "input" else nodes.role
         layers.append(nodes._replace(role=role))
-    return Unrolled(layers, draft.steps, same, _parallel(draft))
+    place = {name: number for number, name in enumerate(own)}
+    steps = [
+        step._replace(
+            begins=frozenset(place[_kept(draft, layer)] for layer in step.begins),
+            ends=place[_kept(draft, step.ends)],
+        )
+        for step in draft.steps
+    ]
+    return Unrolled(layers, steps, same, _parallel(steps))
 
 
-def _parallel(draft: Draft) -> list[list[int]]:
-    """Steps between the same layers, once those that became one are counted as one."""
+def _parallel(steps: Sequence[Step | Shortcut]) -> list[list[int]]:
+    """Steps between the same layers."""
     into: dict[int, list[int]] = {}
-    for place, step in enumerate(draft.steps):
-        into.setdefault(_kept(draft, step.ends), []).append(place)
+    for place, step in enumerate(steps):
+        into.setdefault(step.ends, []).append(place)
     groups = []
     for places in into.values():
         seen: set[int] = set()
         twice = False
         for place in places:
-            begins = {_kept(draft, layer) for layer in draft.steps[place].begins}
-            twice |= bool(seen & begins)
-            seen |= begins
+            twice |= bool(seen & steps[place].begins)
+            seen |= steps[place].begins
         if twice:
             groups.append(places)
     return groups
 
 
 def _kept(draft: Draft, layer: int) -> int:
+    """The layer that a layer became one with, or it itself."""
     while layer in draft.merged:
         layer = draft.merged[layer][0]
     return layer

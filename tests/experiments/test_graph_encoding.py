@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from experiments.common.options import changed
+from experiments.compare import __main__ as compare
 from experiments.graph_encoding import __main__ as graph_encoding
 from experiments.graph_encoding import analysis, published
 from experiments.graph_encoding.__main__ import GraphEncoding
@@ -109,6 +110,25 @@ def test_records_are_gathered(finished):
     console = Console(record=True, width=150)
     assert report.main(report.Report(results=config.running.results), console) == 0
     assert "graphs of pruned networks" in console.export_text()
+
+
+def test_networks_of_the_comparison_are_not_trained_again(tmp_path):
+    """Also the study of a pool: other data sets and models by flags."""
+    shared = {"seeds": 1, "methods": ("snip",), "sparsities": (0.5,), "epochs": 1, "limit": 200}
+    config = changed(compare.Compare(), save_networks=True, results=tmp_path, model="mlp", **shared)
+    with jax.numpy_dtype_promotion("standard"):
+        assert compare.main(config, Console(record=True, width=150)) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("networks/*/record.json")}
+    assert len(before) == 2
+    pool = changed(
+        GraphEncoding(), study="pool", datasets=("digits",), models=("mlp",), results=tmp_path,
+        **shared,
+    )  # fmt: skip
+    status, text = go(pool)
+    assert status == 0, text
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("networks/*/record.json")}
+    assert after == before
+    assert len(table(pool, "networks", "pool")) == 1
 
 
 def test_neurons_by_three_ideas(tmp_path):

@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax import nnx
 
 from prunejax import masks as masks_lib
-from prunejax import models, network
+from prunejax import models, network, topology
 from prunejax.topology.encoding import encode
 from prunejax.topology.graph import load
 
@@ -473,6 +473,24 @@ def test_layers_side_by_side():
     for one, other in zip(whole.by_layer(), apart.by_layer(), strict=True):
         np.testing.assert_array_equal(one.sources, other.sources)
         np.testing.assert_array_equal(one.targets, other.targets)
+
+
+def test_a_layer_that_is_masked_whole():
+    given, masks, params = traced(Strided(), (5, 6, 2))
+    masks["grouped"]["kernel"][:] = False
+    graph = encode(given, masks, params)
+    parts = {part.blocks[0].name: part for part in graph.by_layer()}
+    assert parts["grouped"].edges == 0
+    assert [layer.name for layer in parts["grouped"].layers] == ["first", "grouped"]
+    assert encode(given, masks, encoding="bipartite").edges == graph.edges
+    found = topology.measure(graph)
+    assert found["sink"] > 0
+    assert found["components"] > 1
+    layers = topology.ramanujan(given, masks, params)
+    assert layers["grouped"].density == 0
+    assert np.isnan(layers["grouped"].imdb)
+    local = topology.local(given, masks, params, two_hops=True)
+    assert float(local.n2) == pytest.approx(topology.METRICS["n2"](graph), rel=1e-6)
 
 
 def test_a_sliced_network_is_the_graph_without_the_removed_nodes():
