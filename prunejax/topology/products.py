@@ -100,7 +100,9 @@ def _convolved(draft: Draft, op: Op, name: str, x: Relation, kernel: np.ndarray)
         raise ValueError(f"{name!r} has groups of examples, which the graph has no rule for")
     lhs = x.ids.transpose(*numbers.lhs_spec, x.ids.ndim - 1)
     ordered = kernel.transpose(numbers.rhs_spec)
-    padding, count = list(op.params["padding"]), ordered.ndim - 2
+    # JAX 0.8 has NumPy's integers here
+    padding = [(int(low), int(high)) for low, high in op.params["padding"]]
+    count = ordered.ndim - 2
     whole = _halo(draft, x, lhs, padding)
     if whole is not None:
         lhs, padding = whole, [(0, 0)] * count

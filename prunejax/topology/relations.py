@@ -215,7 +215,7 @@ def _window(op: Op, x: Relation) -> Relation:
         x.ids,
         op.params["window_dimensions"],
         op.params["window_strides"],
-        op.params["padding"],
+        [(int(low), int(high)) for low, high in op.params["padding"]],
         op.params["window_dilation"],
         op.params["base_dilation"],
     )
