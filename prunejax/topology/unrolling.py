@@ -3,10 +3,13 @@
 import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from prunejax.network import elementwise
 from prunejax.network.program import Op, Program
+from prunejax.network.recording import evaluate
+from prunejax.network.resizing import bind
 from prunejax.topology.products import kernel_of, multiplied
 from prunejax.topology.relations import LAYOUTS, Relation, concatenated, join, lost, split
 from prunejax.topology.steps import Draft, Nodes, Shortcut, Step, Unrolled, fresh
@@ -71,6 +74,8 @@ def _walk(draft: Draft, op: Op) -> None:
         results = [_elementwise(draft, op, given, shapes[0])]
     elif op.name in LAYOUTS and len(given) == 1:
         results = [LAYOUTS[op.name](op, given[0])]
+    elif op.name in TAKING and read[0] is not None and len(given) == 1:
+        results = [_taken(draft, op, given[0])]
     elif op.name == "concatenate":
         operands = [draft.program.shapes[number] for number in op.inputs]
         results = [concatenated(read, operands, op.params["dimension"])]
@@ -79,6 +84,24 @@ def _walk(draft: Draft, op: Op) -> None:
     else:
         results = [lost(given, shape, op.name) for shape in shapes]
     draft.values.update(zip(op.outputs, results, strict=True))
+
+
+TAKING = ("gather", "dynamic_slice")
+"""Operations that take entries of their first operand from places that the others say."""
+
+
+def _taken(draft: Draft, op: Op, x: Relation) -> Relation:
+    """Entries from places that are constants: the operation itself, on the numbers of nodes."""
+    where = op.inputs[1:]
+    nothing = [None] * len(draft.program.inputs)
+    places = evaluate(draft.program, nothing, where)
+    filled = {"fill_value": 0} if op.name == "gather" else {}  # a NaN is no number of a node
+    columns = []
+    for column in range(x.ids.shape[-1]):
+        numbers = jnp.asarray(x.ids[..., column] + 1)  # 0 and what lies outside: nothing
+        (taken,) = bind(op, {**op.params, **filled}, [numbers, *places])
+        columns.append(np.maximum(np.asarray(taken, np.int32), 0) - 1)
+    return x._replace(ids=np.stack(columns, axis=-1))
 
 
 def _elementwise(draft: Draft, op: Op, given: list[Relation], shape: tuple[int, ...]) -> Relation:

@@ -101,6 +101,17 @@ class Shared(nn.Module):
         return nn.Dense(2, use_bias=False, name="head")(shared(shared(x)))
 
 
+class Taken(nn.Module):
+    """Every second position, by an index that is a constant: a gather."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = conv(3, (3, 3), name="first")(x)
+        x = jnp.take(x, jnp.array([0, 3, 1]), axis=1)
+        x = jax.lax.dynamic_slice(x, (0, 0, 1, 0), (x.shape[0], 3, 2, 3))
+        return nn.Dense(2, use_bias=False, name="head")(x.reshape(x.shape[0], -1))
+
+
 class Tokens(nn.Module):
     """Each position of a sequence goes through the same dense layer."""
 
@@ -122,6 +133,7 @@ LINEAR = {
     "one_dimension": (Ranks(1), (8, 2)),
     "three_dimensions": (Ranks(3), (4, 4, 5, 2)),
     "shared": (Shared(), (3,)),
+    "taken": (Taken(), (4, 4, 2)),
     "tokens": (Tokens(), (3, 4)),
 }
 
