@@ -75,7 +75,8 @@ class Encoded(Run):
         started = time.perf_counter()
         graph = topology.encode(bench.traced, kept, params, compat=self.compat)
         encoded = time.perf_counter()
-        measured = topology.measure(graph)
+        show = titled(desk.show, self.title)
+        measured = topology.measure(graph, on_metric=show)
         layers = topology.ramanujan(bench.traced, kept, params, compat=self.compat).values()
         return Outcome(
             metrics={
