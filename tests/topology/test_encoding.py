@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import networkx as nx
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -545,6 +546,44 @@ def test_saved_and_shown(tmp_path):
     lines = str(graph).splitlines()
     assert lines[1].split() == ["input", "2x8x8"]
     assert lines[-1].split() == ["total", f"{graph.nodes}", f"{graph.edges:,}"]
+
+
+def test_other_formats(tmp_path):
+    graph = encode(*traced(Strided(), (5, 6, 2)))
+    matrix = graph.to_scipy()
+    assert matrix.shape == (graph.nodes, graph.nodes)
+    assert matrix.nnz == graph.edges
+    np.testing.assert_array_equal(matrix[graph.sources, graph.targets], graph.weights)
+    way = graph.to_networkx()
+    read = nx.read_graphml(graph.to_graphml(tmp_path / "graph.graphml"), node_type=int)
+    for other in (way, read):
+        assert other.number_of_nodes() == graph.nodes
+        assert other.number_of_edges() == graph.edges
+        first = (int(graph.sources[0]), int(graph.targets[0]))
+        assert other.edges[first]["weight"] == pytest.approx(float(graph.weights[0]))
+        assert other.nodes[first[1]]["layer"] == "first"
+    assert way.nodes[first[1]] == graph.node(first[1])._asdict()
+    with pytest.raises(ValueError, match="there is no node -1"):
+        graph.node(-1)
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path):
+    graph = encode(*traced(Strided(), (5, 6, 2)))
+    path = graph.save(tmp_path / "graph.npz")
+    arrays = dict(np.load(path))
+    arrays["targets"] = arrays["targets"] + 10_000
+    np.savez(tmp_path / "outside.npz", **arrays)
+    with pytest.raises(ValueError, match="its edges do not fit its nodes"):
+        load(tmp_path / "outside.npz")
+    np.savez(tmp_path / "other.npz", weights=np.ones(3))
+    with pytest.raises(ValueError, match="is no saved graph"):
+        load(tmp_path / "other.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError):
+        load(path)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nowhere.npz")
 
 
 def with_nan(given, masks, params):
