@@ -43,7 +43,8 @@ from experiments.common.protocol import check_protocol, protocol_for
 from experiments.common.run import Run
 from experiments.common.study import Done
 from experiments.common.trained import Pruning
-from experiments.graph_encoding import report
+from experiments.graph_encoding import report, reproduction
+from experiments.graph_encoding.page import Page
 from experiments.graph_encoding.run import Encoded, Neurons, Tracked
 from prunejax.topology import REGRESSORS
 
@@ -206,10 +207,10 @@ def write(config: GraphEncoding, done: Done, desk: Desk, console: Console) -> Se
     """Prints and writes tables and figures."""
     folder = config.running.results / "graph_encoding" / _folder(config)
     outputs = Outputs(folder, config.running.formats)
-    page = report.Page(_title(config), outputs, console)
+    page = Page(_title(config), outputs, console)
     if config.study == "published":
         assert config.reference is not None  # checked
-        report.write_published(config.reference, page, config.repeats)
+        reproduction.write_published(config.reference, page, config.repeats)
     if config.study in ("digits", "pool"):
         report.write_pool(report.frame_of(done.records, desk), config.regressor, page)
         report.draw_one(done.records, page, desk)

@@ -1,24 +1,21 @@
 """Tables and figures of the studies."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.console import Console
 
 from experiments.common import trained
 from experiments.common.desk import Desk
 from experiments.common.gathering import Recorded, write_table
 from experiments.common.methods import METHODS, settings
-from experiments.common.outputs import Outputs
 from experiments.common.protocol import DENSE
 from experiments.common.records import Record
 from experiments.common.run import need
-from experiments.common.tables import Table, markdown_table, print_table
-from experiments.graph_encoding import analysis, figures, pictures, published
-from experiments.graph_encoding.analysis import MIXTURE, STRATEGIES
+from experiments.common.tables import Table
+from experiments.graph_encoding import analysis, figures, pictures
+from experiments.graph_encoding.page import Page, number, rankings_table, who_wins
 from experiments.graph_encoding.run import (
     RAMANUJAN,
     Encoded,
@@ -29,38 +26,6 @@ from experiments.graph_encoding.run import (
 )
 from prunejax import topology
 from prunejax.topology import METRICS
-
-
-class Page:
-    """What a command shows: tables on the screen and in files.
-
-    Args:
-      title: what the networks are.
-      outputs: where files go.
-      console: where to print.
-    """
-
-    def __init__(self, title: str, outputs: Outputs, console: Console) -> None:
-        self.title, self.outputs, self._console = title, outputs, console
-        self._text = f"# Graph encoding: {title}\n"
-
-    def add(self, name: str, table: Table) -> None:
-        """Prints a table, and writes its numbers."""
-        print_table(self._console, table.caption, table.header, table.body)
-        self._text += f"\n{table.caption}\n\n{markdown_table(table.header, table.body)}"
-        self.outputs.numbers(name, table.frame)
-        self.outputs.latex(name, table.header, table.body, f"{self.title}. {table.caption}")
-
-    def say(self, line: str) -> None:
-        """Prints a line, and writes it."""
-        self._console.print(line, highlight=False)
-        self._console.print()
-        self._text += f"\n{line}\n"
-
-    def close(self) -> Sequence[Path]:
-        """Writes the text; the files that were written."""
-        self.outputs.report("report", self._text)
-        return self.outputs.files
 
 
 def frame_of(records: Mapping[Any, Record], desk: Desk) -> pl.DataFrame:
@@ -110,54 +75,9 @@ def write_pool(frame: pl.DataFrame, model: str, page: Page) -> None:
     page.outputs.numbers("correlation", correlated)
     figures.correlations(correlated, page.outputs.figure("correlation"), page.title)
     ranked = analysis.rankings(frame)
-    page.add("ranking", _rankings(ranked, "How well each strategy ranks the methods"))
+    page.add("ranking", rankings_table(ranked, "How well each strategy ranks the methods"))
     figures.rankings(ranked, page.outputs.figure("ranking"), page.title)
-    page.say(_who_wins(ranked))
-
-
-def write_published(reference: Path, page: Page, repeats: int) -> None:
-    """Tables 3, 4, 11 and 12 from the published data, beside the paper's.
-
-    Args:
-      reference: the folder of the data.
-      page: where they go.
-      repeats: of each cross-validation.
-
-    Raises:
-      FileNotFoundError: a file is missing.
-    """
-    order = pl.col("model").cast(pl.Enum(published.MODELS))
-    frames = {
-        name: published.read(reference, encoding).sort(order, "sparsity", maintain_order=True)
-        for encoding, name in published.ENCODINGS.items()
-    }
-    found = {
-        name: analysis.regressions(frame, list(METRICS), repeats=repeats)
-        for name, frame in frames.items()
-    }
-    page.add("table3", _table_3(found))
-    networks = frames["multipartite"].join(
-        published.layer_metrics(reference), on=list(analysis.KEY), how="left", maintain_order="left"
-    )
-    asked = len(published.METHODS) * len(published.MODELS) * len(published.DATASETS) * 15
-    holes = sum(found["multipartite"]["left_out"][5:])
-    page.say(
-        f"{asked - networks.height} of {asked} networks are missing in the published table; "
-        f"{holes} have a metric that is not finite, and are left out of the regressions."
-    )
-    ranked = analysis.rankings(networks)
-    page.add("table4", _table_4(ranked))
-    page.say(_who_wins(ranked))
-    for name, methods, said in (
-        ("table11", published.AT_INITIALISATION, "pruning at initialisation (Table 11)"),
-        ("table12", published.RANDOM, "random pruning by layers (Table 12)"),
-    ):
-        some = analysis.rankings(networks, methods)
-        page.add(name, _rankings(some, f"Ranking of {said}: {', '.join(methods)}"))
-    correlated = analysis.correlations(networks, [*METRICS, *RAMANUJAN])
-    page.outputs.numbers("correlation", correlated)
-    figures.correlations(correlated, page.outputs.figure("correlation"), page.title)
-    figures.rankings(ranked, page.outputs.figure("ranking"), page.title)
+    page.say(who_wins(ranked))
 
 
 def write_tracked(records: Mapping[Any, Record], page: Page) -> None:
@@ -207,7 +127,7 @@ def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
         for other in names:
             row[other] = _mean_rank_correlation(frame, one, other)
         agreement.append(row)
-    body = [[row["idea"], *(_number(row[name], 2) for name in names)] for row in agreement]
+    body = [[row["idea"], *(number(row[name], 2) for name in names)] for row in agreement]
     caption = (
         "Spearman's correlation of what makes a neuron important, within layers, mean over layers "
         "and seeds; the last column is what they stand for: the accuracy lost without the neuron"
@@ -265,104 +185,13 @@ def _regressions(frame: pl.DataFrame, sets: Mapping[str, list[str]], model: str)
     for measure, digits in (("r2", 2), ("mae", 3)):
         for name in sets:
             own = dict(found.filter(pl.col("features") == name).select("value", measure).rows())
-            shown = [_number(own[value], digits) for value in values]
+            shown = [number(own[value], digits) for value in values]
             body.append([f"{'adjusted R2' if measure == 'r2' else 'MAE'}, {name}", *shown])
     caption = (
         f"Regression ({model}) of the drop in accuracy, 5-fold cross-validation, among networks of "
         "one sparsity or of one model"
     )
     return Table(found, caption, ["", *values], body)
-
-
-def _rankings(ranked: pl.DataFrame, caption: str) -> Table:
-    sparsities = ranked["sparsity"].unique(maintain_order=True).to_list()
-    header = ["model, strategy", *(f"{each:g}" for each in sparsities), "mean"]
-    body = []
-    for model in ranked["model"].unique(maintain_order=True):
-        for strategy in ranked["strategy"].unique(maintain_order=True):
-            own = ranked.filter((pl.col("model") == model) & (pl.col("strategy") == strategy))
-            cells = [
-                _number(row["overlap"], 2)
-                + ("" if row["deviation"] is None else f" ± {row['deviation']:.2f}")
-                for row in own.rows(named=True)
-            ]
-            known = own["overlap"].drop_nans()
-            mean = float("nan") if known.is_empty() else float(np.mean(known.to_numpy()))
-            body.append([f"{model}, {STRATEGIES[strategy]}", *cells, _number(mean, 2)])
-    caption += "; rank-biased overlap with the order of accuracies, 1: the same, by sparsity"
-    return Table(ranked, caption, header, body)
-
-
-def _who_wins(ranked: pl.DataFrame) -> str:
-    """Whether the mixture ranks better than what is read off the masks at once."""
-    lines = []
-    for model in ranked["model"].unique(maintain_order=True):
-        own = ranked.filter(pl.col("model") == model)
-        means = dict(
-            own.group_by("strategy", maintain_order=True).agg(pl.col("overlap").mean()).rows()
-        )
-        if MIXTURE in means and "density" in means:
-            verb = "beats" if means[MIXTURE] > means["density"] else "does not beat"
-            lines.append(
-                f"{model}: the mixture {verb} layer density ({means[MIXTURE]:.2f}, "
-                f"{means['density']:.2f})"
-            )
-    return "; ".join(lines) + "."
-
-
-def _table_3(found: Mapping[str, pl.DataFrame]) -> Table:
-    rows, body, columns = [], [], []
-    for measure, paper, digits in (
-        ("r2", published.TABLE_3, 2),
-        ("mae", published.TABLE_3_MAE, 3),
-    ):
-        for name, frame in found.items():
-            columns = frame["value"].to_list()
-            ours, theirs = frame[measure].to_list(), paper[name]
-            said = "adjusted R2" if measure == "r2" else "MAE"
-            shown = [f"{a:.{digits}f}/{b:.{digits}f}" for a, b in zip(ours, theirs, strict=True)]
-            away = float(np.mean(np.abs(np.array(ours) - theirs)))
-            body.append([f"{said}, {name}", *shown, f"{away:.3f}"])
-            rows += [
-                {"measure": measure, "encoding": name, "cell": cell, "ours": a, "paper": b}
-                for cell, a, b in zip(columns, ours, theirs, strict=True)
-            ]
-    caption = (
-        "Table 3: least squares regression of the drop in accuracy, ours/paper; the last column is "
-        "the mean absolute difference"
-    )
-    return Table(pl.DataFrame(rows), caption, ["", *columns, "apart"], body)
-
-
-def _table_4(ranked: pl.DataFrame) -> Table:
-    rows, body = [], []
-    for place, model in enumerate(published.MODELS):
-        for strategy, paper in published.TABLE_4.items():
-            own = ranked.filter((pl.col("model") == model) & (pl.col("strategy") == strategy))
-            ours = own.sort("sparsity")["overlap"].to_list()
-            theirs = paper[place]
-            shown = [f"{a:.2f}/{b:.2f}" for a, b in zip(ours, theirs, strict=True)]
-            mean = f"{np.mean(ours):.2f}/{np.mean(theirs):.2f}"
-            body.append([f"{model}, {STRATEGIES[strategy]}", *shown, mean])
-            rows += [
-                {"model": model, "strategy": strategy, "sparsity": s, "ours": a, "paper": b}
-                for s, a, b in zip(published.SPARSITIES, ours, theirs, strict=True)
-            ]
-    frame = pl.DataFrame(rows)
-    away = frame.group_by("strategy", maintain_order=True).agg(
-        (pl.col("ours") - pl.col("paper")).abs().mean().alias("apart")
-    )
-    apart = ", ".join(f"{STRATEGIES[name]} {value:.3f}" for name, value in away.rows())
-    caption = (
-        "Table 4: rank-biased overlap of each strategy's ranking with that of accuracies, "
-        f"ours/paper, by sparsity. Mean absolute differences: {apart}"
-    )
-    header = ["model, strategy", *(f"{each:g}" for each in published.SPARSITIES), "mean"]
-    return Table(frame, caption, header, body)
-
-
-def _number(value: float, digits: int) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def _mean_rank_correlation(frame: pl.DataFrame, one: str, other: str) -> float:
