@@ -92,7 +92,7 @@ IDEAS = (
 
 
 def neurons(frame: pl.DataFrame, place: Place, title: str) -> None:
-    """Draws each idea of importance against the accuracy lost without the neuron.
+    """Draws each idea of importance against the loss that is gained without the neuron.
 
     Args:
       frame: a row per neuron, see ``run.Neurons``.
@@ -103,9 +103,9 @@ def neurons(frame: pl.DataFrame, place: Place, title: str) -> None:
     for axes, (name, said) in zip(panels, IDEAS, strict=True):
         for number, (group,) in enumerate(frame.select("group").unique(maintain_order=True).rows()):
             rows = frame.filter(pl.col("group") == group)
-            lost = 100 * rows["accuracy_lost"].to_numpy()
-            axes.scatter(rows[name].to_numpy(), lost, s=12, label=group, color=f"C{number % 10}")
+            gained = rows["loss_gained"].to_numpy()
+            axes.scatter(rows[name].to_numpy(), gained, s=12, label=group, color=f"C{number % 10}")
         axes.set(xlabel=said)
-    panels[0].set_ylabel("test accuracy lost without the neuron (points)")
+    panels[0].set_ylabel("test loss gained without the neuron (nats)")
     panels[0].legend(fontsize="x-small")
     save_figure(figure, place, title)

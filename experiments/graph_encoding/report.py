@@ -82,6 +82,7 @@ def write_pool(frame: pl.DataFrame, model: str, page: Page) -> None:
 
 def write_tracked(records: Mapping[Any, Record], page: Page) -> None:
     """How graphs change as networks are pruned or rewired."""
+    titles = [run.setup.title for run in records if isinstance(run, Tracked)]
     histories: dict[str, list[Any]] = {}
     for run, record in records.items():
         if isinstance(run, Tracked):
@@ -104,7 +105,7 @@ def write_tracked(records: Mapping[Any, Record], page: Page) -> None:
     ]
     caption = "Graphs of networks that are pruned or rewired as they train, after the last epoch"
     page.add("tracked", Table(pl.DataFrame(rows), caption, header, body))
-    pictures.tracked(histories, page.outputs.figure("tracked"), page.title)
+    pictures.tracked(histories, page.outputs.figure("tracked"), titles[0])
 
 
 def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
@@ -119,8 +120,8 @@ def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
         return
     frame = pl.DataFrame(rows)
     page.outputs.numbers("neurons", frame)
-    names = [*(name for name, _ in pictures.IDEAS), "accuracy_lost"]
-    said = dict(pictures.IDEAS) | {"accuracy_lost": "accuracy lost"}
+    names = [*(name for name, _ in pictures.IDEAS), "loss_gained"]
+    said = dict(pictures.IDEAS) | {"loss_gained": "loss gained"}
     agreement = []
     for one in names:
         row: dict[str, Any] = {"idea": said[one]}
@@ -130,7 +131,7 @@ def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
     body = [[row["idea"], *(number(row[name], 2) for name in names)] for row in agreement]
     caption = (
         "Spearman's correlation of what makes a neuron important, within layers, mean over layers "
-        "and seeds; the last column is what they stand for: the accuracy lost without the neuron"
+        "and seeds; the last column is what they stand for: the test loss gained without the neuron"
     )
     header = ["idea", *(said[name] for name in names)]
     page.add("agreement", Table(pl.DataFrame(agreement), caption, header, body))

@@ -224,12 +224,12 @@ class Neurons(Run):
     """Each neuron of a trained network by three papers' ideas of importance.
 
     The score of the critical neurons' program (ElAraby et al.), the entropy of its activation
-    (Yang et al. 2025), its node's strength in the graph (Cunegatti et al. 2024); and the loss of
-    accuracy without it, which they all stand for.
+    (Yang et al. 2025), its node's strength in the graph (Cunegatti et al. 2024); and what they all
+    stand for, by how much the test loss is higher without it.
 
     Attributes:
       network: the network, a dense one.
-      images: how many images per class the program and the entropy see.
+      images: how many images per class the program sees; the entropy sees ten times as many.
     """
 
     network: TrainedNetwork
@@ -265,13 +265,14 @@ class Neurons(Run):
         kinds = {layer.kind for layer in network.layers.values()}
         convolves = ("conv",) if "conv" in kinds else ("dense",)
         key = keys(self.network.seed).method
+        more, _ = _balanced(bench, 10 * self.images, keys(self.network.seed).images)
         entropy = channels.rank(
-            network, variables, images, criterion="entropy", key=key, kinds=convolves
+            network, variables, more, criterion="entropy", key=key, kinds=convolves
         )
         show("strength", 2, 4)
         strength = _strengths(bench, variables)
         show("each without", 3, 4)
-        lost = _losses(bench, variables, list(critical.scores))
+        gained = _losses(bench, variables, list(critical.scores))
         rows = [
             {
                 "group": group,
@@ -281,7 +282,7 @@ class Neurons(Run):
                 if group in entropy.scores
                 else math.nan,
                 "strength": float(strength[group][channel]),
-                "accuracy_lost": float(lost[group][channel]),
+                "loss_gained": float(gained[group][channel]),
             }
             for group in critical.scores
             for channel in range(len(critical.scores[group]))
@@ -313,18 +314,18 @@ def _strengths(bench: Workbench, variables: PyTree) -> dict[str, np.ndarray]:
 
 
 def _losses(bench: Workbench, variables: PyTree, groups: list[str]) -> dict[str, np.ndarray]:
-    """By how much the accuracy on the test images falls without each channel alone."""
+    """By how much the loss on the test images is higher without each channel alone, in nats."""
     params, stats = variables["params"], variables.get("batch_stats", {})
 
-    def accuracy(params: PyTree) -> float:
-        return training.evaluate(bench.tools.eval_step, params, stats, bench.test)["accuracy"]
+    def loss(params: PyTree) -> float:
+        return training.evaluate(bench.tools.eval_step, params, stats, bench.test)["loss"]
 
-    whole, lost = accuracy(params), {}
+    whole, gained = loss(params), {}
     for group in groups:
         width = bench.traced.groups[group].width
-        lost[group] = np.zeros(width)
+        gained[group] = np.zeros(width)
         for channel in range(width):
             keep = np.arange(width) != channel
             without = bench.traced.plan({group: keep}).masks(params)
-            lost[group][channel] = whole - accuracy(masks.apply(params, without))
-    return lost
+            gained[group][channel] = loss(masks.apply(params, without)) - whole
+    return gained
