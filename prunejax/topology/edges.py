@@ -31,7 +31,8 @@ class Weights(NamedTuple):
 def count(unrolled: Unrolled, weights: Weights) -> list[tuple[int, int]]:
     """How many edges each step has, and how many it would have without masks.
 
-    Edges that several places of overlapping pools share are counted for each of them.
+    Edges that several entries share, under overlapping pools, are counted for each of them,
+    possible ones once.
 
     Args:
       unrolled: the network.
@@ -48,8 +49,21 @@ def count(unrolled: Unrolled, weights: Weights) -> list[tuple[int, int]]:
             continue
         per_key = (step.reads != NOTHING).sum(axis=(1, 2))
         kept = weights.kept[step.kernel]
-        counts.append((int(per_key[step.keys][kept].sum()), int(per_key[step.keys].sum())))
+        possible = _pairs(step) if step.shared else int(per_key[step.keys].sum())
+        counts.append((int(per_key[step.keys][kept].sum()), possible))
     return counts
+
+
+def _pairs(step: Step) -> int:
+    """How many pairs of nodes a kernel joins whose entries share nodes."""
+    total = 0
+    rows, channels = np.unique(step.keys, axis=0, return_counts=True)
+    for keys, count in zip(rows, channels, strict=True):
+        columns = np.sort(step.reads[keys].transpose(1, 0, 2).reshape(step.reads.shape[1], -1))
+        first = np.ones(columns.shape, bool)
+        first[:, 1:] = columns[:, 1:] != columns[:, :-1]
+        total += int((first & (columns != NOTHING)).sum()) * int(count)
+    return total
 
 
 def build(unrolled: Unrolled, weights: Weights, *, encoding: str, compat: bool) -> Graph:

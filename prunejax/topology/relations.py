@@ -49,7 +49,7 @@ def lost(given: Sequence[Relation], shape: Sequence[int], operation: str) -> Rel
     """
     layers = frozenset[int]().union(*(each.layers for each in given))
     known = [each.unknown for each in given if each.unknown]
-    parameter = all(each.parameter for each in given)
+    parameter = bool(given) and all(each.parameter for each in given)
     return Relation(
         np.full((*shape, 0), NOTHING, np.int32),
         layers,

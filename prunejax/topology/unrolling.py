@@ -49,6 +49,8 @@ def unroll(
         elif np.issubdtype(program.dtypes[number], np.inexact):
             name = "input" if len(given) == 1 else f"input{given.index(number) + 1}"
             draft.values[number] = _given(draft, name, program.shapes[number])
+        else:
+            draft.values[number] = lost([], program.shapes[number], "an input of integers")
     for op in program.flat():
         if any(number in draft.values for number in op.inputs):
             _walk(draft, op)

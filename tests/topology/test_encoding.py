@@ -275,6 +275,14 @@ def test_a_maximum_reads_what_an_average_reads():
     assert one.layers == other.layers
 
 
+def test_all_of_a_whole_network_is_there():
+    for name, (module, shape) in LINEAR.items():
+        if name == "parallel":  # the first of two branches has the edges of both
+            continue
+        graph = encode(*traced(module, shape, density=2))
+        assert all(block.stop - block.start == block.possible for block in graph.blocks)
+
+
 def test_norms_and_activations_make_no_edges():
     class Normed(nn.Module):
         norms: bool
@@ -619,6 +627,17 @@ def test_what_has_no_rule_names_the_layer():
 
     with pytest.raises(ValueError, match="'attention/out' reads what 'dot_general' gives"):
         encode(*traced(Attention(), (3, 4)))
+
+    class Words(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(2, name="head")(nn.Embed(7, 4, name="words")(x).mean(axis=1))
+
+    words = jnp.zeros((2, 3), jnp.int32)
+    variables = jax.eval_shape(Words().init, jax.random.key(0), words)
+    made = masks_lib.make(variables["params"])
+    with pytest.raises(ValueError, match="'head' reads what 'an input of integers' gives"):
+        encode(network.trace(Words().apply, variables, words), made)
 
     def two_at_once(params, x):
         return x.reshape(2, 3) @ params["kernel"]
