@@ -210,7 +210,7 @@ def write(config: GraphEncoding, done: Done, desk: Desk, console: Console) -> Se
     page = Page(_title(config), outputs, console)
     if config.study == "published":
         assert config.reference is not None  # checked
-        reproduction.write_published(config.reference, page, config.repeats)
+        reproduction.write_published(config.reference, page, config.repeats, compat=config.compat)
     if config.study in ("digits", "pool"):
         report.write_pool(report.frame_of(done.records, desk), config.regressor, page)
         report.draw_one(done.records, page, desk)
@@ -221,7 +221,7 @@ def write(config: GraphEncoding, done: Done, desk: Desk, console: Console) -> Se
 
 def _folder(config: GraphEncoding) -> str:
     if config.study == "published":
-        return config.study
+        return "published-compat" if config.compat else "published"
     return f"{config.study}-{folder_of(config, 'graph_encoding').name.rpartition('-')[2]}"
 
 

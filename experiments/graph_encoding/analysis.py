@@ -90,12 +90,16 @@ def correlations(frame: pl.DataFrame, features: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def rankings(frame: pl.DataFrame, methods: Sequence[str] | None = None) -> pl.DataFrame:
+def rankings(
+    frame: pl.DataFrame, methods: Sequence[str] | None = None, *, missing_first: bool = False
+) -> pl.DataFrame:
     """How well each strategy ranks pruning methods by their accuracy (Tables 4, 11 and 12).
 
     Args:
       frame: the networks.
       methods: the methods that are ranked; None for all.
+      missing_first: ranks methods for which a strategy has no number before all others, as a sort
+        in falling order does that puts NaN first; otherwise they are left out.
 
     Returns:
       A row per model, sparsity and strategy: the mean rank-biased overlap with the order of
@@ -112,7 +116,7 @@ def rankings(frame: pl.DataFrame, methods: Sequence[str] | None = None) -> pl.Da
             some = frame.filter((pl.col("model") == model) & (pl.col("sparsity") == sparsity))
             for strategy in [name for name in STRATEGIES if name in frame.columns]:
                 scores = [
-                    _score(some.filter(pl.col("dataset") == dataset), strategy)
+                    _score(some.filter(pl.col("dataset") == dataset), strategy, missing_first)
                     for dataset in some["dataset"].unique(maintain_order=True)
                 ]
                 known = [score for score in scores if score is not None]
@@ -129,17 +133,20 @@ def rankings(frame: pl.DataFrame, methods: Sequence[str] | None = None) -> pl.Da
     return pl.DataFrame(rows)
 
 
-def _score(rows: pl.DataFrame, strategy: str) -> float | None:
+def _score(rows: pl.DataFrame, strategy: str, missing_first: bool) -> float | None:
     """The overlap of a strategy's ranking with that of accuracies, both of means over seeds."""
+    known = pl.when(pl.col(strategy).is_finite()).then(pl.col(strategy))
     means = (
-        rows.filter(pl.col(strategy).is_finite())
-        .group_by("method", maintain_order=True)
-        .agg(pl.col(strategy).mean(), pl.col("accuracy").mean())
+        rows.group_by("method", maintain_order=True)
+        .agg(known.mean(), pl.col("accuracy").mean())
         .sort("method")
     )
+    if not missing_first:
+        means = means.drop_nulls(strategy)
     if means.height < 2:
         return None
     expected = means.sort("accuracy", descending=True)["method"].to_list()
-    predicted = means.sort(strategy, descending=strategy != MIXTURE)["method"].to_list()
+    falling = strategy != MIXTURE
+    predicted = means.sort(strategy, descending=falling, nulls_last=False)["method"].to_list()
     overlaps = [topology.rank_biased_overlap(predicted, expected, alpha) for alpha in ALPHAS]
     return float(np.mean(overlaps))

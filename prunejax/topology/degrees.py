@@ -35,7 +35,7 @@ def n1(views: Views) -> float:
 
 def strength(views: Views) -> float:
     """The mean over nodes of the sum of |w| of their edges, both ways."""
-    total = 2 * float(views.graph.weights.sum(dtype="float64"))
+    total = 2 * float(abs(views.graph.weights).sum(dtype="float64"))
     return total / max(views.graph.nodes, 1)
 
 

@@ -47,9 +47,9 @@ class Views:
 
     @functools.cached_property
     def adjacency(self) -> scipy.sparse.csr_array:
-        """The undirected graph: weights both ways, parallel edges added, loops dropped."""
+        """The undirected graph: |w| both ways, parallel edges added, loops dropped."""
         ends, apart = (self.graph.sources, self.graph.targets), None
-        weights, nodes = self.graph.weights, self.graph.nodes
+        weights, nodes = np.abs(self.graph.weights), self.graph.nodes
         if (loops := ends[0] == ends[1]).any():
             apart = ~loops
             ends, weights = (ends[0][apart], ends[1][apart]), weights[apart]

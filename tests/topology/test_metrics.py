@@ -148,6 +148,25 @@ def test_eigenvalues_that_many_components_share():
     assert found == pytest.approx(1.5)
 
 
+def test_more_equal_components_than_a_search_would_find():
+    """A hundred stars of six nodes: sqrt(5), its negative, and zeros; then smaller stars too."""
+    edges = [(6 * star, 6 * star + leaf, 1.0) for star in range(100) for leaf in range(1, 6)]
+    found = topology.METRICS["spectral_gap"](graph_of(edges, [(600, "hidden")]))
+    assert found == pytest.approx(math.sqrt(5))
+    edges += [(600 + 4 * s, 600 + 4 * s + leaf, 1.0) for s in range(20) for leaf in range(1, 4)]
+    graph = graph_of(edges, [(680, "hidden")])
+    assert topology.METRICS["spectral_gap"](graph) == pytest.approx(math.sqrt(5) - math.sqrt(3))
+    assert topology.METRICS["spectral_radius"](graph) == pytest.approx(6)
+
+
+def test_a_search_that_does_not_converge_says_so(monkeypatch):
+    monkeypatch.setattr(spectra, "ROUNDS", 2)
+    graph = graph_of([(n, n + 1, 1.0) for n in range(2999)], [(3000, "hidden")])
+    for name in ("spectral_gap", "spectral_radius"):
+        with pytest.warns(UserWarning, match="did not converge"):
+            assert math.isnan(topology.METRICS[name](graph))
+
+
 def test_progress_and_names():
     told = []
     graph = layered(0)
