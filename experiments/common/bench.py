@@ -135,6 +135,7 @@ class Workbench(NamedTuple):
         state: training.TrainState,
         *,
         tools: Tools | None = None,
+        evaluate_with: Callable[[training.TrainState], dict[str, float]] | None = None,
         on_epoch: Callable[[training.Progress], None],
         checkpoints: Path | None,
     ) -> tuple[training.TrainState, training.History]:
@@ -146,6 +147,7 @@ class Workbench(NamedTuple):
         Args:
           state: from ``training.init_state``.
           tools: by default those of the bench.
+          evaluate_with: what a row of the history says besides, see ``training.fit``.
           on_epoch: told after each epoch.
           checkpoints: a folder for this run's checkpoints, or None.
 
@@ -163,6 +165,7 @@ class Workbench(NamedTuple):
                 epochs=self.protocol.epochs,
                 batch_size=self.protocol.batch_size,
                 placement=self.placement,
+                evaluate_with=evaluate_with,
                 on_epoch=on_epoch,
                 checkpoints=checkpoints,
                 checkpoint_every=max(self.protocol.checkpoint_epochs, 1) * per_epoch,

@@ -108,6 +108,18 @@ def load(run: TrainedNetwork, desk: Desk) -> LoadedNetwork:
     return desk.kept("network", run, lambda: _load(run, desk), at_most=4)
 
 
+def masks_of(run: TrainedNetwork, bench: Workbench, desk: Desk) -> Any:
+    """The masks of a recorded network; of a dense one, all weights are there.
+
+    Raises:
+      ValueError: its file cannot be read.
+    """
+    params = bench.traced.variables["params"]
+    if run.pruning is None:
+        return masks_lib.make(params)
+    return masks_lib.load(path_of(run, desk.results).parent / MASKS, params)
+
+
 def _load(run: TrainedNetwork, desk: Desk) -> LoadedNetwork:
     record = need(run, desk.results)
     bench, path = run.setup.bench(desk), path_of(run, desk.results)

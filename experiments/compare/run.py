@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from jaxtyping import PyTree
 
 from experiments.common import networks, trained
-from experiments.common.bench import Setup, Workbench
+from experiments.common.bench import Setup
 from experiments.common.desk import Desk
 from experiments.common.methods import settings
 from experiments.common.networks import MASKS, TrainedNetwork
 from experiments.common.protocol import DENSE
-from experiments.common.run import Outcome, Run, need, path_of
+from experiments.common.run import Outcome, Run, need
 from experiments.common.trained import Pruning
 from prunejax import masks
 
@@ -95,7 +95,7 @@ class Compared(Run):
         if self.save_network:
             record = need(self.network, desk.results)
             outcome = Outcome(record["metrics"], record["history"], record["seconds"])
-            kept = _masks_of(self.network, bench, desk) if self.save_masks else None
+            kept = networks.masks_of(self.network, bench, desk) if self.save_masks else None
         else:
             made = trained.train(
                 bench,
@@ -112,10 +112,3 @@ class Compared(Run):
 
 def _save(kept: PyTree, path: Path) -> None:
     masks.save(path, kept)
-
-
-def _masks_of(network: TrainedNetwork, bench: Workbench, desk: Desk) -> PyTree:
-    params = bench.traced.variables["params"]
-    if network.pruning is None:
-        return masks.make(params)
-    return masks.load(path_of(network, desk.results).parent / MASKS, params)

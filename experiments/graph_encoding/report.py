@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from experiments.common import trained
+from experiments.common import networks, trained
 from experiments.common.desk import Desk
 from experiments.common.gathering import Recorded, write_table
 from experiments.common.methods import METHODS, settings
@@ -22,7 +22,6 @@ from experiments.graph_encoding.run import (
     Neurons,
     Tracked,
     dense_of,
-    masks_of,
 )
 from prunejax import topology
 from prunejax.topology import METRICS
@@ -146,7 +145,7 @@ def draw_one(records: Mapping[Any, Record], page: Page, desk: Desk) -> None:
     run = min(encoded, key=lambda each: records[each]["metrics"]["edges"])
     bench = run.network.setup.bench(desk)
     params = trained.initial(bench, run.network.seed)["params"]
-    graph = topology.encode(bench.traced, masks_of(run.network, bench, desk), params)
+    graph = topology.encode(bench.traced, networks.masks_of(run.network, bench, desk), params)
     title = f"{run.network.setup.title}: {run.network.title}"
     pictures.graph(graph, page.outputs.figure("graph"), title)
 

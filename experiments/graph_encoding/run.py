@@ -13,9 +13,9 @@ from experiments.common import networks, trained
 from experiments.common.bench import Setup, Workbench
 from experiments.common.desk import Desk
 from experiments.common.during import DURING
-from experiments.common.networks import MASKS, TrainedNetwork, titled
+from experiments.common.networks import TrainedNetwork, titled
 from experiments.common.protocol import DENSE
-from experiments.common.run import Outcome, Run, need, path_of
+from experiments.common.run import Outcome, Run, need
 from experiments.common.sources import digest
 from experiments.common.trained import keys
 from prunejax import channels, masks, topology, training
@@ -70,7 +70,7 @@ class Encoded(Run):
         """Encodes and measures."""
         record = need(self.network, desk.results)
         bench = self.network.setup.bench(desk)
-        kept = masks_of(self.network, bench, desk)
+        kept = networks.masks_of(self.network, bench, desk)
         params = trained.initial(bench, self.network.seed)["params"]
         started = time.perf_counter()
         graph = topology.encode(bench.traced, kept, params, compat=self.compat)
@@ -95,14 +95,6 @@ class Encoded(Run):
 def dense_of(network: TrainedNetwork) -> TrainedNetwork:
     """The same network, not pruned."""
     return dataclasses.replace(network, pruning=None)
-
-
-def masks_of(network: TrainedNetwork, bench: Workbench, desk: Desk) -> PyTree:
-    """The masks of a recorded network."""
-    params = bench.traced.variables["params"]
-    if network.pruning is None:
-        return masks.make(params)
-    return masks.load(path_of(network, desk.results).parent / MASKS, params)
 
 
 def _mean(values: list[float]) -> float:
@@ -159,15 +151,12 @@ class Tracked(Run):
             return {"accuracy": tested["accuracy"], **summary(topology.local(tables, kept))}
 
         show = titled(desk.show, self.title)
-        state, history = training.fit(
+        state, history = bench.train_network(
             state,
-            tools.train_step,
-            bench.train,
-            epochs=bench.protocol.epochs,
-            batch_size=bench.protocol.batch_size,
-            placement=bench.placement,
+            tools=tools,
             evaluate_with=watched,
             on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
+            checkpoints=None,
         )
         # `fit` calls all that it is given "test_..."
         history = [{_own(name): value for name, value in row.items()} for row in history]

@@ -66,12 +66,20 @@ def _pairs(step: Step) -> int:
     return total
 
 
-def build(unrolled: Unrolled, weights: Weights, *, encoding: str, compat: bool) -> Graph:
+def build(
+    unrolled: Unrolled,
+    weights: Weights,
+    counts: Sequence[tuple[int, int]],
+    *,
+    encoding: str,
+    compat: bool,
+) -> Graph:
     """Makes the graph.
 
     Args:
       unrolled: the network.
       weights: its parameters.
+      counts: from ``count``.
       encoding: goes into the graph.
       compat: goes into the graph.
 
@@ -79,7 +87,6 @@ def build(unrolled: Unrolled, weights: Weights, *, encoding: str, compat: bool) 
       The graph.
     """
     layers, number = numbered(unrolled)
-    counts = count(unrolled, weights)
     total = sum(edges for edges, _ in counts)
     sources, targets = np.empty(total, np.int32), np.empty(total, np.int32)
     sizes = np.empty(total, np.float32)

@@ -68,14 +68,15 @@ def encode(
     if encoding.startswith("rolled"):
         kernels = [step for step in unrolled.steps if isinstance(step, Step)]
         return rolled(kernels, weights, channels=encoding == "rolled_channel", compat=compat)
-    needed = BYTES * sum(edges for edges, _ in count(unrolled, weights))
+    counts = count(unrolled, weights)
+    needed = BYTES * sum(edges for edges, _ in counts)
     most = _free_memory() if most_bytes is None else most_bytes
     if needed > most:
         raise ValueError(
             f"the graph would have {needed // BYTES:,} edges, which need {needed / 2**30:.1f} GiB; "
             f"there are {most / 2**30:.1f}"
         )
-    graph = build(unrolled, weights, encoding=encoding, compat=compat)
+    graph = build(unrolled, weights, counts, encoding=encoding, compat=compat)
     return graph if encoding == "multipartite" else apart(graph)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,11 +108,7 @@ class Graph:
         Args:
           role: "input", "hidden" or "output".
         """
-        flags = np.zeros(self.nodes, bool)
-        for layer in self.layers:
-            if layer.role == role:
-                flags[layer.offset : layer.offset + layer.size] = True
-        return flags
+        return of_role(self.layers, role)
 
     def node(self, number: int) -> Node:
         """The layer, the channel and the position of a node.
@@ -234,6 +230,11 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"Graph({self.encoding}, {self.nodes:,} nodes, {self.edges:,} edges)"
+
+
+def of_role(layers: Sequence[NodeLayer], role: str) -> np.ndarray:
+    """Which of the nodes of some layers, one after the other, are of a role; bool, [nodes]."""
+    return np.repeat([layer.role == role for layer in layers], [layer.size for layer in layers])
 
 
 def apart(graph: Graph) -> Graph:

@@ -82,7 +82,6 @@ def hops(
     Returns:
       What ``within_two`` needs.
     """
-    total = sum(layer.size for layer in layers)
     layer_of = np.repeat(np.arange(len(layers)), [layer.size for layer in layers])
     reads = [_reads(step, number) for step in steps]
     targets = [np.atleast_2d(number[step.targets]) for step in steps]
@@ -101,7 +100,6 @@ def hops(
         kinds.append(first)
         counts.append(count)
     kernels = [step if isinstance(step, Step) else None for step in steps]
-    assert total == len(layer_of)
     return Hops(
         readers,
         kinds,

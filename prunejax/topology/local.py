@@ -15,7 +15,7 @@ from prunejax.masks import name
 from prunejax.network import Network
 from prunejax.topology.edges import numbered
 from prunejax.topology.encoding import numbers_of, unrolled_of
-from prunejax.topology.graph import NodeLayer
+from prunejax.topology.graph import NodeLayer, of_role
 from prunejax.topology.hops import Hops, hops, within_two
 from prunejax.topology.relations import NOTHING
 from prunejax.topology.steps import Shortcut, Step, Unrolled
@@ -233,7 +233,7 @@ def _count(made: Tables, kept: dict[str, Array], values: dict[str, Array]) -> Lo
             into, out = _degrees(kernel, jnp.where(entries > 0, size, 0))
         strength = strength.at[kernel.targets].add(into).at[kernel.readers].add(out)
     edges = degrees[0].sum()
-    begins, ends = (_flags(made, total, role) for role in ("input", "output"))
+    begins, ends = (of_role(made.layers, role) for role in ("input", "output"))
     found = (degrees[0] == 0) & (degrees[1] > 0) & ~begins
     lost = (degrees[1] == 0) & (degrees[0] > 0) & ~ends
     share = 1 / jnp.maximum(edges, 1).astype(jnp.float32)
@@ -262,13 +262,6 @@ def _degrees(kernel: _Kernel, entries: Array) -> tuple[Array, Array]:
     by_key = jax.ops.segment_sum(own.ravel(), kernel.keys.ravel(), keys)
     out = jnp.append(by_key, 0.0)[kernel.read_by].sum(axis=1)
     return into, out
-
-
-def _flags(made: Tables, total: int, role: str) -> np.ndarray:
-    flags = np.zeros(total, bool)
-    for layer in made.layers:
-        flags[layer.offset : layer.offset + layer.size] = layer.role == role
-    return flags
 
 
 def _leaves(made: Tables, tree: PyTree, what: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Which nodes every entry of an array comes from, and how operations pass that on."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -263,8 +262,3 @@ def split(op: Op, x: Relation) -> list[Relation]:
     """What ``lax.split`` gives."""
     places = np.cumsum(op.params["sizes"])[:-1]
     return [_whole(x, part) for part in np.split(x.ids, places, op.params["axis"])]
-
-
-def count(shape: Sequence[int]) -> int:
-    """How many entries an array of a shape has."""
-    return math.prod(shape)

@@ -3,7 +3,6 @@
 import os
 
 import numpy as np
-from scipy.sparse import csgraph
 
 from prunejax.topology.views import Views
 
@@ -26,28 +25,22 @@ def k_core(views: Views) -> float:
 
 def components(views: Views) -> float:
     """How many connected components there are; a node without edges is one."""
-    if not views.graph.nodes:
-        return 0.0
-    return float(csgraph.connected_components(views.pattern, directed=False)[0])
+    return float(views.components)
 
 
 def mean_component(views: Views) -> float:
     """The mean number of nodes of a connected component; if normalised, 1 / components."""
-    return views.graph.nodes / max(components(views), 1.0)
+    return views.graph.nodes / max(views.components, 1)
 
 
 def cut_edges(views: Views) -> float:
     """How many edges there are without which there is one component more."""
-    from prunejax.topology import kernels
-
-    return float(kernels.cuts(views.pattern.indptr, views.pattern.indices)[0])
+    return float(views.cuts[0])
 
 
 def cut_nodes(views: Views) -> float:
     """How many nodes there are without which there are more components."""
-    from prunejax.topology import kernels
-
-    return float(kernels.cuts(views.pattern.indptr, views.pattern.indices)[1].sum())
+    return float(views.cuts[1].sum())
 
 
 def motif4(views: Views) -> float:

@@ -11,7 +11,7 @@ from prunejax.network.program import Op, Program
 from prunejax.network.recording import evaluate
 from prunejax.network.resizing import bind
 from prunejax.topology.products import kernel_of, multiplied
-from prunejax.topology.relations import LAYOUTS, Relation, concatenated, join, lost, split
+from prunejax.topology.relations import LAYOUTS, Relation, concatenated, join, lost, split, spread
 from prunejax.topology.steps import Draft, Nodes, Shortcut, Step, Unrolled, fresh
 from prunejax.topology.sums import summed
 
@@ -109,17 +109,10 @@ def _taken(draft: Draft, op: Op, x: Relation) -> Relation:
 def _elementwise(draft: Draft, op: Op, given: list[Relation], shape: tuple[int, ...]) -> Relation:
     active = [each for each in given if not each.parameter]
     if op.name in ("add", "add_any") and len(active) == 2:
-        whole = summed(draft, _spread_all(active, shape))
+        whole = summed(draft, [spread(each, shape) for each in active])
         if whole is not None:
             return whole
     return join(given, shape)
-
-
-def _spread_all(given: list[Relation], shape: tuple[int, ...]) -> list[Relation]:
-    """Relations of arrays that are broadcast to one shape."""
-    return [
-        each._replace(ids=np.broadcast_to(each.ids, (*shape, each.ids.shape[-1]))) for each in given
-    ]
 
 
 def _finished(draft: Draft) -> Unrolled:

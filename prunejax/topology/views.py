@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import scipy.sparse
+from scipy.sparse import csgraph
 
 from prunejax.topology.graph import Graph
 
@@ -48,27 +49,33 @@ class Views:
     @functools.cached_property
     def adjacency(self) -> scipy.sparse.csr_array:
         """The undirected graph: |w| both ways, parallel edges added, loops dropped."""
-        ends, apart = (self.graph.sources, self.graph.targets), None
-        weights, nodes = np.abs(self.graph.weights), self.graph.nodes
-        if (loops := ends[0] == ends[1]).any():
-            apart = ~loops
-            ends, weights = (ends[0][apart], ends[1][apart]), weights[apart]
-        one_way = scipy.sparse.csr_array((weights, ends), shape=(nodes, nodes))
-        both = one_way + one_way.T.tocsr()
-        both.sum_duplicates()
-        return both
+        return self._both_ways(np.abs(self.graph.weights))
 
     @functools.cached_property
     def pattern(self) -> scipy.sparse.csr_array:
         """The undirected graph, with an entry also where a weight is 0; values say nothing."""
         if (self.graph.weights != 0).all():
             return self.adjacency
-        ends = (self.graph.sources, self.graph.targets)
-        apart = ends[0] != ends[1]
-        ends = tuple(each if apart.all() else each[apart] for each in ends)
-        nodes, ones = self.graph.nodes, np.ones(len(ends[0]), np.int8)
-        one_way = scipy.sparse.csr_array((ones, ends), shape=(nodes, nodes))
-        one_way.data[:] = 1  # of parallel edges one
-        both = one_way + one_way.T.tocsr()
-        both.data[:] = 1
-        return both
+        return self._both_ways(np.ones(self.graph.edges, np.float32))
+
+    @functools.cached_property
+    def components(self) -> int:
+        """How many connected components there are."""
+        if not self.graph.nodes:
+            return 0
+        return int(csgraph.connected_components(self.pattern, directed=False)[0])
+
+    @functools.cached_property
+    def cuts(self) -> tuple[int, np.ndarray]:
+        """(how many bridges there are, which nodes are articulation points)."""
+        from prunejax.topology import kernels
+
+        return kernels.cuts(self.pattern.indptr, self.pattern.indices)
+
+    def _both_ways(self, weights: np.ndarray) -> scipy.sparse.csr_array:
+        """Edges both ways, parallel ones added, loops dropped."""
+        ends, nodes = (self.graph.sources, self.graph.targets), self.graph.nodes
+        if not (apart := ends[0] != ends[1]).all():
+            ends, weights = (ends[0][apart], ends[1][apart]), weights[apart]
+        one_way = scipy.sparse.csr_array((weights, ends), shape=(nodes, nodes))
+        return one_way + one_way.T.tocsr()
