@@ -40,29 +40,29 @@ class Readers(NamedTuple):
 
 
 class Hops(NamedTuple):
-    """What counting two hops needs of a network, whatever its masks.
+    """What counting two hops needs of a network, whatever its masks; flat, as kernels read it.
 
     Attributes:
-      readers: of each layer.
       kinds: of each layer, one place of each kind.
       counts: of each layer, how many places there are of each kind.
-      targets: of each step the nodes that it leads to, [channels, positions].
+      layer: the layer of each node, [nodes].
+      layout: what ``kernels.two_hops`` is given of the network, from ``offsets`` to ``taps``.
+      targets: the nodes of the first channel that steps lead to, of an identity all nodes.
+      target_begins: where those of each step begin in ``targets``.
       keys: of each step the keys of its kernel's entries, [channels, entries]; None: an identity.
       entries: of each step the places of its entries in the flattened leaf, likewise.
       paths: of each step its leaf's path, "" for an identity.
-      layer: the layer of each node, [nodes].
-      spots: of each layer, how many positions it has.
     """
 
-    readers: list[Readers]
     kinds: list[np.ndarray]
     counts: list[np.ndarray]
-    targets: list[np.ndarray]
+    layer: np.ndarray
+    layout: tuple[np.ndarray, ...]
+    targets: np.ndarray
+    target_begins: np.ndarray
     keys: list[np.ndarray | None]
     entries: list[np.ndarray | None]
     paths: list[str]
-    layer: np.ndarray
-    spots: np.ndarray
 
 
 def hops(
@@ -84,7 +84,7 @@ def hops(
     """
     layer_of = np.repeat(np.arange(len(layers)), [layer.size for layer in layers])
     reads = [_reads(step, number) for step in steps]
-    targets = [np.atleast_2d(number[step.targets]) for step in steps]
+    targets = [np.atleast_2d(number[step.targets])[0].astype(np.int64) for step in steps]
     readers = [
         _readers(layer, place, layer_of, reads, len(steps)) for place, layer in enumerate(layers)
     ]
@@ -100,20 +100,37 @@ def hops(
         kinds.append(first)
         counts.append(count)
     kernels = [step if isinstance(step, Step) else None for step in steps]
+    layout = (
+        np.array([*(layer.offset for layer in layers), len(layer_of)], np.int64),
+        np.array([layer.size // layer.shape[0] for layer in layers], np.int64),
+        np.array([each.apart for each in readers]),
+        _begins([len(each.begins) for each in readers]),
+        _begins([len(each.steps) for each in readers]),
+        *(
+            np.concatenate([getattr(each, name) for each in readers]).astype(np.int64)
+            for name in ("begins", "steps", "keys", "places")
+        ),
+        np.stack([each.taps for each in readers]),
+    )
     return Hops(
-        readers,
         kinds,
         counts,
-        targets,
+        layer_of,
+        layout,
+        np.concatenate(targets),
+        _begins([len(each) for each in targets]),
         [None if step is None else step.keys for step in kernels],
         [
             None if step is None else step.kernel - first
             for step, (_, first) in zip(kernels, paths, strict=True)
         ],
         [path for path, _ in paths],
-        layer_of,
-        np.array([layer.size // layer.shape[0] for layer in layers], np.int64),
     )
+
+
+def _begins(sizes: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where parts of such sizes begin, one after the other, and where the last one ends."""
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
 
 
 def _reads(step: Step | Shortcut, number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -163,7 +180,7 @@ def _readers(
         return Readers(apart, np.zeros(size + 1, np.int64), empty, empty, empty, taps)
     steps, nodes, keys, places = (np.concatenate(column) for column in zip(*first, strict=True))
     order = np.argsort(nodes, kind="stable")
-    begins = np.concatenate(([0], np.cumsum(np.bincount(nodes, minlength=size))))
+    begins = _begins(np.bincount(nodes, minlength=size))
     return Readers(apart, begins, steps[order], keys[order], places[order], taps)
 
 
@@ -218,7 +235,7 @@ def _sign(
         strict=True,
     )  # fmt: skip
     for step, key, position in entries:
-        node = int(targets[step][0, position])
+        node = int(targets[step][position])
         behind = int(layer_of[node])
         following = readers[behind]
         if not following.apart:
@@ -251,28 +268,12 @@ def within_two(made: Hops, kept: Mapping[str, Any]) -> float:
     from prunejax.topology import kernels
 
     bits, key_begins = _bits(made, kept)
-    of_first = [
-        each[0] if keys is not None else each.ravel()
-        for each, keys in zip(made.targets, made.keys, strict=True)
-    ]
-    target_begins = np.concatenate(([0], np.cumsum([len(each) for each in of_first])))
-    readers = made.readers
-    list_begins = np.concatenate(([0], np.cumsum([len(each.begins) for each in readers])))
-    entry_begins = np.concatenate(([0], np.cumsum([len(each.steps) for each in readers])))
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(made.layer))))
-    flat = [
-        np.concatenate([getattr(each, name) for each in readers]).astype(np.int64)
-        for name in ("begins", "steps", "keys", "places")
-    ]
-    taps = np.stack([each.taps for each in readers])
-    apart = np.array([each.apart for each in readers])
-    targets = np.concatenate(of_first).astype(np.int64)
     seen = np.zeros((len(made.layer), bits.shape[1]), np.uint64)
     total = 0
     for place, (kinds, counts) in enumerate(zip(made.kinds, made.counts, strict=True)):
         total += kernels.two_hops(
-            place, kinds, counts, made.layer, offsets, made.spots, apart, list_begins,
-            entry_begins, *flat, taps, bits, key_begins, targets, target_begins, seen,
+            place, kinds, counts, made.layer, *made.layout, bits, key_begins, made.targets,
+            made.target_begins, seen,
         )  # fmt: skip
     return total / max(len(made.layer), 1)
 
