@@ -7,7 +7,7 @@ import numpy as np
 
 from prunejax.topology.graph import EdgeBlock, Graph, NodeLayer
 from prunejax.topology.relations import NOTHING
-from prunejax.topology.steps import Shortcut, Step, Unrolled
+from prunejax.topology.steps import Shortcut, Step, Unrolled, distinct
 
 AT_ONCE = 2**22
 """About how many edges are made at once; bounds the memory beside the edges themselves."""
@@ -56,14 +56,10 @@ def count(unrolled: Unrolled, weights: Weights) -> list[tuple[int, int]]:
 
 def _pairs(step: Step) -> int:
     """How many pairs of nodes a kernel joins whose entries share nodes."""
-    total = 0
     rows, channels = np.unique(step.keys, axis=0, return_counts=True)
-    for keys, count in zip(rows, channels, strict=True):
-        columns = np.sort(step.reads[keys].transpose(1, 0, 2).reshape(step.reads.shape[1], -1))
-        first = np.ones(columns.shape, bool)
-        first[:, 1:] = columns[:, 1:] != columns[:, :-1]
-        total += int((first & (columns != NOTHING)).sum()) * int(count)
-    return total
+    return sum(
+        distinct(step.reads[keys]) * int(count) for keys, count in zip(rows, channels, strict=True)
+    )
 
 
 def build(

@@ -138,5 +138,16 @@ def _repeats(draft: Draft, x: Relation, reads: np.ndarray) -> bool:
     known = x.ids[x.ids != NOTHING]
     if not known.size or int(np.bincount(known, minlength=draft.count).max()) == 1:
         return False
+    return distinct(reads) < int((reads != NOTHING).sum())
+
+
+def distinct(reads: np.ndarray) -> int:
+    """How many nodes are read, those that a position reads through several keys once for it.
+
+    Args:
+      reads: [keys, positions, nodes].
+    """
     each = np.sort(reads.transpose(1, 0, 2).reshape(reads.shape[1], -1), axis=1)
-    return bool(((each[:, 1:] == each[:, :-1]) & (each[:, 1:] != NOTHING)).any())
+    first = np.ones(each.shape, bool)
+    first[:, 1:] = each[:, 1:] != each[:, :-1]
+    return int((first & (each != NOTHING)).sum())
