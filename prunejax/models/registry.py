@@ -16,6 +16,10 @@ from prunejax.models.mlp import MLP
 from prunejax.models.resnet import ResNet
 from prunejax.models.resnet50 import ResNet50
 from prunejax.models.sparse_mlp import SparseMLP
+from prunejax.models.spiking_conv import SpikingConv
+from prunejax.models.spiking_mlp import SpikingMLP
+from prunejax.models.spiking_resnet import SpikingResNet19
+from prunejax.models.spiking_vgg import SpikingVGG16
 from prunejax.models.vgg import VGG16
 from prunejax.models.wide_resnet import WideResNet
 
@@ -36,6 +40,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "wide_resnet28_2": functools.partial(WideResNet, depth=28, stage_widths=(32, 64, 128)),
     "densenet40": DenseNet,
     "sparse_mlp": SparseMLP,
+    "spiking_mlp": SpikingMLP,
+    "spiking_conv": SpikingConv,
+    "spiking_vgg16": SpikingVGG16,
+    "spiking_resnet19": SpikingResNet19,
 }
 
 CLASSES: dict[str, type[nn.Module]] = {

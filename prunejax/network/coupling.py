@@ -7,10 +7,11 @@ import numpy as np
 
 from prunejax.network import contractions, elementwise, shaping
 from prunejax.network.labels import Axis, Labels, Shape
+from prunejax.network.layers import ACTIVITY
 from prunejax.network.program import Op, Program
 from prunejax.network.values import Value, fixed, fresh, frozen
 
-SAME = frozenset(("optimization_barrier", "sharding_constraint"))
+SAME = frozenset(("optimization_barrier", "sharding_constraint", ACTIVITY))
 SOURCES = frozenset(
     (
         "random_bits",

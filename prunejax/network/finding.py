@@ -20,7 +20,7 @@ from prunejax.network.flow import (
     resolve,
 )
 from prunejax.network.kernels import aside, convolution, product
-from prunejax.network.layers import ACTIVATIONS, BARE_ACTIVATIONS, POOLS
+from prunejax.network.layers import ACTIVATIONS, ACTIVITY, BARE_ACTIVATIONS, POOLS, SPIKING
 from prunejax.network.program import Op, Program, flatten
 
 SUMS = {"add": "add", "add_any": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}
@@ -96,6 +96,10 @@ def _step(draft: Draft, op: Op) -> Flow:
         return product(draft, op, flows)
     if op.name in POOLS and (op.name.startswith("reduce_window") or not fed[0].pool):
         return _reduction(draft, op, fed[0])
+    if op.name == ACTIVITY:
+        return add(draft, op, "activation", fed[:1], (), function=SPIKING)
+    if op.name in ("concatenate", "stack") and len({flow.origin for flow in fed}) == 1:
+        return fed[0]  # the steps of one layer's neurons
     if op.name == "concatenate" and len(fed) > 1:
         return add(draft, op, "concatenate", fed, ())
     if op.name == "gather" and given and not flows[0].origin:

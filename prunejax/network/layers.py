@@ -34,6 +34,12 @@ ACTIVATIONS = frozenset(
 BARE_ACTIVATIONS = {"tanh": "tanh", "logistic": "sigmoid", "erf": "gelu", "exp": "softmax"}
 """Primitives that stand for an activation whose call was inlined when it was traced."""
 
+SPIKING = "lif"
+"""The function of an activation that is a layer of spiking neurons."""
+
+ACTIVITY = "spiking_activity"
+"""The primitive that marks their spikes and potentials, see ``prunejax.neurons``."""
+
 KERNELS = ("conv", "conv_transpose", "dense")
 """The kinds of layer that make channels."""
 
