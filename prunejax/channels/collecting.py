@@ -12,8 +12,9 @@ from jaxtyping import Array, PyTree
 
 from prunejax.filters import ChannelFeatures
 from prunejax.masks import name
-from prunejax.network import Layer, Network
+from prunejax.network import KERNELS, Layer, Network
 from prunejax.network.elementwise import NAMES as ELEMENTWISE
+from prunejax.network.layers import SPIKING
 
 CHUNK = 2**29
 """How many bytes of outputs are held at once, if no single layer has more."""
@@ -43,6 +44,8 @@ def collect(
     on_group: Callable[[int, int], None] | None = None,
 ) -> Iterator[Collected]:
     """Reads what criteria need of some groups, group by group.
+
+    Where spiking neurons follow a layer, its feature maps are the neurons' firing rates.
 
     Outputs are recorded for as many layers at once as half a gigabyte holds; the network is
     evaluated again for the next ones.
@@ -92,7 +95,8 @@ def _chunks(
     for group, layer in chosen.items():
         readings = {}
         if "maps" in members:
-            readings["maps"] = layer.name
+            fired = neurons_after(network, layer.name)
+            readings["maps"] = layer.name if fired is None else fired.name
         if "activations" in members:
             readings["activations"] = network.following(layer.name, "activation").name
         size = sum(
@@ -114,6 +118,8 @@ def _channels_last(network: Network, group: str, layer: str, output: Array, memb
         raise ValueError(f"what {layer!r} puts out has values that are NaN or infinite")
     place = network.place(group, layer)
     values = jnp.moveaxis(output, place.axis, -1)
+    if network.layers[layer].function == SPIKING:
+        values = jnp.mean(values, axis=0)  # spikes of all steps: firing rates
     if place.indices.tolist() != list(range(values.shape[-1])):
         values = values[..., place.indices]
     if member == "maps":
@@ -122,6 +128,17 @@ def _channels_last(network: Network, group: str, layer: str, output: Array, memb
         width = math.prod(values.shape[2:-1])
         values = values.reshape(values.shape[0], height, width, values.shape[-1])
     return values
+
+
+def neurons_after(network: Network, layer: str) -> Layer | None:
+    """The spiking neurons that a layer's channels drive, None where there are none."""
+    reached = {layer}
+    for other in network.layers.values():
+        if reached.intersection(other.inputs) and other.kind not in KERNELS:
+            if other.function == SPIKING:
+                return other
+            reached.add(other.name)
+    return None
 
 
 def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -> Array:
@@ -133,7 +150,7 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
     ]
     # a layer may read the channels that it makes, with another axis of the same kernel
     made = {
-        _leaf_axis(network, producer.value, producer.axis)
+        leaf_axis(network, producer.value, producer.axis)
         for producer in network.flows.producers
         if producer.layer == layer.name
     }
@@ -145,7 +162,7 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
     return moved[..., member.indices[:, 0]]
 
 
-def _leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
+def leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
     """The leaf, and its axis, that a kernel's axis comes from by casts, scaling, transposition."""
     program, paths = network.traced.program, network.traced.paths
     makers = {output: op for op in program.flat() for output in op.outputs}

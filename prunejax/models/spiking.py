@@ -81,8 +81,12 @@ class SpikingModule(nn.Module):
         return fold(lif(currents, **self.neuron_fields())[0]), currents.shape[0]
 
     def read_out(
-        self, spikes: Float[Array, "time_batch units"], frames: int, num_classes: int, dtype: Any
+        self,
+        spikes: Float[Array, "time_batch units"],
+        frames: int | None,
+        num_classes: int,
+        dtype: Any,
     ) -> Float[Array, "batch classes"]:
         """The logits, averaged over time: the last layer is linear, and reads firing rates."""
-        rates = jnp.mean(unfold(spikes, frames), axis=0)
+        rates = jnp.mean(unfold(spikes, frames or self.timesteps), axis=0)
         return layers.classify(rates, num_classes, dtype=dtype)

@@ -32,6 +32,8 @@ class SpikingMLP(SpikingModule):
     def __post_init__(self) -> None:
         check_width("num_classes", self.num_classes)
         check_widths("hidden_widths", self.hidden_widths)
+        if not self.hidden_widths:
+            raise ValueError("hidden_widths must name at least one layer of neurons, got ()")
         super().__post_init__()
 
     def width_fields(self, stays: Callable[[str], np.ndarray]) -> dict[str, Any]:

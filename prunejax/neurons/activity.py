@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -54,30 +55,41 @@ def mark(
     Returns:
       Both, unchanged.
     """
-    return tuple(_ACTIVITY.bind(spikes, membrane, neuron=neuron))
+    return tuple(_ACTIVITY.bind(spikes, membrane, neuron=neuron, time=0))
 
 
-def _abstract(spikes: Any, membrane: Any, *, neuron: Neuron) -> list[ShapedArray]:
-    del neuron
+def _both(spikes: Any, membrane: Any, **static: Any) -> list[Any]:
+    del static
+    return [spikes, membrane]
+
+
+def _abstract(spikes: Any, membrane: Any, **static: Any) -> list[ShapedArray]:
+    del static
     return [ShapedArray(one.shape, one.dtype) for one in (spikes, membrane)]
 
 
 def _tangent(
-    primals: Sequence[Any], tangents: Sequence[Any], *, neuron: Neuron
+    primals: Sequence[Any], tangents: Sequence[Any], **static: Any
 ) -> tuple[list[Any], list[Any]]:
-    return _ACTIVITY.bind(*primals, neuron=neuron), list(tangents)
+    return _ACTIVITY.bind(*primals, **static), list(tangents)
 
 
 def _batch(
-    operands: Sequence[Any], axes: Sequence[Any], *, neuron: Neuron
-) -> tuple[list[Any], Sequence[Any]]:
-    return _ACTIVITY.bind(*operands, neuron=neuron), axes
+    operands: Sequence[Any], axes: Sequence[Any], *, neuron: Neuron, time: int
+) -> tuple[list[Any], list[int]]:
+    """The batch comes first, so that time stands one axis further on."""
+    size = next(x.shape[axis] for x, axis in zip(operands, axes, strict=True) if axis is not None)
+    moved = [
+        jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+        for x, axis in zip(operands, axes, strict=True)
+    ]
+    return _ACTIVITY.bind(*moved, neuron=neuron, time=time + 1), [0, 0]
 
 
 _ACTIVITY = Primitive(ACTIVITY)
 _ACTIVITY.multiple_results = True
-_ACTIVITY.def_impl(lambda spikes, membrane, *, neuron: [spikes, membrane])
+_ACTIVITY.def_impl(_both)
 _ACTIVITY.def_abstract_eval(_abstract)
 ad.primitive_jvps[_ACTIVITY] = _tangent
 batching.primitive_batchers[_ACTIVITY] = _batch
-mlir.register_lowering(_ACTIVITY, lambda context, spikes, membrane, *, neuron: [spikes, membrane])
+mlir.register_lowering(_ACTIVITY, mlir.lower_fun(_both, multiple_results=True))

@@ -43,8 +43,12 @@ def neuron(
     if not 0 < threshold < float("inf"):
         raise ValueError(f"threshold must be a positive number, got {threshold}")
     names.choose("reset", reset, RESETS)
-    leak, gain = (float(decay), 1.0) if decay is not None else (1 - 1 / float(tau or 1), 1 / (tau or 1))
-    return Neuron(leak, float(gain), float(threshold), choose(surrogate), reset, bool(detach_reset))
+    leak, gain = 1 - 1 / (tau or 1.0), 1 / (tau or 1.0)
+    if decay is not None:
+        leak, gain = decay, 1.0
+    return Neuron(
+        float(leak), float(gain), float(threshold), choose(surrogate), reset, bool(detach_reset)
+    )
 
 
 def lif(
@@ -97,7 +101,7 @@ def lif(
         raise ValueError(
             f"currents need at least one time step on their first axis, got shape {currents.shape}"
         )
-    spikes, membrane = _lif(kind, currents)
+    spikes, membrane = _lif(kind, currents)  # pyright: ignore[reportGeneralTypeIssues]
     return mark(spikes, membrane, kind)
 
 

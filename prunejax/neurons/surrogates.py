@@ -39,7 +39,9 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         if not 0 < self.shape < math.inf:
-            raise ValueError(f"the shape of {self.name} must be a positive number, got {self.shape}")
+            raise ValueError(
+                f"the shape of {self.name} must be a positive number, got {self.shape}"
+            )
 
     def derivative(self, distance: Float[Array, "..."]) -> Float[Array, "..."]:
         """What stands for the derivative of a spike.
@@ -152,4 +154,3 @@ def choose(given: str | Surrogate) -> Surrogate:
     if isinstance(given, Surrogate):
         return given
     return SURROGATES[names.choose("surrogate", given, SURROGATES)]
-

@@ -1,0 +1,342 @@
+"""Running means of what neurons show: criticality, firing rates, entropies, over any batches."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from prunejax import names
+from prunejax.channels.collecting import leaf_axis, neurons_after
+from prunejax.masks import name
+from prunejax.network import KERNELS, Network
+from prunejax.network.recording import evaluate
+from prunejax.neurons import Neuron
+from prunejax.spiking.reading import channels_last, check_variables, inputs_of, read
+
+Reading = Literal["derivative", "primitive"]
+
+Summary = Callable[[Array, Array, Neuron], Array]
+"""``(spikes, membrane, neuron) -> what to average``: both are [time, batch, space, channels], the
+result is [batch, ...]."""
+
+Scores = dict[str, Float[Array, "..."]]
+"""By the names of the layers of neurons, in topological order."""
+
+
+class Running(NamedTuple):
+    """Sums so far.
+
+    Attributes:
+      sums: by layer.
+      images: of how many images.
+    """
+
+    sums: Scores
+    images: int
+
+
+class Statistic:
+    """A mean over images of something that neurons show, batch by batch.
+
+    ``state = statistic.init()``, ``state = statistic.update(state, variables, images)`` as often as
+    you like, ``statistic.finalize(state)``. The network is compiled once per shape of the images;
+    its variables may change between updates.
+
+    Args:
+      network: traced in evaluation mode, of any batch size.
+      summary: what is averaged.
+
+    Raises:
+      ValueError: the network has no spiking neurons.
+    """
+
+    def __init__(self, network: Network, summary: Summary) -> None:
+        read(network, network.traced.example)
+        self._network, self._summary = network, summary
+        self._compiled: dict[Any, Callable[..., Scores]] = {}
+
+    def init(self) -> Running:
+        """No images yet."""
+        return Running({}, 0)
+
+    def update(self, state: Running, variables: PyTree, images: PyTree) -> Running:
+        """Adds images.
+
+        Args:
+          state: the sums so far.
+          variables: of the network.
+          images: a batch, or frames with time on the first axis if the network was traced so.
+
+        Returns:
+          The sums.
+
+        Raises:
+          ValueError: the variables are not those of the network.
+        """
+        check_variables(self._network, variables)
+        shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(images))
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._summed(images)
+        sums = self._compiled[shapes](variables, images)
+        count = int(sums.pop("images"))
+        if state.images:
+            sums = {layer: state.sums[layer] + value for layer, value in sums.items()}
+        return Running(sums, state.images + count)
+
+    def finalize(self, state: Running) -> Scores:
+        """The means.
+
+        Raises:
+          ValueError: there were no images.
+        """
+        if not state.images:
+            raise ValueError("there were no images: call update at least once")
+        return {layer: value / state.images for layer, value in state.sums.items()}
+
+    def of(self, variables: PyTree, images: Any, batch_size: int) -> Scores:
+        """The means over one array of images, in batches.
+
+        Raises:
+          ValueError: ``batch_size`` is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        state = self.init()
+        for start in range(0, len(images), batch_size):
+            state = self.update(state, variables, jnp.asarray(images[start : start + batch_size]))
+        return self.finalize(state)
+
+    def _summed(self, images: PyTree) -> Callable[..., Scores]:
+        circuit = read(self._network, images)
+        wanted = [value for one in circuit.neurons.values() for value in (one.spikes, one.membrane)]
+
+        @jax.jit
+        def summed(variables: PyTree, images: PyTree) -> Scores:
+            found = iter(evaluate(circuit.program, inputs_of(variables, images), wanted))
+            sums, count = {}, 0
+            for layer, neurons in circuit.neurons.items():
+                spikes = channels_last(next(found), neurons)
+                membrane = channels_last(next(found), neurons)
+                sums[layer] = jnp.sum(self._summary(spikes, membrane, neurons.kind), axis=0)
+                count = spikes.shape[1]
+            return {**sums, "images": jnp.int32(count)}
+
+        return summed
+
+
+def streaming_criticality(network: Network, reading: Reading = "derivative") -> Statistic:
+    """Criticality over batches; see ``criticality``.
+
+    Raises:
+      ValueError: there is no such reading, or the network has no spiking neurons.
+    """
+    names.choose("reading", reading, READINGS)
+    return Statistic(network, READINGS[reading])
+
+
+def criticality(
+    network: Network,
+    variables: PyTree,
+    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    *,
+    reading: Reading = "derivative",
+    batch_size: int = 256,
+) -> Scores:
+    """How close neurons sit to their threshold, per channel: the mean over images of the maximum
+    over space of the mean over time of a function of the potential before the reset.
+
+    Source: Chen et al. 2025, Section 4 ("derivative"), and the code they released ("primitive").
+
+    Args:
+      network: traced in evaluation mode, of any batch size.
+      variables: its variables.
+      images: any number of them.
+      reading: "derivative": the surrogate's derivative, highest where the potential is at the
+        threshold; "primitive": the surrogate itself, which rises on beyond it.
+      batch_size: how many go through the network at once.
+
+    Returns:
+      For each layer of neurons one score per channel, [channels]; see ``of_weights`` and
+      ``of_channels`` for scores of the weights and channels that drive them.
+
+    Raises:
+      ValueError: there is no such reading, the network has no spiking neurons, or there are no
+        images.
+    """
+    return streaming_criticality(network, reading).of(variables, images, batch_size)
+
+
+def firing_rates(
+    network: Network,
+    variables: PyTree,
+    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    *,
+    batch_size: int = 256,
+) -> Scores:
+    """In which share of the steps each neuron fires.
+
+    Args:
+      network: as ``criticality``.
+      variables: its variables.
+      images: any number of them.
+      batch_size: how many go through the network at once.
+
+    Returns:
+      For each layer of neurons the rates in [0, 1], [space, channels]; space is 1 without images.
+
+    Raises:
+      ValueError: as ``criticality``.
+    """
+    return Statistic(network, _rates).of(variables, images, batch_size)
+
+
+def feature_entropy(
+    network: Network,
+    variables: PyTree,
+    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    *,
+    batch_size: int = 256,
+) -> Scores:
+    """The entropy of firing in bits, H(p) = -p log2 p - (1 - p) log2 (1 - p), per channel.
+
+    p is a neuron's firing rate over steps and images; a channel has the mean over its neurons, a
+    layer the mean over its channels. It is 1 where neurons fire every other step, which is where
+    potentials lie around the threshold.
+
+    Args:
+      network: as ``criticality``.
+      variables: its variables.
+      images: any number of them.
+      batch_size: how many go through the network at once.
+
+    Returns:
+      For each layer of neurons the entropies, [channels].
+
+    Raises:
+      ValueError: as ``criticality``.
+    """
+    rates = firing_rates(network, variables, images, batch_size=batch_size)
+    return {layer: jnp.mean(_entropy(of_layer), axis=0) for layer, of_layer in rates.items()}
+
+
+def firing_counts(
+    network: Network,
+    variables: PyTree,
+    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    *,
+    batch_size: int = 256,
+) -> Float[np.ndarray, "batch channels"]:
+    """How often the neurons of the last layer fire for each image, a channel's neurons together.
+
+    Args:
+      network: as ``criticality``.
+      variables: its variables.
+      images: any number of them.
+      batch_size: how many go through the network at once.
+
+    Returns:
+      The counts.
+
+    Raises:
+      ValueError: as ``criticality``.
+    """
+    check_variables(network, variables)
+    found = []
+    for start in range(0, len(images), batch_size):
+        batch = jnp.asarray(images[start : start + batch_size])
+        circuit = read(network, batch)
+        last = list(circuit.neurons.values())[-1]
+        spikes = evaluate(circuit.program, inputs_of(variables, batch), [last.spikes])[0]
+        found.append(np.asarray(jnp.sum(channels_last(spikes, last), axis=(0, 2))))
+    if not found:
+        raise ValueError("there are no images")
+    return np.concatenate(found)
+
+
+def of_weights(network: Network, scores: Mapping[str, Array], params: PyTree) -> PyTree:
+    """Scores of neurons as scores of the weights that drive them.
+
+    Args:
+      network: the network.
+      scores: one per channel, by layer of neurons: from ``criticality``.
+      params: the parameters, or masks.
+
+    Returns:
+      A tree parallel to ``params``: for each kernel that drives neurons an array that broadcasts
+      to it, of length 1 along all axes but that of its outputs; None elsewhere.
+    """
+    found = {}
+    for producer in network.flows.producers:
+        driven = neurons_after(network, producer.layer)
+        leaf = leaf_axis(network, producer.value, producer.axis)
+        if driven is None or leaf is None or driven.name not in scores:
+            continue
+        path, axis = leaf
+        shape = [1] * len(network.leaves[path].shape)
+        shape[axis] = -1
+        of_neurons = jnp.asarray(scores[driven.name])
+        if of_neurons.shape == (network.leaves[path].shape[axis],):
+            found[path] = of_neurons.reshape(shape)
+    ends = {end: path for end, path in network.endings.items() if path in found}
+
+    def scored(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
+        del leaf
+        return found[ends[name(path)]] if name(path) in ends else None
+
+    return jax.tree_util.tree_map_with_path(scored, params)
+
+
+def undriven(network: Network, params: PyTree) -> tuple[str, ...]:
+    """The paths of kernels behind which no neurons are: the classifier's.
+
+    Args:
+      network: the network.
+      params: the parameters, or masks.
+
+    Returns:
+      Their paths in ``params``, in its order.
+    """
+    paths = set()
+    for layer in network.layers.values():
+        if layer.kind in KERNELS and neurons_after(network, layer.name) is None:
+            paths.update(layer.parameters)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return tuple(
+        name(path)
+        for path, leaf in leaves
+        if network.endings.get(name(path)) in paths and np.ndim(leaf) > 1
+    )
+
+
+def _by_derivative(spikes: Array, membrane: Array, neuron: Neuron) -> Array:
+    del spikes
+    return _strongest(neuron.surrogate.derivative(membrane - neuron.threshold))
+
+
+def _by_primitive(spikes: Array, membrane: Array, neuron: Neuron) -> Array:
+    del spikes
+    return _strongest(neuron.surrogate.primitive(membrane - neuron.threshold))
+
+
+def _strongest(values: Array) -> Array:
+    """The mean over time, then the maximum over space."""
+    return jnp.max(jnp.mean(values, axis=0), axis=1)
+
+
+def _rates(spikes: Array, membrane: Array, neuron: Neuron) -> Array:
+    del membrane, neuron
+    return jnp.mean(spikes, axis=0)
+
+
+READINGS: dict[str, Summary] = {"derivative": _by_derivative, "primitive": _by_primitive}
+"""What criticality is: the paper's definition, and that of the code its authors released."""
+
+
+def _entropy(p: Array) -> Array:
+    def part(p: Array) -> Array:
+        return jnp.where(p > 0, -p * jnp.log2(jnp.where(p > 0, p, 1)), 0)
+
+    return part(p) + part(1 - p)
