@@ -110,6 +110,17 @@ class Workbench(NamedTuple):
             model, protocol, len(self.train.labels), augment=self.augment, placement=self.placement
         )
 
+    def tools_with(self, wrapper: Callable[[Any], Any]) -> Tools:
+        """Optimiser and steps under another wrapper of the optimiser, on the same model and data."""
+        return _tools(
+            self.model,
+            self.protocol,
+            len(self.train.labels),
+            augment=self.augment,
+            placement=self.placement,
+            wrapper=wrapper,
+        )
+
     def tools_during(self, method: During, sparsity: float, key: PRNGKeyArray) -> Tools:
         """Optimiser and steps of a method that prunes during training.
 
@@ -135,6 +146,7 @@ class Workbench(NamedTuple):
         state: training.TrainState,
         *,
         tools: Tools | None = None,
+        between: Callable[[training.TrainState, int], training.TrainState] | None = None,
         evaluate_with: Callable[[training.TrainState], dict[str, float]] | None = None,
         on_epoch: Callable[[training.Progress], None],
         checkpoints: Path | None,
@@ -147,6 +159,7 @@ class Workbench(NamedTuple):
         Args:
           state: from ``training.init_state``.
           tools: by default those of the bench.
+          between: what changes after an epoch, see ``training.fit``.
           evaluate_with: what a row of the history says besides, see ``training.fit``.
           on_epoch: told after each epoch.
           checkpoints: a folder for this run's checkpoints, or None.
@@ -165,6 +178,7 @@ class Workbench(NamedTuple):
                 epochs=self.protocol.epochs,
                 batch_size=self.protocol.batch_size,
                 placement=self.placement,
+                between=between,
                 evaluate_with=evaluate_with,
                 on_epoch=on_epoch,
                 checkpoints=checkpoints,

@@ -199,7 +199,7 @@ def _dense(circuit: Circuit, kernel: Kernel) -> int:
     shapes[0] = tuple(1 if axis == batch else size for axis, size in enumerate(shapes[0]))
     # not inside jit: XLA's CPU compiler makes garbage of a convolution of two constants
     made = _product(kernel.op, 0, *(jnp.ones(shape, jnp.float32) for shape in shapes))
-    return int(np.sum(made, dtype=np.float64))
+    return int(np.sum(np.asarray(made), dtype=np.float64))
 
 
 def _product(op: Op, side: int, given: Array, kernel: Array) -> Array:

@@ -47,6 +47,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int,
+    between: Callable[[TrainState, int], TrainState] | None = None,
     evaluate_with: Callable[[TrainState], dict[str, float]] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
     placement: Placement | None = None,
@@ -65,6 +66,9 @@ def fit(
       split: training images and labels on the host.
       epochs: how many in all; an epoch drops the examples that do not fill a batch.
       batch_size: examples per step, over all devices.
+      between: ``(state, epochs done) -> state``, called after each epoch, before it is evaluated and
+        saved: it may change masks, parameters and the optimiser's state. What it does has to
+        follow from its arguments, so that a run that was stopped goes on as it would have.
       evaluate_with: called after each epoch with the state; what it returns enters the history
         under ``test_`` names.
       on_epoch: called after each epoch with a ``Progress``.
@@ -106,7 +110,7 @@ def fit(
                 f"batches of {last.extra['batch_size']} an epoch, this one has {per_epoch} of "
                 f"{batch_size}: go on with those, or name another folder"
             )
-        _refuse_another_run(checkpoints, last, state, split, given)
+        _refuse_another_run(checkpoints, last, state, split, given, changing=between is not None)
         given = last.extra["given"]
         if last.step > epochs * per_epoch:
             raise ValueError(
@@ -134,6 +138,8 @@ def fit(
                 save(step, state)
         row: Row = {"epoch": epoch + 1, **state.metrics.read()}
         state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
+        if between is not None:
+            state = jax.device_put(between(state, epoch + 1), placement.state)
         if evaluate_with is not None:
             row |= {f"test_{name}": value for name, value in evaluate_with(state).items()}
         history.append(row)
@@ -156,17 +162,20 @@ def _refuse_another_run(
     state: TrainState,
     split: data.Split,
     given: str,
+    *,
+    changing: bool,
 ) -> None:
     """Raises where a checkpoint is not of the run that is to go on.
 
-    The state given must be the one that the run began with, or the one that was saved.
+    The state given must be the one that the run began with, or the one that was saved. Where masks
+    are changing, how many weights they keep says nothing.
     """
     saved: TrainState = last.tree
     keys = [jax.random.key_data(one.key).tolist() for one in (saved, state)]
     if keys[0] != keys[1]:
         raise AnotherRunError(f"the checkpoint in {folder} is of a run with another key")
     kept = [masks_lib.count(one.masks) for one in (saved, state)]
-    if kept[0] != kept[1]:
+    if kept[0] != kept[1] and not changing:
         raise AnotherRunError(
             f"the checkpoint in {folder} is of a run with other masks: they keep {kept[0]} "
             f"weights, the ones given {kept[1]}"

@@ -1,0 +1,1 @@
+"""Spiking networks, pruned and regrown by criticality (Chen et al. 2025)."""
