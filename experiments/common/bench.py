@@ -111,7 +111,7 @@ class Workbench(NamedTuple):
         )
 
     def tools_with(self, wrapper: Callable[[Any], Any]) -> Tools:
-        """Optimiser and steps under another wrapper of the optimiser, on the same model and data."""
+        """Optimiser and steps under another wrapper, on the same model and data."""
         return _tools(
             self.model,
             self.protocol,

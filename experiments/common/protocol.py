@@ -74,6 +74,8 @@ OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
     ("fashion_mnist", "sparse_mlp"): {**_REWIRED, "epochs": 30},
     ("kmnist", "sparse_mlp"): {**_REWIRED, "epochs": 30},
     ("emnist_letters", "sparse_mlp"): {**_REWIRED, "epochs": 30},
+    ("digits", "spiking_mlp"): {"epochs": 80, "learning_rate": 0.15, "label_smoothing": 0.1},
+    ("digits", "spiking_conv"): {"epochs": 30, "learning_rate": 0.1, "label_smoothing": 0.1},
     ("mnist", "lenet5"): {"epochs": 12, "learning_rate": 0.02},
     ("cifar10", "wide_resnet28_2"): {"weight_decay": 5e-4},
     ("cifar100", "wide_resnet28_2"): {"weight_decay": 5e-4},

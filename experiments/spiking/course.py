@@ -1,7 +1,7 @@
 """What happens between epochs: weights are scored, pruned, and some grow again."""
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,9 @@ from prunejax.rewiring import State
 
 ENDS = 0.75
 """After this part of the epochs masks stay as they are."""
+
+PASSES = {"gradients": 3, "criticality": 1, None: 0}
+"""How many forward passes evidence costs: back-propagation is two more."""
 
 SCORED = 256
 """Images that go through the network at once where neurons are scored."""
@@ -34,7 +37,7 @@ class Method(NamedTuple):
     sparsity: float
     share: float
     decayed: bool
-    reading: str
+    reading: spiking.Reading
 
     @property
     def needs(self) -> str | None:
@@ -67,7 +70,10 @@ def scoring(bench: Workbench) -> Scoring:
         return jax.grad(loss)(params)
 
     return Scoring(
-        {name: spiking.streaming_criticality(bench.traced, name) for name in spiking.READINGS},
+        {
+            reading: spiking.streaming_criticality(bench.traced, reading)
+            for reading in get_args(spiking.Reading)
+        },
         gradients,
     )
 
@@ -166,14 +172,17 @@ class Course:
 
         A training step counts as three forward passes, a gradient too, criticality as one.
         """
-        epochs, updates = (self.seconds[name] for name in ("epochs", "updates"))
-        if not updates:
+        # the first ones were compiled
+        epochs, updates = (self.seconds[name][2:] for name in ("epochs", "updates"))
+        if not updates or not epochs:
             return {"seconds": 0.0, "multiply_adds": 0.0}
-        passes = {"gradients": 3, "criticality": 1, None: 0}[self._method.needs if self._method else None]
+        passes = {"gradients": 3, "criticality": 1, None: 0}[
+            self._method.needs if self._method else None
+        ]
         trained = 3 * len(self._bench.train.labels) * self._bench.protocol.epochs
         return {
-            "seconds": len(updates) * float(np.median(updates))
+            "seconds": self._last
+            * float(np.median(updates))
             / (self._bench.protocol.epochs * float(np.median(epochs))),
             "multiply_adds": passes * self.scored * self._last / trained,
         }
-

@@ -50,6 +50,7 @@ class SpikingNetwork(Run):
         rule = {} if self.method is None else self.method._asdict()
         return {
             "run": type(self).__name__,
+            "kind": "unstructured",
             **self.setup.config(),
             "rule": DENSE if self.method is None else self.method.growth,
             **{name: rule.get(name) for name in ("sparsity", "share", "decayed", "reading")},
@@ -75,7 +76,9 @@ class SpikingNetwork(Run):
         """Trains, prunes, tests and measures."""
         bench, drawn = self.setup.bench(desk), keys(self.seed)
         start = initial(bench, self.seed)
-        tools = desk.kept("spiking tools", (self.setup, self.l1), lambda: _tools(bench, self.l1, start))
+        tools = desk.kept(
+            "spiking tools", (self.setup, self.l1), lambda: _tools(bench, self.l1, start)
+        )
         scored_by: Scoring = desk.kept("scoring", self.setup, lambda: scoring(bench))
         course = Course(bench, self.method, scored_by, drawn.images, drawn.method, tools.tx)
         state = training.init_state(
@@ -209,7 +212,7 @@ class CutNetwork(Run):
     growth: str
     kept: float
     share: float
-    reading: str
+    reading: spiking.Reading
     epochs: int
 
     study: ClassVar[str] = "spiking"
@@ -221,6 +224,7 @@ class CutNetwork(Run):
         return {
             **of_network,
             "run": type(self).__name__,
+            "kind": "channels",
             "rule": self.growth,
             "network_source": of_network["source"],
             "kept": self.kept,

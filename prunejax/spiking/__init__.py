@@ -30,6 +30,7 @@ from prunejax.spiking.measuring import Measures, Separation, measure, separation
 from prunejax.spiking.regenerating import Regenerated, Schedule, regenerate
 from prunejax.spiking.statistics import (
     READINGS,
+    Reading,
     Statistic,
     criticality,
     feature_entropy,
@@ -55,6 +56,7 @@ __all__ = [
     "Growth",
     "Measures",
     "Neuron",
+    "Reading",
     "Regenerated",
     "Schedule",
     "Separation",

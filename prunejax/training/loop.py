@@ -66,8 +66,8 @@ def fit(
       split: training images and labels on the host.
       epochs: how many in all; an epoch drops the examples that do not fill a batch.
       batch_size: examples per step, over all devices.
-      between: ``(state, epochs done) -> state``, called after each epoch, before it is evaluated and
-        saved: it may change masks, parameters and the optimiser's state. What it does has to
+      between: ``(state, epochs done) -> state``, called after each epoch, before it is evaluated
+        and saved: it may change masks, parameters and the optimiser's state. What it does has to
         follow from its arguments, so that a run that was stopped goes on as it would have.
       evaluate_with: called after each epoch with the state; what it returns enters the history
         under ``test_`` names.
