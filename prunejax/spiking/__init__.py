@@ -5,6 +5,7 @@ that ``network.trace`` made, whatever it is written in:
 
 - ``criticality``, ``firing_rates``, ``feature_entropy``, ``measure``: what neurons do and cost;
 - ``regenerate``: one update of pruning and regeneration, by a rule of ``GROWTH``;
+- ``to_nir``, ``from_nir``: the field's interchange format;
 - ``scales``, ``l1_of_scales``, ``keep_and_regrow``: whole channels.
 """
 
@@ -26,6 +27,7 @@ from prunejax.neurons import (
     unfold,
 )
 from prunejax.spiking.growth import GROWTH, Growth
+from prunejax.spiking.interchange import from_nir, to_nir
 from prunejax.spiking.measuring import Measures, Separation, measure, separation
 from prunejax.spiking.regenerating import Regenerated, Schedule, regenerate
 from prunejax.spiking.statistics import (
@@ -69,6 +71,7 @@ __all__ = [
     "firing_counts",
     "firing_rates",
     "fold",
+    "from_nir",
     "keep_and_regrow",
     "l1_of_scales",
     "lif",
@@ -85,6 +88,7 @@ __all__ = [
     "sigmoid",
     "streaming_criticality",
     "tanh_window",
+    "to_nir",
     "triangle",
     "undriven",
     "unfold",

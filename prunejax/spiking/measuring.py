@@ -1,5 +1,6 @@
 """What spiking costs: firing rates, synaptic operations, energy; and how its classes separate."""
 
+import functools
 import math
 import warnings
 from typing import Any, NamedTuple
@@ -111,12 +112,9 @@ def measure(
     check_variables(network, variables)
     whole = _as_weights(network, variables, masks)
     sums: dict[str, Float[np.ndarray, "..."]] = {}
-    compiled: dict[Any, Any] = {}
     for start in range(0, len(images), batch_size):
         batch = jnp.asarray(images[start : start + batch_size])
-        if batch.shape not in compiled:
-            compiled[batch.shape] = _counting(read(network, batch))
-        counted = jax.device_get(compiled[batch.shape](variables, whole, batch))
+        counted = jax.device_get(_counting(read(network, batch))(variables, whole, batch))
         for key, value in counted.items():
             sums[key] = sums.get(key, np.zeros(())) + np.sum(value, dtype=np.float64)
     circuit = read(network, images[:1])
@@ -158,6 +156,7 @@ def _summed(circuit: Circuit, sums: dict[str, Any], images: int) -> Measures:
     )
 
 
+@functools.lru_cache(maxsize=16)
 def _counting(circuit: Circuit) -> Any:
     """Sums over a batch, per example, so that float32 holds them."""
     neurons, kernels = circuit.neurons, circuit.kernels

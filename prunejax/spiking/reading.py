@@ -1,6 +1,8 @@
 """What a traced spiking network computes: its neurons, and the kernels that their spikes reach."""
 
 import collections
+import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -65,7 +67,8 @@ class Kernel(NamedTuple):
     examples: int
 
 
-class Circuit(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Circuit:
     """A spiking network as a program.
 
     Attributes:
@@ -82,7 +85,7 @@ class Circuit(NamedTuple):
 
 
 def read(network: Network, x: PyTree) -> Circuit:
-    """Reads a network for inputs of some shape.
+    """Reads a network for inputs of some shape; what was read last is kept.
 
     Args:
       network: the network.
@@ -94,7 +97,14 @@ def read(network: Network, x: PyTree) -> Circuit:
     Raises:
       ValueError: there are no spiking neurons in it.
     """
-    again = traced.make(network.apply_fn, network.variables, traced.describe(x))
+    leaves, structure = jax.tree.flatten(traced.describe(x))
+    return _read(network, structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=16)
+def _read(network: Network, structure: Any, described: tuple[Any, ...]) -> Circuit:
+    x = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*one) for one in described])
+    again = traced.make(network.apply_fn, network.variables, x)
     flows, coupling = again.flows(), again.coupling()
     named = {value: layer for layer, value in flows.values.items()}
     neurons = {}

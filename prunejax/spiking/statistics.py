@@ -1,5 +1,6 @@
 """Running means of what neurons show: criticality, firing rates, entropies, over any batches."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from prunejax.masks import name
 from prunejax.network import KERNELS, Network
 from prunejax.network.recording import evaluate
 from prunejax.neurons import Neuron
-from prunejax.spiking.reading import channels_last, check_variables, inputs_of, read
+from prunejax.spiking.reading import Circuit, channels_last, check_variables, inputs_of, read
 
 Reading = Literal["derivative", "primitive"]
 
@@ -56,7 +57,6 @@ class Statistic:
     def __init__(self, network: Network, summary: Summary) -> None:
         read(network, network.traced.example)
         self._network, self._summary = network, summary
-        self._compiled: dict[Any, Callable[..., Scores]] = {}
 
     def init(self) -> Running:
         """No images yet."""
@@ -77,10 +77,7 @@ class Statistic:
           ValueError: the variables are not those of the network.
         """
         check_variables(self._network, variables)
-        shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(images))
-        if shapes not in self._compiled:
-            self._compiled[shapes] = self._summed(images)
-        sums = self._compiled[shapes](variables, images)
+        sums = _summed(read(self._network, images), self._summary)(variables, images)
         count = int(sums.pop("images"))
         if state.images:
             sums = {layer: state.sums[layer] + value for layer, value in sums.items()}
@@ -109,22 +106,24 @@ class Statistic:
             state = self.update(state, variables, jnp.asarray(images[start : start + batch_size]))
         return self.finalize(state)
 
-    def _summed(self, images: PyTree) -> Callable[..., Scores]:
-        circuit = read(self._network, images)
-        wanted = [value for one in circuit.neurons.values() for value in (one.spikes, one.membrane)]
 
-        @jax.jit
-        def summed(variables: PyTree, images: PyTree) -> Scores:
-            found = iter(evaluate(circuit.program, inputs_of(variables, images), wanted))
-            sums, count = {}, 0
-            for layer, neurons in circuit.neurons.items():
-                spikes = channels_last(next(found), neurons)
-                membrane = channels_last(next(found), neurons)
-                sums[layer] = jnp.sum(self._summary(spikes, membrane, neurons.kind), axis=0)
-                count = spikes.shape[1]
-            return {**sums, "images": jnp.int32(count)}
+@functools.lru_cache(maxsize=32)
+def _summed(circuit: Circuit, summary: Summary) -> Callable[..., Scores]:
+    """Sums over a batch of what neurons show, compiled."""
+    wanted = [value for one in circuit.neurons.values() for value in (one.spikes, one.membrane)]
 
-        return summed
+    @jax.jit
+    def summed(variables: PyTree, images: PyTree) -> Scores:
+        found = iter(evaluate(circuit.program, inputs_of(variables, images), wanted))
+        sums, count = {}, 0
+        for layer, neurons in circuit.neurons.items():
+            spikes = channels_last(next(found), neurons)
+            membrane = channels_last(next(found), neurons)
+            sums[layer] = jnp.sum(summary(spikes, membrane, neurons.kind), axis=0)
+            count = spikes.shape[1]
+        return {**sums, "images": jnp.int32(count)}
+
+    return summed
 
 
 def streaming_criticality(network: Network, reading: Reading = "derivative") -> Statistic:
@@ -247,13 +246,23 @@ def firing_counts(
     found = []
     for start in range(0, len(images), batch_size):
         batch = jnp.asarray(images[start : start + batch_size])
-        circuit = read(network, batch)
-        last = list(circuit.neurons.values())[-1]
-        spikes = evaluate(circuit.program, inputs_of(variables, batch), [last.spikes])[0]
-        found.append(np.asarray(jnp.sum(channels_last(spikes, last), axis=(0, 2))))
+        found.append(np.asarray(_last_counts(read(network, batch))(variables, batch)))
     if not found:
         raise ValueError("there are no images")
     return np.concatenate(found)
+
+
+@functools.lru_cache(maxsize=16)
+def _last_counts(circuit: Circuit) -> Callable[[PyTree, PyTree], Array]:
+    """Spikes of the last layer, by image and channel, compiled."""
+    last = list(circuit.neurons.values())[-1]
+
+    @jax.jit
+    def counts(variables: PyTree, images: PyTree) -> Array:
+        spikes = evaluate(circuit.program, inputs_of(variables, images), [last.spikes])[0]
+        return jnp.sum(channels_last(spikes, last), axis=(0, 2))
+
+    return counts
 
 
 def of_weights(network: Network, scores: Mapping[str, Array], params: PyTree) -> PyTree:
