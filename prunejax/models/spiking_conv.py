@@ -85,7 +85,7 @@ class SpikingConv(SpikingModule):
             x = conv(use_bias=not self.normalize, dtype=self.dtype)(x)
             x = norm(x, name=f"{name}_norm") if self.normalize else x
             x, frames = self.fire(x, frames)
-            x = layers.average_pool(x)
+            x = self.pool(x)
         x = layers.dense(self.head_width, name="hidden", dtype=self.dtype)(layers.flatten(x))
         x = norm(x, name="hidden_norm") if self.normalize else x
         x, frames = self.fire(x, frames)

@@ -82,7 +82,7 @@ class SpikingVGG16(SpikingModule):
             x = layers.conv(width, 3, padding=1, name=name, dtype=self.dtype)(x)
             x, frames = self.fire(norm(x, name=f"{name}_norm"), frames)
             if position in (*POOL_AFTER, 13):
-                x = layers.average_pool(x)
+                x = self.pool(x)
         x = layers.dense(self.head_width, name="hidden", dtype=self.dtype)(layers.flatten(x))
         x, frames = self.fire(norm(x, name="hidden_norm"), frames)
         return self.read_out(x, frames, self.num_classes, self.dtype)

@@ -131,25 +131,26 @@ def _fires(membrane: Array, kind: Neuron) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _lif(kind: Neuron, currents: Array) -> tuple[Array, Array]:
-    membrane = _potentials(kind, currents)
-    return _fires(membrane, kind), membrane
+    return _walk(kind, currents)
 
 
-def _potentials(kind: Neuron, currents: Array) -> Array:
+def _walk(kind: Neuron, currents: Array) -> tuple[Array, Array]:
+    """Spikes and potentials of all steps."""
     steps = currents.shape[0]
 
-    def step(carried: Array, current: Array) -> tuple[Array, Array]:
-        carried, _, membrane = lif_step(carried, current, kind)
-        return carried, membrane
+    def step(carried: Array, current: Array) -> tuple[Array, tuple[Array, Array]]:
+        carried, spikes, membrane = lif_step(carried, current, kind)
+        return carried, (spikes, membrane)
 
     carried = jnp.zeros_like(currents[0])
     if steps > UNROLLED:
         return jax.lax.scan(step, carried, currents, unroll=8)[1]
     found = []
     for number in range(steps):
-        carried, membrane = step(carried, _at(currents, number))
-        found.append(membrane)
-    return jnp.stack(found)
+        carried, both = step(carried, _at(currents, number))
+        found.append(both)
+    spikes, membranes = zip(*found, strict=True)
+    return jnp.stack(spikes), jnp.stack(membranes)
 
 
 def _at(x: Array, step: int) -> Array:
@@ -157,8 +158,8 @@ def _at(x: Array, step: int) -> Array:
 
 
 def _forward(kind: Neuron, currents: Array) -> tuple[tuple[Array, Array], Array]:
-    membrane = _potentials(kind, currents)
-    return (_fires(membrane, kind), membrane), membrane
+    spikes, membrane = _walk(kind, currents)
+    return (spikes, membrane), membrane
 
 
 def _backward(kind: Neuron, membrane: Array, given: tuple[Array, Array]) -> tuple[Array]:

@@ -87,12 +87,8 @@ def to_nir(network: Network, variables: PyTree, *, dt: float = DT) -> Any:
         elif layer.function == SPIKING:
             kind = circuit.neurons[layer.name].kind
             add(layer.name, _neurons(nir, kind, _channels_first(shape), dt, layer.name))
-        elif layer.kind == "avg_pool" and len(layer.window) == 4 and len(layer.strides) == 2:
-            add(layer.name, nir.AvgPool2d(
-                kernel_size=np.array(layer.window[1:3]),
-                stride=np.array(layer.strides),
-                padding=np.array([low for low, _ in layer.padding]),
-            ))  # fmt: skip
+        elif (pool := _pooling(layer, shape)) is not None:
+            add(layer.name, nir.AvgPool2d(*(np.array(given) for given in pool)))
             shape = (*layer.output_shape[1:3], shape[2])
         elif layer.kind == "avg_pool" and _over_time(layer):
             continue  # the graph is run step by step, and its outputs are averaged
@@ -208,6 +204,18 @@ def _affine(
     outputs = weight.shape[-1]
     gains, shifts = (np.asarray(x, np.float64).reshape(-1, outputs)[0] for x in (gain, shift))
     return (weight * gains).astype(np.float32), shifts.astype(np.float32)
+
+
+def _pooling(layer: Layer, shape: tuple[int, ...]) -> tuple[Any, Any, Any] | None:
+    """Window, strides and padding of an average pool over images, None for other layers."""
+    if layer.kind != "avg_pool" or len(shape) != 3:
+        return None
+    if len(layer.strides) == 2:
+        return layer.window[1:3], layer.strides, [low for low, _ in layer.padding]
+    squares = (layer.window[2], layer.window[4]) if len(layer.window) == 6 else None
+    whole = layer.window[1:3] if len(layer.window) == 4 else None  # over whole images
+    window = squares or whole
+    return None if window is None else (window, window, (0, 0))
 
 
 def _over_time(layer: Layer) -> bool:
