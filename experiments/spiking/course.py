@@ -167,15 +167,16 @@ class Course:
         scores = statistic.of(variables, self._images, SCORED)
         return spiking.of_weights(self._bench.traced, scores, state.params)
 
-    def cost(self) -> dict[str, float]:
+    def cost(self) -> dict[str, float | None]:
         """What the updates cost, as shares of the training, compiling aside.
 
-        A training step counts as three forward passes, a gradient too, criticality as one.
+        A training step counts as three forward passes, a gradient too, criticality as one. None
+        where there were too few updates to leave out those that were compiled.
         """
         # the first ones were compiled
         epochs, updates = (self.seconds[name][2:] for name in ("epochs", "updates"))
         if not updates or not epochs:
-            return {"seconds": 0.0, "multiply_adds": 0.0}
+            return {"seconds": None, "multiply_adds": None}
         passes = {"gradients": 3, "criticality": 1, None: 0}[
             self._method.needs if self._method else None
         ]

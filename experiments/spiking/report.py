@@ -42,8 +42,9 @@ def rows_of(records: Sequence[Record]) -> list[Row]:
 
 
 def _means(part: Sequence[Record]) -> Row:
-    def mean(name: str) -> float:
-        return float(np.mean([record["metrics"][name] for record in part]))
+    def mean(name: str) -> float | None:
+        known = [record["metrics"][name] for record in part]
+        return None if None in known else float(np.mean(known))
 
     accuracies = [record["metrics"]["accuracy"] for record in part]
     return {
@@ -98,8 +99,10 @@ def table(records: Sequence[Record]) -> Table:
             row["rule"],
             _accuracy(row),
             *_energies(row),
-            f"{100 * row['cost_seconds']:.1f}",
-            f"{100 * row['cost_multiply_adds']:.1f}",
+            *(
+                "-" if row[name] is None else f"{100 * row[name]:.1f}"
+                for name in ("cost_seconds", "cost_multiply_adds")
+            ),
             f"{row['cosine']:.3f}",
         ]
         for row in rows
