@@ -21,6 +21,7 @@ install_import_hook("prunejax", "beartype.beartype")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
 # The first example of a test compiles, and a busy machine is slow: time says nothing here.
@@ -70,6 +71,15 @@ def _memory():
     if not statistics.exists():
         return float("inf")
     return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def without_type_checks():
+    """What a user sees, for whom the library speaks: the checks above would speak first."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

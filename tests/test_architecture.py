@@ -12,14 +12,15 @@ OFTEN = {"files", "masks", "names", "registry", "text"}
 ROOMS = {
     "masks": {"files", "names", "packing", "selecting"},
     "packing": {"selecting"},
-    "models": {"names", "sparse"},
+    "neurons": {"names"},
+    "models": {"names", "neurons", "sparse"},
     "data": {"files", "names"},
     "criteria": OFTEN,
     "filters": OFTEN,
     "sparse": {"files", "names", "registry", "text"},
     "topology": OFTEN | {"network"},
     "robustness": OFTEN | {"ranks"},
-    "spiking": OFTEN | {"models", "training"},
+    "spiking": OFTEN | {"channels", "distributions", "network", "neurons", "ranks", "rewiring"},
     "network": OFTEN,
     "channels": OFTEN | {"filters", "network"},
     "allocation": OFTEN | {"distributions", "ranks"},
@@ -28,7 +29,7 @@ ROOMS = {
     "training": OFTEN | {"checkpoint", "data"},
     "checkpoint": OFTEN,
 }
-"""Room of ``prunejax`` -> the rooms that it may use; rules of rooms to come stand here already."""
+"""Room of ``prunejax`` -> the rooms that it may use."""
 
 
 @functools.cache

@@ -50,7 +50,7 @@ class SpikingMLP(SpikingModule):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "... height width channels"], train: bool = False
+        self, x: Float[Array, "batch ..."], train: bool = False
     ) -> Float[Array, "batch classes"]:
         """Applies the network.
 

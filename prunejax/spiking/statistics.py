@@ -77,8 +77,10 @@ class Statistic:
           ValueError: the variables are not those of the network.
         """
         check_variables(self._network, variables)
-        sums = _summed(read(self._network, images), self._summary)(variables, images)
-        count = int(sums.pop("images"))
+        circuit = read(self._network, images)
+        found = _summed(circuit, self._summary)(variables, images)
+        count = int(found["images"])
+        sums = {layer: found[layer] for layer in circuit.neurons}  # jit sorts by name
         if state.images:
             sums = {layer: state.sums[layer] + value for layer, value in sums.items()}
         return Running(sums, state.images + count)

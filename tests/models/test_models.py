@@ -28,8 +28,19 @@ SIZES = {
     "wide_resnet28_2": (32, 32, 3),
     "densenet40": (32, 32, 3),
     "sparse_mlp": (28, 28, 1),
+    "spiking_mlp": (28, 28, 1),
+    "spiking_conv": (28, 28, 1),
+    "spiking_vgg16": (32, 32, 3),
+    "spiking_resnet19": (32, 32, 3),
 }
-SMALLEST = {"lenet5": 12, "conv6": 8, "vgg16": 32, "densenet40": 4}
+SMALLEST = {
+    "lenet5": 12,
+    "conv6": 8,
+    "vgg16": 32,
+    "densenet40": 4,
+    "spiking_conv": 4,
+    "spiking_vgg16": 32,
+}
 
 # Overrides that make a model small and its widths distinguishable, the image, the NumPy model.
 NARROW = {"stem_width": 2, "stage_widths": (2, 5, 8)}
@@ -94,6 +105,31 @@ SMALL = {
         {"hidden_widths": (9, 8), "sparsity": (0.7, 0.4)},
         (8, 8, 1),
         (numpy_models.sparse_mlp, 2),
+    ),
+    "spiking_mlp": (
+        {"hidden_widths": (40, 30), "timesteps": 6},
+        (8, 8, 1),
+        (numpy_models.spiking_mlp, 2, numpy_models.Lif(6)),
+    ),
+    "spiking_conv": (
+        {"widths": (8, 9), "head_width": 30, "tau": 2.0, "threshold": 0.3, "reset": "soft"},
+        (9, 8, 2),
+        (numpy_models.spiking_conv, numpy_models.Lif(5, 0.5, 0.5, 0.3, soft=True)),
+    ),
+    "spiking_vgg16": (
+        {"widths": (4, 5, 6, 7, 8, 9, 8, 7, 9, 8, 9, 10, 30), "head_width": 30},
+        (32, 32, 1),
+        (numpy_models.spiking_vgg16, numpy_models.Lif(5)),
+    ),
+    "spiking_resnet19": (
+        {
+            "stem_width": 4,
+            "stage_widths": (4, 6, 8),
+            "block_widths": (3, 4, 5, 6, 7, 8, 9, 10),
+            "head_width": 30,
+        },
+        (8, 7, 2),
+        (numpy_models.spiking_resnet19, numpy_models.Lif(5)),
     ),
 }
 
@@ -179,6 +215,12 @@ def test_tables_cover_the_registry():
         # 1 % of the kernels between the hidden layers
         ("sparse_mlp", 10, {}, 7_840 + 2 * 10_000 + 3 * 1000 + 1001 * 10),
         ("lenet5", 10, {}, 61_706),
+        ("spiking_mlp", 10, {}, 785 * 256 + 257 * 256 + 257 * 10),
+        ("spiking_conv", 10, {}, 288 + 64 + 18_432 + 128 + 3137 * 128 + 256 + 1290),
+        # VGG-16 without the biases of its 4,224 channels
+        ("spiking_vgg16", 10, {}, 14_991_946 - 4_224),
+        # Zheng et al. (2021), Table 4: 12.63 million, with another order in each block
+        ("spiking_resnet19", 10, {}, 12_627_338),
     ],
 )
 def test_parameter_counts(name, num_classes, overrides, expected):
@@ -233,7 +275,7 @@ def test_smallest_image(name):
 @pytest.mark.parametrize("name", each(MODELS))
 def test_shape_of_the_input(name):
     model = build(name, num_classes=10)
-    if name in ("mlp", "lenet_300_100", "mlp_1000x3", "sparse_mlp"):
+    if name in ("mlp", "lenet_300_100", "mlp_1000x3", "sparse_mlp", "spiking_mlp"):
         assert shapes(model, (784,)) == shapes(model, (28, 28, 1))
         with pytest.raises(ValueError, match=r"two axes or more, got shape \(2,\)"):
             shapes(model, ())

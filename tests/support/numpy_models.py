@@ -184,3 +184,68 @@ def densenet(net, x, depths):
             path = f"transition{block}"
             x = pool(net.conv(relu(net.norm(x, f"{path}/norm")), f"{path}/conv"), np.mean)
     return net.dense(relu(net.norm(x, "norm")).mean((1, 2)), "classifier")
+
+
+class Lif:
+    """Leaky integrate-and-fire neurons, step by step; arrays hold time slowest in the batch."""
+
+    def __init__(self, steps, decay=0.25, gain=1.0, threshold=0.5, soft=False):
+        self.steps, self.decay, self.gain = steps, decay, gain
+        self.threshold, self.soft = threshold, soft
+
+    def __call__(self, currents):
+        carried, spikes = 0.0, []
+        for current in np.split(currents, self.steps):
+            u = self.decay * carried + self.gain * current
+            s = (u > self.threshold).astype(float)
+            carried = u - self.threshold * s if self.soft else u * (1 - s)
+            spikes.append(s)
+        return np.concatenate(spikes)
+
+    def shown(self, x):
+        return np.concatenate([x] * self.steps)
+
+    def mean(self, spikes):
+        return np.mean(np.split(spikes, self.steps), axis=0)
+
+
+def spiking_mlp(net, x, hidden, lif):
+    x = flat(lif.shown(x))
+    for i in range(hidden):
+        x = lif(net.dense(x, f"hidden{i + 1}"))
+    return lif.mean(net.dense(x, "classifier"))
+
+
+def spiking_conv(net, x, lif):
+    x = lif.shown(x)
+    for name in ("conv1", "conv2"):
+        x = pool(lif(net.norm(net.conv(x, name, padding=1), f"{name}_norm")), np.mean)
+    x = lif(net.norm(net.dense(flat(x), "hidden"), "hidden_norm"))
+    return lif.mean(net.dense(x, "classifier"))
+
+
+def spiking_vgg16(net, x, lif):
+    x, layer = lif.shown(x), 0
+    for convolutions in (2, 2, 3, 3, 3):
+        for _ in range(convolutions):
+            layer += 1
+            x = net.norm(net.conv(x, f"conv{layer}", padding=1), f"conv{layer}_norm")
+            x = lif(x)
+        x = pool(x, np.mean)
+    x = lif(net.norm(net.dense(flat(x), "hidden"), "hidden_norm"))
+    return lif.mean(net.dense(x, "classifier"))
+
+
+def spiking_resnet19(net, x, lif):
+    x = net.conv(lif.shown(x), "stem", padding=1)
+    for stage, blocks in enumerate((3, 3, 2), start=1):
+        for block in range(1, blocks + 1):
+            path = f"stage{stage}_block{block}"
+            stride = 2 if stage > 1 and block == 1 else 1
+            fired = lif(net.norm(x, f"{path}_norm1"))
+            y = net.conv(fired, f"{path}_conv1", stride=stride, padding=1)
+            y = net.conv(lif(net.norm(y, f"{path}_norm2")), f"{path}_conv2", padding=1)
+            x = y + (net.conv(fired, f"{path}_shortcut", stride=2) if stride == 2 else x)
+    x = lif(net.norm(x, "last_norm")).mean((1, 2))
+    x = lif(net.norm(net.dense(x, "hidden"), "hidden_norm"))
+    return lif.mean(net.dense(x, "classifier"))

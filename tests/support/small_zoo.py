@@ -26,6 +26,13 @@ SMALL = {
     "resnet50": ({"stem_width": 4, "stage_widths": (8, 12, 16, 20)}, (33, 32, 1)),
     "wide_resnet28_2": ({"stem_width": 4, "stage_widths": (4, 6, 8), "depth": 10}, (8, 8, 2)),
     "densenet40": ({"stem_width": 4, "growths": ((3, 2), (2, 3), (4,))}, (8, 8, 2)),
+    "spiking_mlp": ({"hidden_widths": (7, 5), "timesteps": 3}, (6, 6, 1)),
+    "spiking_conv": ({"widths": (4, 5), "head_width": 6, "timesteps": 3}, (8, 8, 2)),
+    "spiking_vgg16": (
+        {"widths": (4, 5, 6, 7, 8, 9, 8, 7, 9, 8, 7, 8, 9), "head_width": 6, "timesteps": 2},
+        (32, 32, 1),
+    ),
+    "spiking_resnet19": ({**NARROW, "head_width": 5, "timesteps": 2}, (8, 8, 2)),
 }
 
 
