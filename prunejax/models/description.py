@@ -11,6 +11,7 @@ from flax import linen as nn
 from prunejax import names
 from prunejax.models.checks import check_fields
 from prunejax.models.registry import CLASSES, LINEN_FIELDS
+from prunejax.neurons import SURROGATES, Surrogate
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
       The name of the class and all fields: tuples as lists, ``dtype`` by its name.
 
     Raises:
-      ValueError: the module's class is not of this package.
+      ValueError: the module's class is not of this package, or a field's value has no name.
     """
     model = type(module).__name__
     if type(module) not in CLASSES.values():
@@ -74,7 +75,14 @@ def _fields(model: type[nn.Module]) -> list[str]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
-    return int(value) if isinstance(value, Integral) else value
+    if isinstance(value, Surrogate):
+        if value != SURROGATES.get(value.name):
+            raise ValueError(
+                f"the surrogate {value!r} cannot be described: its name alone stands for another "
+                "shape or function"
+            )
+        return value.name
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _hashable(value: Any) -> Any:

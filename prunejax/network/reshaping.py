@@ -3,8 +3,9 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 
 from prunejax.network.labels import Axis, Labels, Shape
@@ -81,12 +82,20 @@ def _blocks(old: Shape, new: Shape) -> list[tuple[tuple[int, int], tuple[int, in
         if j < len(new):
             size_j, j = new[j], j + 1
         while size_i != size_j:
-            if size_i < size_j:
+            if _less(size_i, size_j):
                 size_i, i = size_i * old[i], i + 1
             else:
                 size_j, j = size_j * new[j], j + 1
         blocks.append(((start_i, i), (start_j, j)))
     return blocks
+
+
+def _less(first: Any, second: Any) -> bool:
+    """Whether a size is the smaller one; of symbolic sizes, the one that divides the other."""
+    try:
+        return bool(first < second)
+    except jax.core.InconclusiveDimensionOperation:
+        return not isinstance(second, int) and bool(second % first == 0)
 
 
 def _carry(

@@ -43,7 +43,7 @@ def to_nir(network: Network, variables: PyTree, *, dt: float = DT) -> Any:
     nir = _nir()
     check_variables(network, variables)
     example = network.traced.example
-    shape = tuple(example.shape[1:])
+    shape: tuple[int, ...] = tuple(example.shape[1:])
     sample = jnp.zeros((1, *shape), example.dtype)
     circuit = read(network, sample)
     nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(_channels_first(shape))})}

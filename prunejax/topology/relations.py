@@ -258,6 +258,21 @@ def concatenated(given: Sequence[Relation | None], shapes: Sequence[Any], axis: 
     )
 
 
+def stacked(given: Sequence[Relation | None], shapes: Sequence[Any], axis: int) -> Relation:
+    """What arrays give that are put along a new axis; ``None`` stands for a constant."""
+    wide = [(*shape[:axis], 1, *shape[axis:]) for shape in shapes]
+    spread_out = [
+        None if each is None else each._replace(ids=np.expand_dims(each.ids, axis))
+        for each in given
+    ]
+    return concatenated(spread_out, wide, axis)
+
+
+def unstacked(x: Relation, axis: int) -> list[Relation]:
+    """What the entries along an axis give, one by one."""
+    return [_whole(x, part) for part in np.moveaxis(x.ids, axis, 0)]
+
+
 def split(op: Op, x: Relation) -> list[Relation]:
     """What ``lax.split`` gives."""
     places = np.cumsum(op.params["sizes"])[:-1]

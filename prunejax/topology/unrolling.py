@@ -7,11 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from prunejax.network import elementwise
+from prunejax.network.layers import ACTIVITY
 from prunejax.network.program import Op, Program
 from prunejax.network.recording import evaluate
 from prunejax.network.resizing import bind
 from prunejax.topology.products import kernel_of, multiplied
-from prunejax.topology.relations import LAYOUTS, Relation, concatenated, join, lost, split, spread
+from prunejax.topology.relations import (
+    LAYOUTS,
+    Relation,
+    concatenated,
+    join,
+    lost,
+    split,
+    spread,
+    stacked,
+    unstacked,
+)
 from prunejax.topology.steps import Draft, Nodes, Shortcut, Step, Unrolled, fresh
 from prunejax.topology.sums import summed
 
@@ -83,6 +94,19 @@ def _walk(draft: Draft, op: Op) -> None:
         results = [concatenated(read, operands, op.params["dimension"])]
     elif op.name == "split":
         results = split(op, given[0])
+    elif op.name == "stack":
+        operands = [draft.program.shapes[number] for number in op.inputs]
+        results = [stacked(read, operands, op.params["axis"])]
+    elif op.name == "unstack":
+        results = unstacked(given[0], op.params["axis"])
+    elif op.name == ACTIVITY:
+        if shapes[0][op.params["time"]] > 1:
+            raise ValueError(
+                f"this network has spiking neurons that take {shapes[0][op.params['time']]} steps; "
+                "a graph has an edge per weight and place, not per step: trace the network with "
+                "timesteps=1, its masks are the same"
+            )
+        results = given
     else:
         results = [lost(given, shape, op.name) for shape in shapes]
     draft.values.update(zip(op.outputs, results, strict=True))
