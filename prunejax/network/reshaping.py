@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.values import Value
@@ -92,10 +92,9 @@ def _blocks(old: Shape, new: Shape) -> list[tuple[tuple[int, int], tuple[int, in
 
 def _less(first: Any, second: Any) -> bool:
     """Whether a size is the smaller one; of symbolic sizes, the one that divides the other."""
-    try:
-        return bool(first < second)
-    except jax.core.InconclusiveDimensionOperation:
-        return not isinstance(second, int) and bool(second % first == 0)
+    if is_symbolic_dim(first) or is_symbolic_dim(second):
+        return is_symbolic_dim(second) and bool(second % first == 0)
+    return bool(first < second)
 
 
 def _carry(

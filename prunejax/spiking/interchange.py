@@ -89,7 +89,7 @@ def to_nir(network: Network, variables: PyTree, *, dt: float = DT) -> Any:
             add(layer.name, _neurons(nir, kind, _channels_first(shape), dt, layer.name))
         elif (pool := _pooling(layer, shape)) is not None:
             add(layer.name, nir.AvgPool2d(*(np.array(given) for given in pool)))
-            shape = (*layer.output_shape[1:3], shape[2])
+            shape = (*layer.output_shape[1:3], shape[-1])
         elif layer.kind == "avg_pool" and _over_time(layer):
             continue  # the graph is run step by step, and its outputs are averaged
         elif layer.kind not in ("norm", "affine"):

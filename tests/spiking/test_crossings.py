@@ -177,4 +177,6 @@ def test_a_sliced_network_runs_without_this_library(tmp_path):
     small = plan.slice(variables)
     network.save_sliced(tmp_path / "small", plan, small, x)
     loaded = network.load_sliced(tmp_path / "small")
-    np.testing.assert_allclose(loaded(x), plan.apply_fn(small, x), atol=1e-5)
+    np.testing.assert_allclose(
+        loaded.apply_fn(loaded.variables, x[:2]), plan.apply_fn(small, x[:2]), atol=1e-5
+    )
