@@ -24,6 +24,7 @@ from benchmarks import (
     scoring,
     selection,
     sparse,
+    spiking,
     steps,
     topology,
     tracing,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "sparse": sparse.run,
     "rewiring": rewiring.run,
     "topology": topology.run,
+    "spiking": spiking.run,
 }
 
 

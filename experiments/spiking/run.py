@@ -107,7 +107,7 @@ class SpikingNetwork(Run):
                 "loss": tested["loss"],
                 "weights": weights,
                 "kept_weights": masks_lib.count(masks),
-                "layer_sparsity": {k: float(v) for k, v in masks_lib.sparsities(masks).items()},
+                "layer_sparsity": _by_depth(bench.traced, masks_lib.sparsities(masks)),
                 **measured(bench, bench.traced, variables, masks),
                 "cost_seconds": cost["seconds"],
                 "cost_multiply_adds": cost["multiply_adds"],
@@ -123,6 +123,15 @@ class SpikingNetwork(Run):
                 MASKS: lambda path: masks_lib.save(path, masks),
             },
         )
+
+
+def _by_depth(traced: network.Network, sparsities: Mapping[str, Any]) -> dict[str, float]:
+    """Sparsities of layers in the order in which the network has them."""
+    order = {path: place for place, path in enumerate(
+        path for layer in traced.layers.values() for path in layer.parameters
+    )}  # fmt: skip
+    paths = sorted(sparsities, key=lambda path: order.get(traced.endings[path], 0))
+    return {path: float(sparsities[path]) for path in paths}
 
 
 def _tools(bench: Workbench, l1: float, variables: Mapping[str, Any]) -> Any:

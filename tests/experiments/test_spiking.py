@@ -98,7 +98,7 @@ def test_measures_are_those_of_the_recorded_network(finished):
     assert record["metrics"]["sops"] == pytest.approx(found.sops)
     assert record["metrics"]["macs"] == pytest.approx(found.macs)
     logits = bench.model.apply(loaded.variables, jnp.asarray(bench.test.images))
-    accuracy = np.mean(np.argmax(logits, -1) == bench.test.labels)
+    accuracy = np.mean(np.argmax(np.asarray(logits), -1) == bench.test.labels)
     assert record["metrics"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
 
 
