@@ -100,3 +100,13 @@ def test_a_lottery_ticket(tmp_path):
     rows = re.findall(r"([\d.]+)% pruned, ([\d.]+)% right", said)
     assert [row[0] for row in rows] == ["0.0", "50.0", "75.0", "87.5", "95.0"]
     assert all(float(row[1]) > 90 for row in rows)
+
+
+def test_a_spiking_network_of_your_own(tmp_path):
+    checked = "print(masks.count(state.topology), sum(int(n) for n in grown.values()))"
+    said = run(program("spiking.regenerate") + checked, tmp_path)
+    kept, new = map(int, said.splitlines()[-1].split())
+    assert kept == 3000
+    assert 0 < new <= 600
+    assert re.search(r"lif_2 +fires +[\d.]+%", said)
+    assert "synaptic operations" in said
