@@ -12,7 +12,8 @@ WORKERS ?= 2
 FAST := tests/test_any_pytree.py tests/test_masks.py tests/test_allocation.py tests/test_checkpoint.py \
   tests/test_pruning.py tests/test_imports.py tests/training tests/criteria/test_criteria.py \
   tests/network/test_tracing.py tests/network/test_plan.py tests/data \
-  tests/solvers/backends tests/topology/test_metrics.py tests/topology/test_encoding.py
+  tests/solvers/backends tests/neurons tests/spiking/test_layouts.py tests/spiking/test_measuring.py \
+  tests/topology/test_metrics.py tests/topology/test_encoding.py
 
 .PHONY: install demo test test-slow test-versions lint format bench clean
 

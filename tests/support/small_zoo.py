@@ -41,7 +41,7 @@ def each(names):
     return [pytest.param(name, marks=pytest.mark.slow if name in DEEPER else ()) for name in names]
 
 
-DEEPER = ("resnet14", "resnet32", "resnet56", "resnet110")
+DEEPER = ("resnet14", "resnet32", "resnet56", "resnet110", "spiking_vgg16")
 
 
 def made(name, batch=3):
