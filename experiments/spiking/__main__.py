@@ -12,6 +12,7 @@ command, and it goes on.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,8 +123,8 @@ def check(config: Spiking) -> None:
     for fraction in config.kept:
         if not 0 < fraction <= 1:
             raise ValueError(f"kept must be fractions in (0, 1], got {fraction}")
-    if config.l1 < 0:
-        raise ValueError(f"l1 must not be negative, got {config.l1}")
+    if not 0 <= config.l1 < math.inf:
+        raise ValueError(f"l1 must not be negative or infinite, got {config.l1}")
     if config.tuned < 1:
         raise ValueError(f"tuned must be at least 1 epoch, got {config.tuned}")
     if config.timesteps < 1:

@@ -127,7 +127,7 @@ def neurons(
         images = jnp.asarray(bench.test.images[:200])
         circuit = read(bench.traced, images)
         wanted = [value for one in circuit.neurons.values() for value in (one.spikes, one.membrane)]
-        found = evaluate(circuit.program, inputs_of(loaded.variables, images), wanted)
+        found = evaluate(circuit.program, inputs_of(circuit, loaded.variables, images), wanted)
         last = list(circuit.neurons.values())[-1]
         spikes = np.asarray(channels_last(found[-2], last))[:, :10, 0, :SHOWN]
         steps, shown, width = spikes.shape

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
@@ -63,9 +62,9 @@ def _both(spikes: Any, membrane: Any, **static: Any) -> list[Any]:
     return [spikes, membrane]
 
 
-def _abstract(spikes: Any, membrane: Any, **static: Any) -> list[ShapedArray]:
+def _abstract(spikes: Any, membrane: Any, **static: Any) -> list[Any]:
     del static
-    return [ShapedArray(one.shape, one.dtype) for one in (spikes, membrane)]
+    return [one.update(weak_type=False) for one in (spikes, membrane)]
 
 
 def _tangent(

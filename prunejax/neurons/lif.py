@@ -19,8 +19,9 @@ from prunejax.neurons.surrogates import Surrogate, choose
 
 RESETS = ("hard", "soft")
 
-UNROLLED = 32
-"""Up to so many steps the recursion is unrolled; longer ones are a scan, which compiles at once."""
+UNROLLED = 64
+"""Up to so many steps the recursion is unrolled. Longer ones are a scan: it compiles at once, but
+``network.trace`` cannot cut its channels."""
 
 
 def neuron(
@@ -71,7 +72,8 @@ def lif(
     Under jit nothing but u is kept for the backward pass. A plain function of arrays: it works in
     linen, nnx and Equinox modules alike. Can be differentiated twice (forwards over backwards), not
     forwards alone. Never put a convolution with it into a scan on a CPU: its gradient is many times
-    slower there; give all steps at once, see ``fold``.
+    slower there; give all steps at once, see ``fold``. Up to 64 steps are unrolled; with more,
+    ``network.trace`` finds no channels to cut.
 
     Args:
       currents: x, with time on the first axis.
@@ -87,7 +89,7 @@ def lif(
 
     Raises:
       ValueError: no time step, decay outside [0, 1], tau below 1, both of them, a threshold that is
-        not positive, or an unknown name.
+        not positive, an unknown name, or currents that are whole numbers.
     """
     kind = neuron(
         decay=decay,
@@ -97,6 +99,8 @@ def lif(
         reset=reset,
         detach_reset=detach_reset,
     )
+    if not jnp.issubdtype(currents.dtype, jnp.floating):
+        raise ValueError(f"currents must be floating point, got {currents.dtype}")
     if currents.ndim < 1 or currents.shape[0] < 1:
         raise ValueError(
             f"currents need at least one time step on their first axis, got shape {currents.shape}"

@@ -34,7 +34,9 @@ def by_criticality(
     Source: Chen et al. 2025.
     """
     flat = jnp.concatenate([scores.ravel() for scores in evidence])
-    order = jnp.argsort(jnp.argsort(flat)).astype(jnp.uint32) + np.uint32(1)
+    flat = jnp.where(jnp.isnan(flat), -jnp.inf, flat)  # what is not known grows last
+    # neurons of equal criticality share a rank, so that no layer is favoured
+    order = jnp.searchsorted(jnp.sort(flat), flat).astype(jnp.uint32) + np.uint32(1)
     bits = int(flat.size).bit_length()
     found, start = [], 0
     for number, (scores, shape) in enumerate(zip(evidence, shapes, strict=True)):

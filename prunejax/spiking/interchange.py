@@ -17,7 +17,7 @@ from prunejax.network import KERNELS, Layer, Network
 from prunejax.network.layers import SPIKING
 from prunejax.network.recording import evaluate
 from prunejax.neurons import Neuron, Surrogate, fold, lif, unfold
-from prunejax.spiking.reading import Circuit, check_variables, inputs_of, read
+from prunejax.spiking.reading import Circuit, check_variables, images_axis, inputs_of, read
 
 DT = 1e-4
 
@@ -42,12 +42,16 @@ def to_nir(network: Network, variables: PyTree, *, dt: float = DT) -> Any:
     """
     nir = _nir()
     check_variables(network, variables)
+    if not 0 < dt < math.inf:
+        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
     example = network.traced.example
+    if images_axis(network, example) != 0:
+        raise ValueError("trace the network on images: NIR graphs are run step by step")
     shape: tuple[int, ...] = tuple(example.shape[1:])
     sample = jnp.zeros((1, *shape), example.dtype)
     circuit = read(network, sample)
     nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(_channels_first(shape))})}
-    chain, behind = _chain(network), "input"
+    chain, behind, folded = _chain(network), "input", set[str]()
     edges: list[tuple[str, str]] = []
 
     def add(name: str, node: Any) -> None:
@@ -61,6 +65,9 @@ def to_nir(network: Network, variables: PyTree, *, dt: float = DT) -> Any:
             after = chain[place + 1] if place + 1 < len(chain) else None
             last = after if after is not None and after.kind in ("norm", "affine") else layer
             weight, bias = _affine(circuit, network, variables, sample, layer, last)
+            folded.add(last.name)
+            if layer.kind == "dense" and weight.shape[0] != math.prod(shape):
+                raise ValueError(f"NIR has no dense layer on each position, as {layer.name!r} is")
             if layer.kind == "dense" and len(shape) == 3:
                 order = np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
                 weight = weight[order]
@@ -89,14 +96,41 @@ def to_nir(network: Network, variables: PyTree, *, dt: float = DT) -> Any:
             add(layer.name, _neurons(nir, kind, _channels_first(shape), dt, layer.name))
         elif (pool := _pooling(layer, shape)) is not None:
             add(layer.name, nir.AvgPool2d(*(np.array(given) for given in pool)))
-            shape = (*layer.output_shape[1:3], shape[-1])
+            sides = layer.output_shape[1:3] if len(layer.output_shape) > 2 else (1, 1)
+            shape = (*sides, shape[-1])
         elif layer.kind == "avg_pool" and _over_time(layer):
             continue  # the graph is run step by step, and its outputs are averaged
-        elif layer.kind not in ("norm", "affine"):
+        elif layer.name not in folded:
             raise ValueError(f"NIR has no layer like {layer.name!r}, of kind {layer.kind!r}")
     nodes["output"] = nir.Output({"output": np.array(_channels_first(shape))})
     edges.append((behind, "output"))
-    return nir.NIRGraph(nodes, edges)
+    # the package finds grouped convolutions to have too few inputs
+    grouped = any(layer.feature_groups > 1 for layer in chain)
+    graph = nir.NIRGraph(nodes, edges, type_check=not grouped)
+    _compare(graph, network, variables, circuit, dt)
+    return graph
+
+
+def _compare(graph: Any, network: Network, variables: PyTree, circuit: Circuit, dt: float) -> None:
+    """Refuses a graph that computes something else: elementwise operations are no layers.
+
+    Raises:
+      ValueError: it does, on most of five random images.
+    """
+    one = next(iter(circuit.neurons.values()))
+    steps = circuit.program.shapes[one.spikes][one.time]
+    apply, own = from_nir(graph, steps, dt=dt)
+    example = network.traced.example
+    images = jax.random.normal(jax.random.key(0), (5, *example.shape[1:]), example.dtype)
+    wanted = np.asarray(network.apply_fn(variables, images)).reshape(5, -1)
+    found = np.asarray(apply(own, images)).reshape(5, -1)
+    scale = max(float(np.abs(wanted).max()), 1e-6)
+    # a potential that rounding moves over the threshold changes an image, not most of them
+    if wanted.shape != found.shape or np.median(np.abs(wanted - found).max(axis=1)) > 1e-3 * scale:
+        raise ValueError(
+            "this network does more than its layers say (scaling, sums in the place of means, "
+            "another normalisation or read-out): NIR has no node for it"
+        )
 
 
 def from_nir(
@@ -127,6 +161,8 @@ def from_nir(
     nir = _nir()
     if timesteps < 1:
         raise ValueError(f"timesteps must be at least 1, got {timesteps}")
+    if not 0 < dt < math.inf:
+        raise ValueError(f"dt must be a positive number of seconds, got {dt}")
     order, feeds = _ordered(graph)
     shapes: dict[str, tuple[int, ...]] = {}
     steps: dict[str, Callable[[Any, Array], Array]] = {}
@@ -142,18 +178,27 @@ def from_nir(
     axes = len(shapes[first])
 
     def apply(variables: PyTree, x: Array) -> Array:
-        if x.ndim == axes + 1:
-            x = jnp.broadcast_to(x, (timesteps, *x.shape))
-        frames = x.shape[0]
-        values = {first: fold(x)}
+        still = x.ndim == axes + 1  # what is before the first neurons is the same at every step
+        frames = timesteps if still else x.shape[0]
+        values = {first: x if still else fold(x)}
+        moving = {first: not still}
+
+        def at_each_step(name: str) -> Array:
+            if moving[name]:
+                return values[name]
+            return fold(jnp.broadcast_to(values[name], (frames, *values[name].shape)))
+
         for name in order[1:]:
-            given = sum((values[other] for other in feeds[name][1:]), values[feeds[name][0]])
-            if isinstance(graph.nodes[name], (nir.LIF, nir.IF)):
-                given = unfold(given, frames)
-                values[name] = fold(steps[name](None, given))
+            before = feeds[name]
+            fires = isinstance(graph.nodes[name], (nir.LIF, nir.IF))
+            moving[name] = fires or any(moving[other] for other in before)
+            given = [at_each_step(one) if moving[name] else values[one] for one in before]
+            total = sum(given[1:], given[0])
+            if fires:
+                values[name] = fold(steps[name](None, unfold(total, frames)))
             else:
-                values[name] = steps[name](variables.get(name), given)
-        return jnp.mean(unfold(values[last], frames), axis=0)
+                values[name] = steps[name](variables.get(name), total)
+        return jnp.mean(unfold(at_each_step(last), frames), axis=0)
 
     return apply, variables
 
@@ -191,7 +236,7 @@ def _affine(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A kernel, [..., inputs, outputs], and a bias, with what scales and shifts them behind it."""
     kernel = circuit.kernels[layer.name]
-    inputs = inputs_of(variables, sample)
+    inputs = inputs_of(circuit, variables, sample)
     number, made = kernel.op.inputs[1 - kernel.side], kernel.op.outputs[0]
     weight = np.asarray(evaluate(circuit.program, inputs, [number])[0], np.float64)
     flows = network.traced.flows(circuit.program)
@@ -211,6 +256,8 @@ def _pooling(layer: Layer, shape: tuple[int, ...]) -> tuple[Any, Any, Any] | Non
     if layer.kind != "avg_pool" or len(shape) != 3:
         return None
     if len(layer.strides) == 2:
+        if any(low != high for low, high in layer.padding):
+            raise ValueError(f"NIR has no pool that pads one side more, as {layer.name!r} does")
         return layer.window[1:3], layer.strides, [low for low, _ in layer.padding]
     squares = (layer.window[2], layer.window[4]) if len(layer.window) == 6 else None
     whole = layer.window[1:3] if len(layer.window) == 4 else None  # over whole images
@@ -258,6 +305,8 @@ def _node(
     if isinstance(node, nir.Conv2d):
         return _convolution(name, node, shape)
     if isinstance(node, nir.Flatten):
+        if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, len(shape) - 1):
+            raise ValueError(f"{name!r} must flatten all of an example's axes")
         # its numbers are in the order channels, height, width
         return (lambda _, x: _flattened(x)), (math.prod(shape),), {}
     if isinstance(node, (nir.AvgPool2d, nir.SumPool2d)):
@@ -286,7 +335,8 @@ def _convolution(name: str, node: Any, shape: tuple[int, ...]) -> Any:
     )
     groups = int(node.groups)
     kernel = np.asarray(node.weight).transpose(2, 3, 1, 0)
-    own = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(node.bias)}
+    bias = np.zeros(kernel.shape[3], kernel.dtype) if node.bias is None else node.bias
+    own = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
 
     def convolved(own: Any, x: Array) -> Array:
         y = jax.lax.conv_general_dilated(

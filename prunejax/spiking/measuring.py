@@ -20,6 +20,8 @@ from prunejax.spiking.reading import (
     Kernel,
     channels_last,
     check_variables,
+    images_axis,
+    in_batches,
     inputs_of,
     read,
 )
@@ -77,7 +79,7 @@ class Measures(NamedTuple):
 def measure(
     network: Network,
     variables: PyTree,
-    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    images: Float[Array, "..."] | Float[np.ndarray, "..."],
     masks: PyTree | None = None,
     *,
     batch_size: int = 256,
@@ -91,7 +93,7 @@ def measure(
     Args:
       network: traced in evaluation mode, of any batch size.
       variables: its variables.
-      images: any number of them.
+      images: any number of them, or frames with time on the first axis.
       masks: of the parameters; without them each weight counts, those that are 0 too.
       batch_size: how many go through the network at once.
 
@@ -105,20 +107,15 @@ def measure(
     Warns:
       UserWarning: a layer never fires; it and its rate are named.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not len(images):
-        raise ValueError("there are no images")
     check_variables(network, variables)
     whole = _as_weights(network, variables, masks)
     sums: dict[str, Float[np.ndarray, "..."]] = {}
-    for start in range(0, len(images), batch_size):
-        batch = jnp.asarray(images[start : start + batch_size])
+    axis = images_axis(network, images)
+    for batch in in_batches(network, images, batch_size):
         counted = jax.device_get(_counting(read(network, batch))(variables, whole, batch))
         for key, value in counted.items():
             sums[key] = sums.get(key, np.zeros(())) + np.sum(value, dtype=np.float64)
-    circuit = read(network, images[:1])
-    return _summed(circuit, sums, len(images))
+    return _summed(read(network, images), sums, images.shape[axis])
 
 
 def _summed(circuit: Circuit, sums: dict[str, Any], images: int) -> Measures:
@@ -129,7 +126,7 @@ def _summed(circuit: Circuit, sums: dict[str, Any], images: int) -> Measures:
         if rate == 0:
             warnings.warn(
                 f"the neurons of {layer!r} never fire: their rate is 0 on {images} images, so that "
-                "nothing behind them depends on the input. Lower the threshold, or raise weights",
+                "their spikes tell nothing of the input. Lower the threshold, or raise weights",
                 stacklevel=3,
             )
     operations = {layer: float(sums[f"operations/{layer}"] / images) for layer in circuit.kernels}
@@ -166,10 +163,14 @@ def _counting(circuit: Circuit) -> Any:
 
     @jax.jit
     def counted(variables: PyTree, whole: PyTree, images: Array) -> dict[str, Array]:
-        inputs = inputs_of(variables, images)
+        inputs = inputs_of(circuit, variables, images)
         values = iter(evaluate(circuit.program, inputs, [*seen, *read_by]))
         used = dict(
-            zip(kernels, evaluate(circuit.program, inputs_of(whole, images), behind), strict=True)
+            zip(
+                kernels,
+                evaluate(circuit.program, inputs_of(circuit, whole, images), behind),
+                strict=True,
+            )
         )
         found = {}
         for layer, one in neurons.items():
@@ -178,7 +179,7 @@ def _counting(circuit: Circuit) -> Any:
             size = spikes.size // spikes.shape[1]
             found[f"steps/{layer}"] = jnp.full(spikes.shape[1], size, jnp.float32)
         for layer, one in kernels.items():
-            given, mask = next(values), used[layer]
+            given, mask = next(values), used[layer] != 0
             counts = jnp.ones_like(given) if one.spikes is None else jnp.round(given * one.spikes)
             found[f"operations/{layer}"] = _per_example(_product(one.op, one.side, counts, mask))
         return found
@@ -214,7 +215,10 @@ def _per_example(product: Array) -> Array:
 
 
 def _as_weights(network: Network, variables: PyTree, masks: PyTree | None) -> PyTree:
-    """The variables with 1 for each weight that is kept and 0 for the others."""
+    """The variables with some number for each weight that is kept and 0 for the others.
+
+    The numbers differ, so that what a kernel is computed from them (centred, say) is not 0.
+    """
     by_path: dict[str, Any] = {}
     if masks is not None:
         for path, mask in jax.tree_util.tree_leaves_with_path(masks):
@@ -225,8 +229,8 @@ def _as_weights(network: Network, variables: PyTree, masks: PyTree | None) -> Py
 
     def one(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
         mask = by_path.get(name(path))
-        ones = jnp.ones(np.shape(leaf), leaf.dtype)
-        return ones if mask is None else jnp.asarray(mask).astype(leaf.dtype)
+        drawn = np.random.default_rng(0).uniform(0.5, 1.5, np.shape(leaf))
+        return jnp.asarray(drawn if mask is None else drawn * np.asarray(mask), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(one, variables)
 

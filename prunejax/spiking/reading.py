@@ -4,10 +4,11 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
@@ -22,7 +23,14 @@ MOVES = frozenset(
     (
         *("reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice", "pad"),
         *("concatenate", "stack", "unstack", "split", "rev", "gather", "dynamic_slice", "copy"),
-        *("convert_element_type", "reduce_window_sum", "reduce_sum", "reduce_window_max"),
+        *(
+            "add",
+            "add_any",
+            "convert_element_type",
+            "reduce_window_sum",
+            "reduce_sum",
+            "reduce_window_max",
+        ),
         *("reduce_max", "stop_gradient", ACTIVITY),
     )
 )
@@ -135,7 +143,7 @@ def _read(network: Network, structure: Any, described: tuple[Any, ...]) -> Circu
             side = next(side for side, number in enumerate(op.inputs) if number not in made)
             kernels[layer.name] = Kernel(
                 op, side, counts.get(op.inputs[side]), layer.parameters,
-                _examples(op, again.program, side),
+                _examples(op, again.program, side, next(iter(neurons.values()))),
             )  # fmt: skip
     return Circuit(again.program, again.paths, neurons, kernels)
 
@@ -168,12 +176,57 @@ def channels_last(
         )
     rest = [axis for axis in range(values.ndim) if axis not in moved]
     ordered = values.transpose(neurons.time, batch, *rest, neurons.channel)
+    if jnp.finfo(ordered.dtype).bits < 32:  # sums of many spikes need more
+        ordered = ordered.astype(jnp.float32)
     return ordered.reshape(*ordered.shape[:2], -1, ordered.shape[-1])
 
 
-def inputs_of(variables: PyTree, x: PyTree) -> list[Any]:
-    """The inputs of a circuit's program."""
-    return [*jax.tree.leaves(variables), *jax.tree.leaves(x)]
+def inputs_of(circuit: Circuit, variables: PyTree, x: PyTree) -> list[Any]:
+    """The inputs of a circuit's program, whatever order the variables stand in."""
+    leaves = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
+    own = [leaves[circuit.paths[n]] for n in circuit.program.inputs if n in circuit.paths]
+    return [*own, *jax.tree.leaves(x)]
+
+
+def images_axis(network: Network, images: Any) -> int:
+    """The axis that counts images: 0, or 1 where time comes first.
+
+    Args:
+      network: the network.
+      images: one array of images, or of frames.
+
+    Returns:
+      The axis of the neurons' batch in it.
+    """
+    return _images_axis(network, tuple(np.shape(images)[2:]), np.ndim(images), images.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _images_axis(network: Network, rest: tuple[int, ...], axes: int, dtype: Any) -> int:
+    if axes < 3:
+        return 0
+    try:  # two and three entries: which of them are images, neurons show
+        circuit = read(network, jax.ShapeDtypeStruct((2, 3, *rest), dtype))
+    except ValueError:
+        return 0
+    one = next(iter(circuit.neurons.values()))
+    return int(circuit.program.shapes[one.spikes][batch_axis(one.time)] == 3)
+
+
+def in_batches(network: Network, images: Any, batch_size: int) -> Iterator[Array]:
+    """Images, or frames of images, some at a time.
+
+    Raises:
+      ValueError: ``batch_size`` is below 1, or there are no images.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not np.size(images):
+        raise ValueError("there are no images")
+    axis = images_axis(network, images)
+    for start in range(0, images.shape[axis], batch_size):
+        chosen = (slice(None),) * axis + (slice(start, start + batch_size),)
+        yield jnp.asarray(images[chosen])
 
 
 def check_variables(network: Network, variables: PyTree) -> None:
@@ -183,8 +236,8 @@ def check_variables(network: Network, variables: PyTree) -> None:
       ValueError: paths or shapes differ; the first is named.
     """
     leaves = jax.tree_util.tree_leaves_with_path(variables)
-    given = {name(path): tuple(np.shape(leaf)) for path, leaf in leaves}
-    shapes = {path: tuple(leaf.shape) for path, leaf in network.leaves.items()}
+    given = {name(path): (*np.shape(leaf), jnp.dtype(leaf.dtype).name) for path, leaf in leaves}
+    shapes = {path: (*leaf.shape, leaf.dtype.name) for path, leaf in network.leaves.items()}
     for path in dict.fromkeys((*shapes, *given)):
         if given.get(path) != shapes.get(path):
             raise ValueError(
@@ -197,12 +250,18 @@ def _has_channels(coupling: Any, axis: Any) -> bool:
     return axis is not None and bool((coupling.labels.find(axis) != FROZEN).any())
 
 
-def _examples(op: Op, program: Program, side: int) -> int:
+def _examples(op: Op, program: Program, side: int, neurons: Neurons) -> int:
+    """Examples, steps counted: of a dense layer on images the other axes are positions."""
     shape = program.shapes[op.inputs[side]]
     if op.name == "conv_general_dilated":
         return int(shape[op.params["dimension_numbers"].lhs_spec[0]])
     contracted = op.params["dimension_numbers"][0][side]
-    return int(math.prod(size for axis, size in enumerate(shape) if axis not in contracted))
+    left = [size for axis, size in enumerate(shape) if axis not in contracted]
+    of_spikes = program.shapes[neurons.spikes]
+    steps, images = of_spikes[neurons.time], of_spikes[batch_axis(neurons.time)]
+    if len(left) > 1 and left[:2] in ([steps, images], [images, steps]):
+        return int(left[0] * left[1])
+    return int(left[0]) if left else 1
 
 
 def _spike_counts(program: Program) -> dict[int, float]:

@@ -47,6 +47,7 @@ class Schedule(NamedTuple):
 
     def at(self, update: int) -> float:
         """The sparsity after update j = 1 .. n: ``s (1 - (1 - j/n)^3)`` (Zhu & Gupta 2017)."""
+        self._check_update(update)
         return self.sparsity * (1 - (1 - update / self.updates) ** 3)
 
     def keep(self, weights: int, update: int) -> int:
@@ -55,7 +56,13 @@ class Schedule(NamedTuple):
 
     def growth(self, update: int) -> float:
         """The share that grows in update j."""
+        self._check_update(update)
         return self.share * (1 - update / self.updates) if self.decayed else self.share
+
+    def _check_update(self, update: int) -> None:
+        self.check()
+        if not 0 <= update <= self.updates:
+            raise ValueError(f"there are {self.updates} updates, no update {update}")
 
 
 class Regenerated(NamedTuple):
@@ -112,6 +119,9 @@ def regenerate(
         above the weights that are left or below one per leaf, a share out of range, or a path of
         ``head`` that has no mask.
     """
+    if isinstance(head, str):
+        raise ValueError(f"head takes paths of leaves, ({head!r},) say, got the text {head!r}")
+    head = tuple(dict.fromkeys(head))
     rule = GROWTH[names.choose("growth", growth, GROWTH)] if isinstance(growth, str) else growth
     masks_lib.validate(state.params, state.topology)
     masks, weights = named(state.topology), named(state.params)
@@ -131,14 +141,8 @@ def regenerate(
                     f"growth by {rule.needs} needs evidence for {path!r}: give it in evidence, or "
                     "name the leaf in head"
                 )
-            try:
-                np.broadcast_shapes(given[path].shape, weights[path].shape)
-            except ValueError:
-                raise ValueError(
-                    f"the evidence for {path!r} has shape {given[path].shape}, which does not "
-                    f"broadcast to {weights[path].shape}"
-                ) from None
-    if not isinstance(keep, Tracer):
+            _check_shape(path, rule, given[path].shape, weights[path].shape)
+    if not any(isinstance(one, Tracer) for one in (keep, *masks.values())):
         left = masks_lib.count(state.topology)
         if not len(masks) <= int(keep) <= left:
             raise ValueError(
@@ -154,9 +158,26 @@ def regenerate(
         {path: given[path] for path in body if path in given},
         fresh,
         rule=rule,
-        head=tuple(head),
+        head=head,
     )
     return Regenerated(made, grown)
+
+
+def _check_shape(path: str, rule: Growth, given: tuple[int, ...], weight: tuple[int, ...]) -> None:
+    """Refuses evidence of a shape that the rule cannot use.
+
+    Raises:
+      ValueError: gradients of another shape than the weights, or criticality that does not
+        broadcast to it.
+    """
+    try:
+        fits = np.broadcast_shapes(given, weight) == weight and len(given) == len(weight)
+    except ValueError:
+        fits = False
+    if not fits or (rule.needs == "gradients" and given != weight):
+        raise ValueError(
+            f"the evidence for {path!r} has shape {given}, which does not fit weights of {weight}"
+        )
 
 
 @functools.partial(jax.jit, static_argnames=("rule", "head"))
@@ -184,7 +205,9 @@ def _regenerate(
     grown = {path: jnp.zeros(rank.shape, bool) for path, rank in ranked.items()}
     if body:
         grows = ranks.share_of(share, kept) if rule.order is not None else jnp.int32(0)
-        grows = jnp.minimum(grows, kept - len(body))  # each leaf keeps its largest weight
+        # each leaf that has weights keeps its largest
+        filled = sum((jnp.any(rank > 0).astype(jnp.int32) for rank in body.values()), jnp.int32(0))
+        grows = jnp.clip(grows, 0, jnp.maximum(kept - filled, 0))
         stays |= _parted(ranks.highest(jnp.concatenate([*body.values()]), kept - grows), body)
         if rule.order is not None:
             shapes = [weights[path].shape for path in body]

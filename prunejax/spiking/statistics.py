@@ -15,7 +15,14 @@ from prunejax.masks import name
 from prunejax.network import KERNELS, Network
 from prunejax.network.recording import evaluate
 from prunejax.neurons import Neuron
-from prunejax.spiking.reading import Circuit, channels_last, check_variables, inputs_of, read
+from prunejax.spiking.reading import (
+    Circuit,
+    channels_last,
+    check_variables,
+    in_batches,
+    inputs_of,
+    read,
+)
 
 Reading = Literal["derivative", "primitive"]
 
@@ -96,16 +103,14 @@ class Statistic:
         return {layer: value / state.images for layer, value in state.sums.items()}
 
     def of(self, variables: PyTree, images: Any, batch_size: int) -> Scores:
-        """The means over one array of images, in batches.
+        """The means over one array of images (or frames, time first), in batches.
 
         Raises:
-          ValueError: ``batch_size`` is below 1.
+          ValueError: ``batch_size`` is below 1, or there are no images.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         state = self.init()
-        for start in range(0, len(images), batch_size):
-            state = self.update(state, variables, jnp.asarray(images[start : start + batch_size]))
+        for batch in in_batches(self._network, images, batch_size):
+            state = self.update(state, variables, batch)
         return self.finalize(state)
 
 
@@ -116,7 +121,7 @@ def _summed(circuit: Circuit, summary: Summary) -> Callable[..., Scores]:
 
     @jax.jit
     def summed(variables: PyTree, images: PyTree) -> Scores:
-        found = iter(evaluate(circuit.program, inputs_of(variables, images), wanted))
+        found = iter(evaluate(circuit.program, inputs_of(circuit, variables, images), wanted))
         sums, count = {}, 0
         for layer, neurons in circuit.neurons.items():
             spikes = channels_last(next(found), neurons)
@@ -141,7 +146,7 @@ def streaming_criticality(network: Network, reading: Reading = "derivative") -> 
 def criticality(
     network: Network,
     variables: PyTree,
-    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    images: Float[Array, "..."] | Float[np.ndarray, "..."],
     *,
     reading: Reading = "derivative",
     batch_size: int = 256,
@@ -154,7 +159,7 @@ def criticality(
     Args:
       network: traced in evaluation mode, of any batch size.
       variables: its variables.
-      images: any number of them.
+      images: any number of them, or frames with time on the first axis.
       reading: "derivative": the surrogate's derivative, highest where the potential is at the
         threshold; "primitive": the surrogate itself, which rises on beyond it.
       batch_size: how many go through the network at once.
@@ -173,7 +178,7 @@ def criticality(
 def firing_rates(
     network: Network,
     variables: PyTree,
-    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    images: Float[Array, "..."] | Float[np.ndarray, "..."],
     *,
     batch_size: int = 256,
 ) -> Scores:
@@ -182,7 +187,7 @@ def firing_rates(
     Args:
       network: as ``criticality``.
       variables: its variables.
-      images: any number of them.
+      images: any number of them, or frames with time on the first axis.
       batch_size: how many go through the network at once.
 
     Returns:
@@ -197,7 +202,7 @@ def firing_rates(
 def feature_entropy(
     network: Network,
     variables: PyTree,
-    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    images: Float[Array, "..."] | Float[np.ndarray, "..."],
     *,
     batch_size: int = 256,
 ) -> Scores:
@@ -210,7 +215,7 @@ def feature_entropy(
     Args:
       network: as ``criticality``.
       variables: its variables.
-      images: any number of them.
+      images: any number of them, or frames with time on the first axis.
       batch_size: how many go through the network at once.
 
     Returns:
@@ -226,16 +231,16 @@ def feature_entropy(
 def firing_counts(
     network: Network,
     variables: PyTree,
-    images: Float[Array, "batch ..."] | Float[np.ndarray, "batch ..."],
+    images: Float[Array, "..."] | Float[np.ndarray, "..."],
     *,
     batch_size: int = 256,
-) -> Float[np.ndarray, "batch channels"]:
+) -> Float[np.ndarray, "images channels"]:
     """How often the neurons of the last layer fire for each image, a channel's neurons together.
 
     Args:
       network: as ``criticality``.
       variables: its variables.
-      images: any number of them.
+      images: any number of them, or frames with time on the first axis.
       batch_size: how many go through the network at once.
 
     Returns:
@@ -245,13 +250,12 @@ def firing_counts(
       ValueError: as ``criticality``.
     """
     check_variables(network, variables)
-    found = []
-    for start in range(0, len(images), batch_size):
-        batch = jnp.asarray(images[start : start + batch_size])
-        found.append(np.asarray(_last_counts(read(network, batch))(variables, batch)))
-    if not found:
-        raise ValueError("there are no images")
-    return np.concatenate(found)
+    return np.concatenate(
+        [
+            np.asarray(_last_counts(read(network, batch))(variables, batch))
+            for batch in in_batches(network, images, batch_size)
+        ]
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -261,7 +265,7 @@ def _last_counts(circuit: Circuit) -> Callable[[PyTree, PyTree], Array]:
 
     @jax.jit
     def counts(variables: PyTree, images: PyTree) -> Array:
-        spikes = evaluate(circuit.program, inputs_of(variables, images), [last.spikes])[0]
+        spikes = evaluate(circuit.program, inputs_of(circuit, variables, images), [last.spikes])[0]
         return jnp.sum(channels_last(spikes, last), axis=(0, 2))
 
     return counts

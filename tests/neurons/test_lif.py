@@ -106,7 +106,7 @@ def test_gradients_are_those_by_hand(surrogate, kind, reset, detached):
 
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 def test_many_steps_are_a_scan_with_the_same_gradients(reset):
-    x, of_spikes, of_membrane = arrays(steps=41)
+    x, of_spikes, of_membrane = arrays(steps=70)
     layer = lambda x: neurons.lif(x, reset=reset)  # noqa: E731
     text = str(jax.make_jaxpr(layer)(x))
     assert "scan" in text
@@ -197,3 +197,17 @@ def test_extreme_settings_hold():
     for kind in ({"decay": 0.0}, {"decay": 1.0}, {"tau": 1.0}):
         expected, _ = by_hand(np.asarray(x), kind, "hard")
         np.testing.assert_array_equal(neurons.lif(x, **kind)[0], expected)
+
+
+def test_gradients_pass_through_shard_map():
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    spec = jax.sharding.PartitionSpec(None, "x")
+    x = jnp.asarray(arrays()[0])
+    layer = jax.shard_map(lambda x: neurons.lif(x)[0], mesh=mesh, in_specs=spec, out_specs=spec)
+    found = jax.grad(lambda x: jnp.sum(layer(x)))(x)
+    np.testing.assert_array_equal(found, jax.grad(lambda x: jnp.sum(neurons.lif(x)[0]))(x))
+
+
+def test_whole_numbers_are_refused(without_type_checks):
+    with pytest.raises(ValueError, match="currents must be floating point, got int"):
+        neurons.lif(jnp.ones((3, 2), int))

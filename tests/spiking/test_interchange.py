@@ -97,3 +97,41 @@ def test_what_cannot_be_read(node, said):
 def test_steps_are_at_least_one():
     with pytest.raises(ValueError, match="timesteps must be at least 1"):
         spiking.from_nir(one(leaky()), 0)
+
+
+WRONG = {
+    "scaled spikes": lambda s, last: (2 * s).mean(axis=0) @ last,
+    "a sum over time": lambda s, last: s.sum(axis=0) @ last,
+    "a function of logits": lambda s, last: jnp.tanh(s.mean(axis=0) @ last),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_network_that_does_more_than_its_layers_is_refused(what):
+    first, last = (jax.random.normal(jax.random.key(n), (6, 6)) for n in (0, 1))
+
+    def apply(variables, x):
+        currents = jnp.broadcast_to(x @ variables["first"], (4, x.shape[0], 6))
+        return WRONG[what](spiking.lif(currents)[0], variables["last"])
+
+    variables = {"first": first, "last": last}
+    traced = network.trace(apply, variables, jnp.ones((1, 6)))
+    with pytest.raises(ValueError, match="NIR"):
+        spiking.to_nir(traced, variables)
+
+
+def test_operations_of_what_came_back_are_those_of_what_went():
+    model, variables, x, traced = made("conv")
+    apply, own = spiking.from_nir(spiking.to_nir(traced, variables), model.timesteps)
+    again = spiking.measure(network.trace(apply, own, x[:1]), own, np.asarray(x))
+    first = spiking.measure(traced, variables, np.asarray(x))
+    assert (again.macs, again.dense_macs) == pytest.approx((first.macs, first.dense_macs))
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_step_lasts_some_time(dt):
+    _, variables, _, traced = made("mlp")
+    with pytest.raises(ValueError, match="dt must be a positive number"):
+        spiking.to_nir(traced, variables, dt=dt)
+    with pytest.raises(ValueError, match="dt must be a positive number"):
+        spiking.from_nir(one(leaky()), 3, dt=dt)

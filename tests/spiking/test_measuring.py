@@ -190,3 +190,30 @@ def test_measures_are_of_any_batch_size():
         part = spiking.measure(traced, variables, x, batch_size=size)
         for what in ("sops", "macs", "energy", "dense_energy", "firing_rate"):
             assert getattr(part, what) == pytest.approx(getattr(whole, what))
+
+
+def test_a_dense_layer_at_every_position_and_spikes_that_are_added():
+    """Kernels that are computed from others count by what the masks leave of them."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = {"first": (3, 7), "second": (7, 7), "third": (7, 5), "last": (5 * 4, 2)}
+    variables = {
+        name: jax.random.normal(key, shape)
+        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+    }
+
+    def apply(v, x):  # [batch, 2, 2, 3]
+        currents = jnp.broadcast_to(x @ v["first"], (3, *x.shape[:3], 7))
+        s = spiking.lif(currents)[0]
+        again = spiking.lif(s @ (3.0 * v["second"]))[0]
+        t = spiking.lif((s + again) @ v["third"])[0]  # as in SEW residual blocks
+        return t.mean(axis=0).reshape(x.shape[0], -1) @ v["last"]
+
+    x = jax.random.normal(jax.random.key(1), (4, 2, 2, 3))
+    traced = network.trace(apply, variables, x[:1])
+    found = spiking.measure(traced, variables, np.asarray(x))
+    spikes = traced.record(variables, x, ["lif_1", "lif_2", "lif_3"])
+    counts = [float(np.sum(one)) / 4 for one in spikes.values()]
+    expected = [7 * counts[0], 5 * (counts[0] + counts[1]), 2 * counts[2]]
+    assert list(found.synaptic_operations.values()) == pytest.approx(expected)
+    assert found.macs == 4 * 3 * 7
+    assert found.dense_macs == 4 * (3 * 7 + 7 * 7 + 7 * 5) + 20 * 2

@@ -264,7 +264,7 @@ def test_bad_updates(given, said):
 def test_evidence_of_another_shape():
     params, made_masks, evidence = subject()
     wrong = {**evidence["criticality"], "hidden1": {"kernel": jnp.ones((1, 7)), "bias": None}}
-    with pytest.raises(ValueError, match=r"'hidden1/kernel' has shape \(1, 7\), which does not"):
+    with pytest.raises(ValueError, match=r"'hidden1/kernel' has shape \(1, 7\), which"):
         regenerate(jax.random.key(0), State(params, made_masks), 60, evidence=wrong, head=HEAD)
 
 
@@ -274,3 +274,69 @@ def test_evidence_of_another_shape():
 def test_bad_schedules(schedule):
     with pytest.raises(ValueError, match=r"sparsity|update|share"):
         schedule.check()
+
+
+def test_a_path_that_stands_twice_in_the_head_counts_once():
+    params, made_masks, evidence = subject()
+    state = regenerate(
+        jax.random.key(0), State(params, made_masks), 60, evidence=evidence["criticality"],
+        head=HEAD * 2,
+    ).state  # fmt: skip
+    assert masks.count(state.topology) == 60
+    with pytest.raises(ValueError, match="head takes paths of leaves"):
+        regenerate(jax.random.key(0), State(params, made_masks), 60, growth="none", head=HEAD[0])
+
+
+@pytest.mark.parametrize("growth", ["random", "none"])
+def test_a_leaf_without_weights_left_changes_no_count(growth):
+    params, made_masks, _ = subject()
+    nothing = {"kernel": jnp.zeros_like(made_masks["hidden2"]["kernel"]), "bias": None}
+    given = {**made_masks, "hidden2": nothing}
+    for keep in (3, 10, 60):
+        state = regenerate(
+            jax.random.key(0), State(params, given), keep, growth=growth, share=0.9, head=HEAD
+        ).state
+        assert masks.count(state.topology) == keep
+
+
+def test_equal_criticality_favours_no_layer():
+    params, made_masks, _ = subject()
+    evidence = {
+        "hidden1": {"kernel": jnp.ones((1, 9)), "bias": None},
+        "hidden2": {"kernel": jnp.ones((1, 8)), "bias": None},
+        "classifier": {"kernel": None, "bias": None},
+    }
+    grown = dict.fromkeys(("hidden1/kernel", "hidden2/kernel"), 0)
+    for seed in range(20):
+        found = regenerate(
+            jax.random.key(seed), State(params, made_masks), 120, share=0.5, evidence=evidence,
+            head=HEAD,
+        ).grown  # fmt: skip
+        for path in grown:
+            grown[path] += int(found[path])
+    share = grown["hidden1/kernel"] / sum(grown.values())
+    assert abs(share - 144 / (144 + 72)) < 0.08
+
+
+def test_unknown_criticality_grows_last():
+    params, made_masks, _ = subject()
+    scores = jnp.arange(8.0).at[3].set(jnp.nan)
+    evidence = {
+        "hidden1": {"kernel": jnp.full((1, 9), -1.0), "bias": None},
+        "hidden2": {"kernel": scores[None, :], "bias": None},
+        "classifier": {"kernel": None, "bias": None},
+    }
+    state = regenerate(
+        jax.random.key(0), State(params, made_masks), 60, share=0.9, evidence=evidence, head=HEAD
+    ).state
+    columns = np.asarray(state.topology["hidden2"]["kernel"]).sum(axis=0)
+    assert columns[7] == 9
+    assert columns[3] < 9
+
+
+@pytest.mark.parametrize("update", [-1, 5])
+def test_updates_that_there_are_not(update):
+    with pytest.raises(ValueError, match=f"there are 4 updates, no update {update}"):
+        Schedule(0.9, 4).keep(100, update)
+    with pytest.raises(ValueError, match="no update"):
+        Schedule(0.9, 4).growth(update)

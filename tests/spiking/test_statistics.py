@@ -1,5 +1,7 @@
 """Criticality, rates and entropies against their definitions, layer by layer in NumPy."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -169,3 +171,55 @@ def test_frames_in_the_place_of_images():
     expected = spiking.criticality(traced, variables, np.asarray(x))
     for layer, value in scores.finalize(state).items():
         np.testing.assert_allclose(value, expected[layer], rtol=1e-4, atol=1e-6)
+
+
+def test_frames_are_counted_as_images():
+    """Not by their first axis, which is time, and never cut along it."""
+    _, variables, x, traced = made("conv")
+    frames = spiking.encode(x, 3)
+    for batch_size in (2, 256):
+        again = spiking.measure(traced, variables, frames, batch_size=batch_size)
+        plain = spiking.measure(traced, variables, np.asarray(x))
+        assert again.sops == pytest.approx(plain.sops)
+        assert again.macs == pytest.approx(3 * plain.macs)  # they may differ from step to step
+        counts = spiking.firing_counts(traced, variables, frames, batch_size=batch_size)
+        np.testing.assert_array_equal(
+            counts, spiking.firing_counts(traced, variables, np.asarray(x))
+        )
+        scores = spiking.criticality(traced, variables, frames, batch_size=batch_size)
+        for layer, expected in spiking.criticality(traced, variables, np.asarray(x)).items():
+            np.testing.assert_allclose(scores[layer], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [spiking.criticality, spiking.firing_counts, spiking.measure])
+def test_no_images_and_no_batch(function):
+    _, variables, x, traced = made("mlp")
+    with pytest.raises(ValueError, match="there are no images"):
+        function(traced, variables, np.asarray(x)[:0])
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        function(traced, variables, np.asarray(x), batch_size=0)
+
+
+def test_sums_of_half_precision_are_taken_in_float32():
+    model, variables, _, _ = made("mlp")
+    x = jax.random.normal(jax.random.key(3), (1500, 4, 4, 1))
+    half = model.clone(dtype=jnp.bfloat16)
+    traced = network.trace(half.apply, variables, x[:1])
+    one = spiking.firing_rates(traced, variables, np.asarray(x), batch_size=1500)
+    many = spiking.firing_rates(traced, variables, np.asarray(x), batch_size=4)
+    for layer, rates in one.items():
+        np.testing.assert_allclose(many[layer], rates, atol=1e-5)
+    counts = spiking.firing_counts(traced, variables, np.asarray(x))
+    np.testing.assert_array_equal(counts, np.round(counts))
+
+
+def test_variables_may_stand_in_any_order():
+    _, variables, x, traced = made("mlp")
+    names = ("hidden2", "classifier", "hidden1")
+    turned = {"params": collections.OrderedDict((n, variables["params"][n]) for n in names)}
+    assert spiking.measure(traced, turned, np.asarray(x)).sops == pytest.approx(
+        spiking.measure(traced, variables, np.asarray(x)).sops
+    )
+    other = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    with pytest.raises(ValueError, match=r"not the variables of the network: .*bfloat16"):
+        spiking.criticality(traced, other, np.asarray(x))
