@@ -208,7 +208,7 @@ def test_bad_settings(given, said):
         check(changed(SMALL, **given))
 
 
-@pytest.mark.parametrize("method", ["snip", "set"])
+@pytest.mark.parametrize("method", ["snip", pytest.param("set", marks=pytest.mark.slow)])
 def test_spiking_models_are_compared_as_any_other(method, tmp_path):
     from experiments.compare import __main__ as compare
 

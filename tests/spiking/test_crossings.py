@@ -109,7 +109,7 @@ def test_its_topology_evolves():
     assert sum(int(number) for number in info.removed.values()) > 0
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "conv", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_its_masks_are_a_graph_that_is_measured(name):
     """The graph of one step is that of the same network with ReLU: an edge per weight and place."""
     model, variables, x, several = made(name)

@@ -11,6 +11,8 @@ from prunejax import masks, network, spiking
 from prunejax.models import spiking as module
 from tests.spiking.conftest import made
 
+DEEP = pytest.param("resnet", marks=pytest.mark.slow)
+
 
 def activity(name):
     """Spikes and potentials of each layer, as the model itself puts them out."""
@@ -39,7 +41,7 @@ def raised(d):
 
 
 @pytest.mark.parametrize("reading, function", [("derivative", window), ("primitive", raised)])
-@pytest.mark.parametrize("name", ["mlp", "conv", "conv, no norm", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "conv", "conv, no norm", DEEP])
 def test_criticality_is_a_mean_of_maxima_of_means(name, reading, function):
     _, variables, x, traced = made(name)
     threshold = 0.2 if name == "conv, no norm" else 0.5
@@ -71,7 +73,7 @@ def test_another_reading(without_type_checks):
         spiking.streaming_criticality(traced, "slope")
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "conv", DEEP])
 def test_rates_entropies_and_counts(name):
     _, variables, x, traced = made(name)
     rates = spiking.firing_rates(traced, variables, np.asarray(x))
