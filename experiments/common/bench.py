@@ -104,17 +104,16 @@ class Workbench(NamedTuple):
     compiled: set[str]
     made: dict[Any, Tools]
 
-    def tools_for(self, model: nn.Module, protocol: Protocol) -> Tools:
-        """Optimiser and steps for another model or other settings, on the same data."""
+    def tools_for(
+        self,
+        model: nn.Module,
+        protocol: Protocol,
+        wrapper: Callable[[Any], Any] = training.masked,
+    ) -> Tools:
+        """Optimiser and steps for another model, other settings or another wrapper."""
         return _tools(
-            model, protocol, len(self.train.labels), augment=self.augment, placement=self.placement
-        )
-
-    def tools_with(self, wrapper: Callable[[Any], Any]) -> Tools:
-        """Optimiser and steps under another wrapper, on the same model and data."""
-        return _tools(
-            self.model,
-            self.protocol,
+            model,
+            protocol,
             len(self.train.labels),
             augment=self.augment,
             placement=self.placement,
@@ -130,14 +129,7 @@ class Workbench(NamedTuple):
         per_epoch = data.batches_per_epoch(examples, self.protocol.batch_size)
         wrapper = method.wrapper(sparsity, self.protocol.epochs, per_epoch, key)
         if (method, sparsity) not in self.made:
-            self.made[method, sparsity] = _tools(
-                self.model,
-                self.protocol,
-                examples,
-                augment=self.augment,
-                placement=self.placement,
-                wrapper=wrapper,
-            )
+            self.made[method, sparsity] = self.tools_for(self.model, self.protocol, wrapper)
         tx = wrapper(_optimizer(self.protocol, examples))
         return self.made[method, sparsity]._replace(tx=tx)
 

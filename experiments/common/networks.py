@@ -124,33 +124,33 @@ def _load(run: TrainedNetwork, desk: Desk) -> LoadedNetwork:
     record = need(run, desk.results)
     bench, path = run.setup.bench(desk), path_of(run, desk.results)
     try:
-        variables = _restore(path.parent / VARIABLES, bench)
+        variables = restored(path.parent / VARIABLES, bench)
     except ValueError:
         waiting = f"waiting for another process: {run.title}"
         with claims.alone(path, lambda: desk.show(waiting, 0, 1)):
             try:  # another process may have been faster
                 record = need(run, desk.results)
-                variables = _restore(path.parent / VARIABLES, bench)
+                variables = restored(path.parent / VARIABLES, bench)
             except ValueError as error:
                 warnings.warn(
                     f"{run.title} ({path.parent}) is trained again: {error}", stacklevel=2
                 )
                 record = perform(run, desk)
-                variables = _restore(path.parent / VARIABLES, bench)
+                variables = restored(path.parent / VARIABLES, bench)
     return LoadedNetwork(variables, record["metrics"]["accuracy"])
 
 
-def _restore(folder: Path, bench: Workbench) -> dict[str, Any]:
+def restored(folder: Path, bench: Workbench) -> dict[str, Any]:
     """The variables in a folder.
 
     Raises:
       ValueError: they cannot be read, or are another network's.
     """
     template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), bench.traced.variables)
-    restored = checkpoint.restore(folder, template)
-    if restored is None:
+    found = checkpoint.restore(folder, template)
+    if found is None:
         raise ValueError(f"there are no variables in {folder}")
-    return restored.tree
+    return found.tree
 
 
 def checkpoints_of(run: Run, bench: Workbench, desk: Desk) -> Path | None:

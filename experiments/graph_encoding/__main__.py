@@ -39,12 +39,12 @@ from experiments.common.options import (
     folder_of,
 )
 from experiments.common.outputs import Outputs
+from experiments.common.page import Page
 from experiments.common.protocol import check_protocol, protocol_for
 from experiments.common.run import Run
 from experiments.common.study import Done
 from experiments.common.trained import Pruning
 from experiments.graph_encoding import report, reproduction
-from experiments.graph_encoding.page import Page
 from experiments.graph_encoding.run import Encoded, Neurons, Tracked
 from prunejax.topology import REGRESSORS
 
@@ -207,7 +207,7 @@ def write(config: GraphEncoding, done: Done, desk: Desk, console: Console) -> Se
     """Prints and writes tables and figures."""
     folder = config.running.results / "graph_encoding" / _folder(config)
     outputs = Outputs(folder, config.running.formats)
-    page = Page(_title(config), outputs, console)
+    page = Page("Graph encoding", _title(config), outputs, console)
     if config.study == "published":
         assert config.reference is not None  # checked
         reproduction.write_published(config.reference, page, config.repeats, compat=config.compat)

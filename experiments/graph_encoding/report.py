@@ -10,12 +10,13 @@ from experiments.common import networks, trained
 from experiments.common.desk import Desk
 from experiments.common.gathering import Recorded, write_table
 from experiments.common.methods import METHODS, settings
+from experiments.common.page import Page
 from experiments.common.protocol import DENSE
 from experiments.common.records import Record
 from experiments.common.run import need
 from experiments.common.tables import Table
 from experiments.graph_encoding import analysis, figures, pictures
-from experiments.graph_encoding.page import Page, number, rankings_table, who_wins
+from experiments.graph_encoding.ranked import number, rankings_table, who_wins
 from experiments.graph_encoding.run import (
     RAMANUJAN,
     Encoded,

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from experiments.common.page import Page
 from experiments.common.tables import Table
 from experiments.graph_encoding import analysis, figures, published
 from experiments.graph_encoding.analysis import STRATEGIES
-from experiments.graph_encoding.page import Page, rankings_table, who_wins
+from experiments.graph_encoding.ranked import rankings_table, who_wins
 from experiments.graph_encoding.run import RAMANUJAN
 from prunejax.topology import METRICS
 

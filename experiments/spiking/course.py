@@ -116,11 +116,6 @@ class Course:
             self._schedule.check()
 
     @property
-    def updates(self) -> int:
-        """How many updates there are."""
-        return self._last
-
-    @property
     def scored(self) -> int:
         """How many images each update looks at."""
         return len(self._labels)

@@ -12,8 +12,9 @@ from scipy import stats
 from experiments.common.desk import Desk
 from experiments.common.gathering import Recorded, write_table
 from experiments.common.outputs import Outputs
+from experiments.common.page import Page
 from experiments.common.records import Record
-from experiments.common.tables import Table, markdown_table, print_table
+from experiments.common.tables import Table
 from experiments.spiking import figures
 from experiments.spiking.run import DENSE, SpikingNetwork, load
 from prunejax.spiking import GROWTH
@@ -206,20 +207,18 @@ def write(
     Returns:
       The files.
     """
-    tables = {
-        "spiking": table([*records.values()]),
-        "comparison": comparison([*records.values()]),
-    }
-    _write_tables(tables, title, outputs, console)
-    rows = rows_of([*records.values()])
-    figures.accuracies(rows, outputs.figure("accuracy"), title)
-    figures.entropies([*records.values()], outputs.figure("entropy"), title)
-    figures.layers([*records.values()], outputs.figure("layers"), title)
+    found, page = [*records.values()], Page("Spiking networks", title, outputs, console)
+    page.add("spiking", table(found))
+    if (compared := comparison(found)) is not None:
+        page.add("comparison", compared)
+    figures.accuracies(rows_of(found), outputs.figure("accuracy"), title)
+    figures.entropies(found, outputs.figure("entropy"), title)
+    figures.layers(found, outputs.figure("layers"), title)
     pair = _pair(records)
     if pair is not None:
         shown = {run.title: (run, load(run, desk)) for run in pair}
         figures.neurons(shown, desk, outputs.figure("neurons"), title)
-    return outputs.files
+    return page.close()
 
 
 def write_cut(
@@ -227,24 +226,11 @@ def write_cut(
 ) -> Sequence[Path]:
     """Prints and writes the table and the figure of channels; arguments as in ``write``."""
     del desk
-    of_cut = [*records.values()]
-    _write_tables({"channels": cut_table(of_cut)}, title, outputs, console)
-    rows = [{**row, "sparsity": 1 - row["kept"]} for row in cut_table(of_cut).frame.to_dicts()]
+    made, page = cut_table([*records.values()]), Page("Spiking networks", title, outputs, console)
+    page.add("channels", made)
+    rows = [{**row, "sparsity": 1 - row["kept"]} for row in made.frame.to_dicts()]
     figures.accuracies(rows, outputs.figure("accuracy"), title, what="channels")
-    return outputs.files
-
-
-def _write_tables(
-    tables: Mapping[str, Table | None], title: str, outputs: Outputs, console: Console
-) -> None:
-    text = f"# Spiking networks: {title}\n"
-    for name, made in tables.items():
-        if made is not None:
-            print_table(console, made.caption, made.header, made.body)
-            outputs.numbers(name, made.frame)
-            outputs.latex(name, made.header, made.body, f"{title}. {made.caption}")
-            text += f"\n{made.caption}\n\n{markdown_table(made.header, made.body)}"
-    outputs.report("report", text)
+    return page.close()
 
 
 def _pair(records: Mapping[Any, Record]) -> tuple[SpikingNetwork, SpikingNetwork] | None:

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from experiments.common.bench import Setup, Workbench
 from experiments.common.desk import Desk
-from experiments.common.networks import MASKS, VARIABLES, checkpoints_of, titled
+from experiments.common.networks import MASKS, VARIABLES, checkpoints_of, restored, titled
 from experiments.common.run import Outcome, Run, need, path_of
 from experiments.common.sources import digest
 from experiments.common.trained import initial, keys
@@ -139,7 +139,9 @@ def _tools(bench: Workbench, l1: float, variables: Mapping[str, Any]) -> Any:
         return bench.tools
     paths = spiking.scale_paths(bench.traced, variables["params"])
     penalty = spiking.l1_of_scales(paths, l1)
-    return bench.tools_with(lambda tx: training.masked(optax.chain(penalty, tx)))
+    return bench.tools_for(
+        bench.model, bench.protocol, lambda tx: training.masked(optax.chain(penalty, tx))
+    )
 
 
 def measured(
@@ -196,11 +198,8 @@ def load(run: SpikingNetwork, desk: Desk) -> Loaded:
     """
     need(run, desk.results)
     folder = path_of(run, desk.results).parent
-    like = initial(run.setup.bench(desk), run.seed)
-    restored = checkpoint.restore(folder / VARIABLES, like)
-    if restored is None:
-        raise ValueError(f"{folder / VARIABLES} holds no variables")
-    variables = jax.tree.map(jnp.asarray, restored.tree)
+    tree = restored(folder / VARIABLES, run.setup.bench(desk))
+    variables = jax.tree.map(jnp.asarray, tree)
     return Loaded(variables, masks_lib.load(folder / MASKS, variables["params"]))
 
 
@@ -259,7 +258,7 @@ class CutNetwork(Run):
         bench, drawn = setup.bench(desk), keys(self.network.seed)
         variables = load(self.network, desk).variables
         plan = bench.traced.plan(self._stay(bench, variables, drawn.method))
-        sliced, model = plan.slice(variables), network_model(bench, plan)
+        sliced, model = plan.slice(variables), models.resized(bench.model, plan.by_leaf())
         protocol = dataclasses.replace(
             bench.protocol, epochs=self.epochs, learning_rate=bench.protocol.learning_rate / 10
         )
@@ -319,8 +318,3 @@ class CutNetwork(Run):
             )
         share = 0.0 if self.growth == "none" else self.share
         return spiking.keep_and_regrow(scales, grown_by, self.kept, share=share)
-
-
-def network_model(bench: Workbench, plan: network.Plan) -> Any:
-    """The same class of model with the widths of a plan."""
-    return models.resized(bench.model, plan.by_leaf())

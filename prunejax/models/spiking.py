@@ -7,7 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from prunejax.models import layers
-from prunejax.neurons import Surrogate, fold, lif, neuron, unfold
+from prunejax.neurons import Surrogate, check_timesteps, fold, lif, neuron, unfold
 
 
 class SpikingModule(nn.Module):
@@ -37,9 +37,7 @@ class SpikingModule(nn.Module):
     detach_reset: bool = False
 
     def __post_init__(self) -> None:
-        given = self.timesteps
-        if isinstance(given, bool) or not hasattr(given, "__index__") or given < 1:
-            raise ValueError(f"timesteps must be a whole number of at least 1, got {given!r}")
+        check_timesteps(self.timesteps)
         neuron(**self.neuron_fields())
         super().__post_init__()
 

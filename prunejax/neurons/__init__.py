@@ -15,7 +15,7 @@ from prunejax.neurons.surrogates import (
     tanh_window,
     triangle,
 )
-from prunejax.neurons.time import fold, unfold
+from prunejax.neurons.time import check_timesteps, fold, unfold
 
 __all__ = [
     "ACTIVITY",
@@ -24,6 +24,7 @@ __all__ = [
     "Neuron",
     "Surrogate",
     "atan",
+    "check_timesteps",
     "encode",
     "fold",
     "lif",

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax import names
+from prunejax.neurons.time import check_timesteps
 
 CODINGS = ("direct", "rate", "latency")
 
@@ -37,8 +38,7 @@ def encode(
     Raises:
       ValueError: T < 1, another coding, no key for "rate", or intensities outside [0, 1].
     """
-    if isinstance(timesteps, bool) or not hasattr(timesteps, "__index__") or timesteps < 1:
-        raise ValueError(f"timesteps must be a whole number of at least 1, got {timesteps!r}")
+    check_timesteps(timesteps)
     names.choose("coding", coding, CODINGS)
     steps = (int(timesteps), *images.shape)
     if coding == "direct":

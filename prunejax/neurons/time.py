@@ -1,6 +1,18 @@
 """Time in the batch: layers without a state see all steps at once."""
 
+from typing import Any
+
 from jaxtyping import Array, Shaped
+
+
+def check_timesteps(timesteps: Any) -> None:
+    """Refuses what is no number of steps.
+
+    Raises:
+      ValueError: it is not a whole number of at least 1.
+    """
+    if isinstance(timesteps, bool) or not hasattr(timesteps, "__index__") or timesteps < 1:
+        raise ValueError(f"timesteps must be a whole number of at least 1, got {timesteps!r}")
 
 
 def fold(x: Shaped[Array, "time batch ..."]) -> Shaped[Array, "time_batch ..."]:

@@ -18,7 +18,7 @@ from prunejax.rewiring.checks import check_chain, check_layer
 from prunejax.rewiring.layouts import Topology
 from prunejax.rewiring.registry import REGROWTH, REMOVAL, Removal
 from prunejax.rewiring.regrowth import Regrowth
-from prunejax.rewiring.slots import map_slots
+from prunejax.rewiring.slots import emptied, map_slots
 from prunejax.rewiring.state import Info, State, bias_of, counted, layers_of, named, replaced
 from prunejax.rewiring.sweeping import Link, sweep
 from prunejax.sparse import Links
@@ -153,7 +153,7 @@ def _evolve(
     sizes: tuple[int, ...] | None,
 ) -> tuple[State, Info]:
     params, layers = named(state.params), layers_of(state)
-    fresh = jax.tree.map(_zero, state.opt_state) if fresh is None else fresh
+    fresh = emptied(state.opt_state) if fresh is None else fresh
     dense = {} if gradients is None else named(gradients)
     sizes_of = {} if sizes is None else dict(zip(layers, sizes, strict=True))
     settled = settled or {name: jnp.zeros((), bool) for name in layers}
@@ -259,8 +259,3 @@ def _new_weights(
         variance = 2 * topology.shape[-1] / jnp.maximum(links, 1)
     drawn = jax.random.normal(key, (like.size,), jnp.float32) * jnp.sqrt(variance)
     return drawn.astype(like.dtype)
-
-
-def _zero(leaf: Array) -> Array:
-    """Zeros like an array; a key as it is."""
-    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros_like(leaf)

@@ -62,3 +62,12 @@ def reset(state: Any, fresh: Any, changed: PyTree) -> Any:
         state,
         fresh,
     )
+
+
+def emptied(state: Any) -> Any:
+    """A state with zeros in the place of its arrays; keys stay as they are."""
+
+    def zero(leaf: Array) -> Array:
+        return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros_like(leaf)
+
+    return jax.tree.map(zero, state)

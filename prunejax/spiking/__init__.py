@@ -27,8 +27,9 @@ from prunejax.neurons import (
     unfold,
 )
 from prunejax.spiking.growth import GROWTH, Growth
-from prunejax.spiking.interchange import from_nir, to_nir
 from prunejax.spiking.measuring import Measures, Separation, measure, separation
+from prunejax.spiking.nir_reading import from_nir
+from prunejax.spiking.nir_writing import to_nir
 from prunejax.spiking.regenerating import Regenerated, Schedule, regenerate
 from prunejax.spiking.statistics import (
     READINGS,
@@ -38,9 +39,7 @@ from prunejax.spiking.statistics import (
     feature_entropy,
     firing_counts,
     firing_rates,
-    of_weights,
     streaming_criticality,
-    undriven,
 )
 from prunejax.spiking.structured import (
     keep_and_regrow,
@@ -49,6 +48,7 @@ from prunejax.spiking.structured import (
     scale_paths,
     scales,
 )
+from prunejax.spiking.weights import of_weights, undriven
 
 __all__ = [
     "CODINGS",

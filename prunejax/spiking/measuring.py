@@ -115,7 +115,7 @@ def measure(
         counted = jax.device_get(_counting(read(network, batch))(variables, whole, batch))
         for key, value in counted.items():
             sums[key] = sums.get(key, np.zeros(())) + np.sum(value, dtype=np.float64)
-    return _summed(read(network, images), sums, images.shape[axis])
+    return _summed(read(network, network.traced.example), sums, images.shape[axis])
 
 
 def _summed(circuit: Circuit, sums: dict[str, Any], images: int) -> Measures:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from prunejax import distributions, names, ranks
 from prunejax import masks as masks_lib
-from prunejax.rewiring.slots import reset
+from prunejax.rewiring.slots import emptied, reset
 from prunejax.rewiring.state import State, named, replaced
 from prunejax.spiking.growth import GROWTH, Growth
 
@@ -223,7 +223,7 @@ def _regenerate(
         path: jnp.where(changed[path], jnp.zeros_like(weights[path]), weights[path])
         for path in masks
     }
-    fresh = jax.tree.map(_zero, state.opt_state) if fresh is None else fresh
+    fresh = emptied(state.opt_state) if fresh is None else fresh
     changed_tree = jax.tree_util.tree_map_with_path(
         lambda path, _: changed[masks_lib.name(path)], state.topology
     )
@@ -242,8 +242,3 @@ def _parted(marked: Array, like: Mapping[str, Array]) -> dict[str, Array]:
     """A flat array in the parts that it was put together from."""
     bounds = np.cumsum([part.size for part in like.values()])[:-1]
     return dict(zip(like, jnp.split(marked, bounds), strict=True))
-
-
-def _zero(leaf: Array) -> Array:
-    """Zeros like an array; a key as it is."""
-    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros_like(leaf)

@@ -159,7 +159,7 @@ def keep_and_regrow(
             f"{count} channels would stay of {len(groups)} groups, each of which keeps one: raise "
             "the fraction"
         )
-    first = np.concatenate([_ordered(kept_by.scores[group]) for group in groups])
+    first = np.concatenate([np.asarray(kept_by.scores[group], float) for group in groups])
     second = np.concatenate([np.asarray(grown_by.scores[group], float) for group in groups])
     starts = np.cumsum([0, *widths])
     best = [start + int(np.argmax(first[start:end])) for start, end in itertools.pairwise(starts)]
@@ -173,7 +173,3 @@ def keep_and_regrow(
     rest = np.flatnonzero(~stays)
     stays[rest[np.argsort(-second[rest], kind="stable")][:grows]] = True
     return dict(zip(groups, np.split(stays, starts[1:-1]), strict=True))
-
-
-def _ordered(scores: Any) -> np.ndarray:
-    return np.asarray(scores, np.float64)
