@@ -28,7 +28,11 @@ def check_sparsity(sparsity: SupportsFloat) -> float:
             "for are exact. Inside a jitted schedule pass traced counts to allocation.keep or "
             "keep_per_leaf"
         )
-    if not 0 <= (number := float(sparsity)) < 1:
+    try:
+        number = float(sparsity)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < 1:
         raise ValueError(
             f"sparsity is the fraction of weights removed, in [0, 1), got {sparsity!r}"
         )

@@ -70,6 +70,30 @@ def make(params: PyTree, select: Select | None = None) -> PyTree:
     return jax.tree_util.tree_unflatten(structure, masks)
 
 
+def of_nonzeros(params: PyTree, select: Select | None = None) -> PyTree:
+    """Reads masks off a network that is sparse already: a weight of exactly 0 counts as pruned.
+
+    Args:
+      params: any pytree of arrays, pruned by whatever tool.
+      select: which leaves have a mask, as in ``make``.
+
+    Returns:
+      Masks parallel to ``params``. Can be called inside jit.
+
+    Raises:
+      ValueError: as ``make``.
+
+    >>> of_nonzeros({"kernel": jnp.array([[0.0, 2.0]])})
+    {'kernel': Array([[False,  True]], dtype=bool)}
+    """
+    return jax.tree.map(
+        lambda mask, leaf: None if mask is None else jnp.asarray(leaf) != 0,
+        make(params, select),
+        params,
+        is_leaf=lambda leaf: leaf is None,
+    )
+
+
 def apply(params: PyTree, masks: PyTree) -> PyTree:
     """Sets every pruned weight to exactly 0: ``where(mask, weight, 0)``.
 

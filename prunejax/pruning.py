@@ -1,17 +1,21 @@
 """Pruning: a criterion and an allocation, in one round or in many."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, SupportsFloat
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax import allocation, names
 from prunejax import masks as masks_lib
+from prunejax.allocation import Pattern, Sparsity
 from prunejax.criteria import Criterion, LossFn, Score, as_criterion
+from prunejax.selecting import Select
 
 
 def _exponential(sparsity: float, fraction: float) -> float:
@@ -38,15 +42,17 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
 def prune(
     params: PyTree,
     masks: PyTree,
-    batch: Any,
+    batch: Any = None,
     *,
     criterion: str | Criterion | Score,
-    sparsity: SupportsFloat,
+    sparsity: Sparsity | None = None,
     loss_fn: LossFn | None = None,
     key: PRNGKeyArray | None = None,
     rounds: int | None = None,
     schedule: str = "exponential",
     distribution: str = "global",
+    pattern: str | Pattern | None = None,
+    exclude: Select | None = None,
     allow_empty: bool = False,
     on_round: Callable[[int, int], None] | None = None,
 ) -> PyTree:
@@ -60,10 +66,11 @@ def prune(
     Args:
       params: the network's parameters.
       masks: from ``masks.make``; weights that they prune already stay pruned.
-      batch: what ``loss_fn`` takes, and the criterion with it.
+      batch: what ``loss_fn`` takes, and the criterion with it; "magnitude" and "random" need none.
       criterion: a name in ``criteria.CRITERIA``, one of these functions, a ``functools.partial``
         of one, or a function of your own (a ``criteria.Criterion`` says what it needs).
-      sparsity: the fraction of all prunable weights removed at the end, in [0, 1).
+      sparsity: the fraction of all prunable weights removed at the end, in [0, 1), or one for each
+        pattern of leaf paths, see ``allocation.allocate``.
       loss_fn: ``(params, batch) -> loss`` or ``(loss, outputs)``; not needed by "random" and
         "magnitude".
       key: a key from ``jax.random.key``; each round gets one of its own.
@@ -71,19 +78,21 @@ def prune(
         1 for a function of your own.
       schedule: how the sparsity grows over the rounds, a name in ``SCHEDULES``.
       distribution: how kept weights are shared among layers (``allocation.DISTRIBUTIONS``).
+      pattern: in what shape weights stay, "2:4" say; see ``allocation.allocate``.
+      exclude: leaves that stay whole and do not count; see ``allocation.allocate``.
       allow_empty: whether a layer may lose all of its weights.
       on_round: called with (round, rounds) after each, to show progress.
 
     Returns:
-      Masks that keep exactly ``allocation.kept_weights(weights, sparsity)`` weights.
+      Masks that keep exactly ``allocation.kept_weights(weights, sparsity)`` weights. Can be called
+      inside jit, where what the masks have pruned already cannot be checked.
 
     Raises:
       ValueError: an unknown name, rounds < 1, a sparsity outside [0, 1) or below what ``masks``
-        have already, or scores that are NaN.
+        have already, a leaf that does not fit the pattern, or scores that are NaN.
     """
     chosen = as_criterion(criterion)
     rounds = chosen.rounds if rounds is None else rounds
-    sparsity = allocation.check_sparsity(sparsity)
     names.choose("schedule", schedule, SCHEDULES)
     if not isinstance(rounds, int) or rounds < 1:
         raise ValueError(f"rounds must be a whole number of at least 1, got {rounds}")
@@ -91,26 +100,91 @@ def prune(
         raise ValueError(
             "this criterion needs loss_fn=: (params, batch) -> loss or (loss, outputs)"
         )
-    _refuse_denser(masks, sparsity)
-    with jax.enable_x64(True) if chosen.float64 else nullcontext():
-        if chosen.float64:
+    shape = allocation.as_pattern(pattern)
+    _refuse_denser(masks, sparsity, exclude)
+    inside = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((params, masks, batch)))
+    if chosen.float64 and inside and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            "this criterion is computed in float64, which cannot begin inside jit: call prune "
+            "outside of it, or switch float64 on for the program (jax.config.update("
+            '"jax_enable_x64", True))'
+        )
+    wide = chosen.float64 and _follows_float64(chosen.score, params, masks, batch, key, loss_fn)
+    with jax.enable_x64(True) if wide else nullcontext():
+        if wide:
             params, batch = _as_float64(params), _as_float64(batch)
         for done in range(1, rounds + 1):
             round_key = None if key is None else jax.random.fold_in(key, done)
             scores = _score(
                 params, masks, batch, round_key, criterion=chosen.score, loss_fn=loss_fn
             )
+            # The last round is exact whatever the schedule's rounding does.
+            target, shape_now = sparsity, shape
+            if done < rounds:
+                target = _on_the_way(sparsity, SCHEDULES[schedule], done / rounds)
+                if isinstance(shape, allocation.NofM):
+                    own = 1 - shape.kept / shape.of
+                    part = SCHEDULES[schedule](own, done / rounds) / own if own else 1.0
+                    target, shape_now = None, shape.after(part)
             masks = allocation.allocate(
                 scores,
-                # The last round is exact whatever the schedule's rounding does.
-                sparsity if done == rounds else SCHEDULES[schedule](sparsity, done / rounds),
+                target,
                 distribution=distribution,
+                pattern=shape_now,
+                exclude=exclude,
                 masks=masks,
                 allow_empty=allow_empty,
             )
             if on_round is not None:
                 on_round(done, rounds)
     return masks
+
+
+def _on_the_way(
+    sparsity: Sparsity | None, schedule: Callable[[float, float], float], fraction: float
+) -> Sparsity | None:
+    """The sparsity after a fraction of the rounds; of each pattern of paths its own."""
+    if sparsity is None:
+        return None
+    if isinstance(sparsity, Mapping):
+        return {
+            name: schedule(allocation.check_sparsity(number), fraction)
+            for name, number in sparsity.items()
+        }
+    return schedule(allocation.check_sparsity(sparsity), fraction)
+
+
+def _follows_float64(
+    criterion: Score,
+    params: PyTree,
+    masks: PyTree,
+    batch: Any,
+    key: PRNGKeyArray | None,
+    loss_fn: LossFn | None,
+) -> bool:
+    """Whether a network computes in float64 where its parameters are of it.
+
+    One that holds a dtype of its own, the float32 carry of a scanned LSTM say, cannot: its loop
+    would change the carry's dtype. It is scored in float32, with a warning.
+    """
+
+    scored = partial(_score.eval_shape, criterion=criterion, loss_fn=loss_fn)
+    try:
+        with jax.enable_x64(True):
+            scored(_as_float64(params), masks, _as_float64(batch), key)
+    except TypeError as in_float64:
+        try:
+            scored(params, masks, batch, key)
+        except TypeError:
+            raise in_float64 from None
+        warnings.warn(
+            "this criterion is computed in float32: the network does not follow float64 parameters "
+            f"({str(in_float64).partition(chr(10))[0]}). Scores of a deep network may overflow, "
+            "which is refused",
+            stacklevel=3,
+        )
+        return False
+    return True
 
 
 @partial(jax.jit, static_argnames=("criterion", "loss_fn"))
@@ -137,11 +211,20 @@ def _as_float64(tree: PyTree) -> PyTree:
     )
 
 
-def _refuse_denser(masks: PyTree, sparsity: float) -> None:
-    total = sum(mask.size for mask in jax.tree.leaves(masks))
-    kept = masks_lib.count(masks)
-    if allocation.kept_weights(total, sparsity) > kept:
-        raise ValueError(
-            f"sparsity {sparsity} is below the {1 - kept / total:.4f} that the masks have already; "
-            "pruning never brings a weight back"
-        )
+def _refuse_denser(masks: PyTree, sparsity: Sparsity | None, exclude: Select | None) -> None:
+    """Refuses to prune less than is pruned already, where that is known."""
+    named = jax.tree_util.tree_leaves_with_path(masks)
+    leaves = [mask for _, mask in named]
+    if not leaves or any(isinstance(mask, Tracer) for mask in leaves):
+        return
+    paths = [masks_lib.name(path) for path, _ in named]
+    for share in allocation.shares(paths, sparsity, exclude):
+        of_share = [leaves[at] for at in share.leaves]
+        total = sum(mask.size for mask in of_share)
+        kept = masks_lib.count(of_share)
+        number = share.sparsity
+        if number is not None and allocation.kept_weights(total, number) > kept:
+            raise ValueError(
+                f"sparsity {number} is below the {1 - kept / total:.4f} that the masks have "
+                "already; pruning never brings a weight back"
+            )

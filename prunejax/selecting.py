@@ -50,7 +50,7 @@ def select_leaves(paths: list[str], leaves: list[Any], select: Select | None) ->
         if not any(chosen):
             raise ValueError(f"select picked none of the leaves. {_known(paths)}")
         return chosen
-    patterns = [select] if isinstance(select, str) else list(select)
+    patterns = [select] if isinstance(select, str) else _listed(select)
     if not patterns:
         raise ValueError("select holds no pattern")
     chosen = [False] * len(paths)
@@ -85,6 +85,15 @@ def warn_of_others(paths: list[str], leaves: list[Any], chosen: list[bool]) -> N
             "with select= (complex arrays cannot be)",
             stacklevel=3,
         )
+
+
+def _listed(select: Any) -> list[str]:
+    if isinstance(select, Sequence) and all(isinstance(pattern, str) for pattern in select):
+        return list(select)
+    raise ValueError(
+        "leaves are chosen by a regular expression, several of them, or (path, leaf) -> bool; got "
+        f"{select!r}"
+    )
 
 
 def _known(paths: list[str]) -> str:

@@ -32,7 +32,7 @@ class Criterion:
         self,
         params: PyTree,
         masks: PyTree,
-        batch: Any,
+        batch: Any = None,
         *,
         loss_fn: LossFn | None = None,
         key: PRNGKeyArray | None = None,

@@ -13,7 +13,7 @@ from prunejax.criteria.prunable import LossFn
 def magnitude(
     params: PyTree,
     masks: PyTree,
-    batch: Any,
+    batch: Any = None,
     *,
     loss_fn: LossFn | None = None,
     key: PRNGKeyArray | None = None,

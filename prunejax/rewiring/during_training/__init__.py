@@ -11,9 +11,9 @@ that a loop of one's own stays as it is:
 A method says which links stay (``TRAINING_METHODS``), a pattern in what shape they come.
 """
 
+from prunejax.allocation import Blocks, NofM, PerOutput, Unstructured
 from prunejax.rewiring.during_training.keeping import KeepBest
 from prunejax.rewiring.during_training.methods import TRAINING_METHODS
-from prunejax.rewiring.during_training.patterns import Blocks, NofM, Unstructured
 from prunejax.rewiring.during_training.replacing import (
     DropAndGrow,
     Left,
@@ -36,6 +36,7 @@ __all__ = [
     "KeepBest",
     "Left",
     "NofM",
+    "PerOutput",
     "SparsifiedState",
     "Unstructured",
     "at_random",

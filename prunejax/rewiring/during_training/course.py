@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from prunejax.rewiring.during_training.patterns import Counts, Pattern
+from prunejax.allocation.patterns import Counts, Pattern
 
 
 class Course(NamedTuple):

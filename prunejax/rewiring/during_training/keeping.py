@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, PRNGKeyArray, PyTree
 
 from prunejax import names
+from prunejax.allocation import Pattern
 from prunejax.rewiring.during_training.course import Course, Moment
-from prunejax.rewiring.during_training.patterns import Pattern
 from prunejax.rewiring.during_training.scores import Score, magnitude, scores_of
 
 

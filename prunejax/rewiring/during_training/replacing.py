@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from prunejax import allocation, names, ranks
 from prunejax import masks as masks_lib
+from prunejax.allocation import Pattern, Unstructured
 from prunejax.rewiring.during_training.course import Course, Moment
-from prunejax.rewiring.during_training.patterns import Pattern, Unstructured
 from prunejax.rewiring.during_training.scores import chance, scores_of
 from prunejax.rewiring.l3 import l3_scores
 from prunejax.sparse import Links

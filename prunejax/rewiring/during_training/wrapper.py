@@ -10,12 +10,12 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
 from prunejax import names
+from prunejax.allocation import Pattern, as_pattern
 from prunejax.rewiring.checks import refuse_not_finite
 from prunejax.rewiring.during_training.batching import in_any
 from prunejax.rewiring.during_training.course import Course, Moment
 from prunejax.rewiring.during_training.keeping import KeepBest
 from prunejax.rewiring.during_training.methods import TRAINING_METHODS, TrainingMethod
-from prunejax.rewiring.during_training.patterns import Blocks, NofM, Unstructured
 from prunejax.rewiring.during_training.replacing import DropAndGrow
 from prunejax.rewiring.during_training.timing import Timing
 from prunejax.rewiring.slots import reset
@@ -52,7 +52,7 @@ def sparsified(
     begin: int = 0,
     end: int | None = None,
     distribution: str = "global",
-    pattern: Any = Unstructured(),  # noqa: B008 (it is frozen)
+    pattern: str | Pattern | None = None,
     select: Select | None = None,
     key: PRNGKeyArray | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -82,7 +82,8 @@ def sparsified(
         default masks change as long as training goes on (those of ``one_shot`` once, after
         ``begin``).
       distribution: how kept weights are shared among layers, one of ``allocation.DISTRIBUTIONS``.
-      pattern: ``NofM(2, 4)`` or ``Blocks(4, 4)``, for methods that keep the largest.
+      pattern: "2:4" or ``NofM(2, 4)``, "4x4" or ``Blocks(4, 4)``, "per_output" or ``PerOutput()``,
+        for methods that keep the largest.
       select: which leaves are pruned, see ``masks.make``; by default all kernels.
       key: for methods that draw, by default ``jax.random.key(0)``. Only ``init`` uses it, and it
         may be traced: under ``jax.vmap``, make the wrapper inside, with a key for each member.
@@ -109,8 +110,7 @@ def sparsified(
             f"{method!r} changes masks by and by, but every {every} steps from {begin} to {end} is "
             "one change: lower every, or take one_shot"
         )
-    if not isinstance(pattern, Unstructured | NofM | Blocks):
-        raise ValueError(f"pattern must be NofM(2, 4) or Blocks(4, 4), say; got {pattern!r}")
+    shape = as_pattern(pattern)
     if not hasattr(tx, "update"):
         raise ValueError(f"tx must be an optax transformation, optax.adam(1e-3) say; got {tx!r}")
     drawn_from = jax.random.key(0) if key is None else key
@@ -118,7 +118,7 @@ def sparsified(
     inner = optax.with_extra_args_support(tx if straight_through else masked(tx))
 
     def course_of(prunable: PyTree) -> Course:
-        return chosen.course(prunable, sparsity, distribution, pattern, timing.fractions())
+        return chosen.course(prunable, sparsity, distribution, shape, timing.fractions())
 
     def init(params: PyTree) -> SparsifiedState:
         masks = masks_lib.make(params, select)

@@ -39,7 +39,7 @@ def wrapped(method="set", **options):
         (lambda: wrapped("gradual"), "'gradual' needs end=, the step of the last change"),
         (lambda: wrapped("rigl"), "'rigl' needs end="),
         (lambda: wrapped("gradual", every=100, end=50), "is one change: lower every"),
-        (lambda: wrapped("gradual", end=50, pattern="2:4"), r"pattern must be NofM\(2, 4\)"),
+        (lambda: wrapped("gradual", end=50, pattern="two"), "unknown pattern 'two'; allowed are"),
         (lambda: wrapped(select="nothing"), "nothing"),
         (lambda: wrapped("one_shot", sparsity=None, pattern=NofM()), "'first/kernel'.*6, 4.*2:4"),
         (lambda: wrapped(pattern=NofM()), "works on single links, not on NofM"),

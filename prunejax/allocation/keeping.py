@@ -1,13 +1,8 @@
-"""Allocation: from scores and a sparsity to masks of exactly that many weights.
+"""The highest scores, exactly so many: of a whole tree, or of each leaf."""
 
-How many weights each layer keeps is one question (``distributions``), which ones the other: those
-of the highest scores (``ranks``).
-"""
-
-import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, SupportsFloat
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,82 +11,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Int, PyTree
 
 from prunejax import masks as masks_lib
-from prunejax import names, ranks
-from prunejax.distributions import (
-    DENSITIES,
-    DISTRIBUTIONS,
-    check_sparsity,
-    kept_weights,
-    leaf_counts,
-    refuse_too_few,
-)
-
-__all__ = [
-    "DENSITIES",
-    "DISTRIBUTIONS",
-    "allocate",
-    "check_sparsity",
-    "keep",
-    "keep_per_leaf",
-    "kept_weights",
-    "leaf_counts",
-]
+from prunejax import ranks
 
 Counts = Sequence[int] | Int[np.ndarray, " leaves"] | Int[Array, " leaves"]
-
-
-def allocate(
-    scores: PyTree,
-    sparsity: SupportsFloat,
-    *,
-    distribution: str = "global",
-    masks: PyTree | None = None,
-    allow_empty: bool = False,
-) -> PyTree:
-    """Keeps the weights of the highest scores, exactly ``kept_weights(weights, sparsity)`` of them.
-
-    Ties are broken by a fixed hash of the weight's position, so that the answer is deterministic
-    and equal scores do not favour the first layers.
-
-    Args:
-      scores: a float array for each prunable leaf, ``None`` elsewhere; higher means keep.
-      sparsity: the fraction of all prunable weights to remove, in [0, 1), a Python number. (Inside
-        a jitted schedule, where it is traced, pass counts to ``keep`` or ``keep_per_leaf``.)
-      distribution: how the kept weights are shared among the leaves: one of ``DISTRIBUTIONS``.
-      masks: weights that are pruned already and stay so (iterative pruning); they count towards
-        ``sparsity``. (A layer-wise distribution inside jit, where it cannot count what a layer has
-        left, keeps fewer where a layer has less than its share.)
-      allow_empty: whether a leaf may lose all of its weights (``masks.empty`` lists those that
-        did). By default every leaf keeps at least the one of its highest score.
-
-    Returns:
-      Masks parallel to ``scores``. Can be called inside jit.
-
-    Raises:
-      ValueError: the sparsity is outside [0, 1) or leaves fewer weights than there are leaves, the
-        distribution is unknown, scores are not floating point or (outside jit) hold NaN, or
-        ``masks`` do not match.
-
-    >>> scores = {"dense": {"kernel": jnp.array([[0.1, 0.9], [0.5, 0.2]]), "bias": None}}
-    >>> allocate(scores, 0.5)["dense"]["kernel"].tolist()
-    [[False, True], [True, False]]
-    """
-    sparsity = check_sparsity(sparsity)
-    names.choose("distribution", distribution, DISTRIBUTIONS)
-    paths, leaves, _ = _flatten(scores)
-    _refuse_nan(paths, leaves)
-    alive = _alive(scores, masks, len(leaves))
-    shapes = [leaf.shape for leaf in leaves]
-    if distribution == "global":
-        weights = sum(math.prod(shape) for shape in shapes)
-        total = kept_weights(weights, sparsity)
-        refuse_too_few(total, sum(leaf.size > 0 for leaf in leaves), sparsity, allow_empty)
-        return keep(scores, total, masks=masks, allow_empty=allow_empty)
-    left = None
-    if masks is not None and not any(isinstance(mask, Tracer) for mask in alive):
-        left = [int(jnp.sum(mask)) for mask in alive]
-    counts = leaf_counts(shapes, sparsity, distribution, left=left, allow_empty=allow_empty)
-    return keep_per_leaf(scores, counts, masks=masks)
 
 
 def keep(
@@ -113,8 +35,8 @@ def keep(
     Raises:
       ValueError: ``scores`` hold no floating point array.
     """
-    _, leaves, structure = _flatten(scores)
-    alive = _alive(scores, masks, len(leaves))
+    _, leaves, structure = flatten(scores)
+    alive = alive_leaves(scores, masks, len(leaves))
     kept = _keep_together(tuple(leaves), tuple(alive), count, allow_empty=allow_empty)
     return jax.tree_util.tree_unflatten(structure, kept)
 
@@ -133,10 +55,10 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
     Raises:
       ValueError: the number of counts is not the number of leaves.
     """
-    _, leaves, structure = _flatten(scores)
+    _, leaves, structure = flatten(scores)
     if len(counts) != len(leaves):
         raise ValueError(f"{len(counts)} counts were given for {len(leaves)} leaves")
-    alive = _alive(scores, masks, len(leaves))
+    alive = alive_leaves(scores, masks, len(leaves))
     kept = [
         _keep_together((leaf,), (mask,), count, allow_empty=True)[0]
         for leaf, mask, count in zip(leaves, alive, counts, strict=True)
@@ -165,7 +87,12 @@ def _keep_together(
     ]
 
 
-def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
+def flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
+    """Paths, leaves and structure of scores.
+
+    Raises:
+      ValueError: there are none, or they are not floating point.
+    """
     flat, structure = jax.tree_util.tree_flatten_with_path(scores)
     if not flat:
         raise ValueError("the scores are empty: every leaf is None")
@@ -177,8 +104,12 @@ def _flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
     return paths, leaves, structure
 
 
-def _alive(scores: PyTree, masks: PyTree | None, leaves: int) -> list[Any]:
-    """The masks of the leaves in order, None each where there are no masks."""
+def alive_leaves(scores: PyTree, masks: PyTree | None, leaves: int) -> list[Any]:
+    """The masks of the leaves in order, None each where there are no masks.
+
+    Raises:
+      ValueError: the masks are not parallel to the scores.
+    """
     if masks is None:
         return [None] * leaves
     masks_lib.validate(scores, masks)
@@ -193,8 +124,12 @@ def _nan_counts(leaves: list[Array]) -> list[Array]:
     return [ranks.tally(jnp.isnan(leaf)) for leaf in leaves]
 
 
-def _refuse_nan(paths: list[str], leaves: list[Array]) -> None:
-    """Refuses scores that are NaN, where they are known now."""
+def refuse_nan(paths: list[str], leaves: list[Array]) -> None:
+    """Refuses scores that are NaN, where they are known now.
+
+    Raises:
+      ValueError: some are; the message says in which leaf.
+    """
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return
     for path, leaf, count in zip(paths, leaves, jax.device_get(_nan_counts(leaves)), strict=True):
