@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 WORKERS ?= 2
 
 # What changes most between versions of jax, flax and optax; the experiments only put it together.
-FAST := tests/test_any_pytree.py tests/test_masks.py tests/test_allocation.py tests/test_checkpoint.py \
+FAST := tests/test_any_pytree.py tests/test_masks.py tests/allocation tests/test_checkpoint.py \
   tests/test_pruning.py tests/test_imports.py tests/training tests/criteria/test_criteria.py \
   tests/network/test_tracing.py tests/network/test_plan.py tests/data \
   tests/solvers/backends tests/neurons tests/spiking/test_layouts.py tests/spiking/test_measuring.py \
@@ -49,7 +49,7 @@ lint: .venv/.dev
 # Most of the tests' time is compiling, for which JAX has a switch of its own. Tests of what XLA's
 # rewriting could change, rounding and ties above all, compile as users do.
 BY_FILE := --dist loadfile --no-loadscope-reorder
-AS_USERS := tests/filters tests/test_allocation.py
+AS_USERS := tests/filters tests/allocation
 
 test: lint
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n $(WORKERS) $(BY_FILE) \

@@ -61,7 +61,7 @@ def select_leaves(paths: list[str], leaves: list[Any], select: Select | None) ->
             raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
         if not any(matches):
             raise ValueError(
-                f"the pattern {pattern!r} matches no leaf{suggestion(pattern, paths)}. "
+                f"the pattern {pattern!r} matches no leaf{suggestion(pattern, _parts(paths))}. "
                 f"{_known(paths)}"
             )
         chosen = [before or now for before, now in zip(chosen, matches, strict=True)]
@@ -85,6 +85,11 @@ def warn_of_others(paths: list[str], leaves: list[Any], chosen: list[bool]) -> N
             "with select= (complex arrays cannot be)",
             stacklevel=3,
         )
+
+
+def _parts(paths: list[str]) -> list[str]:
+    """The paths, and the names that they are made of."""
+    return [*paths, *dict.fromkeys(part for path in paths for part in path.split("/"))]
 
 
 def _listed(select: Any) -> list[str]:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from prunejax import allocation, criteria, masks
 from prunejax.pruning import prune
@@ -263,3 +264,93 @@ def test_a_criterion_says_what_it_needs(params):
     assert seen == [jnp.float64]
     with pytest.raises(ValueError, match="needs loss_fn="):
         prune(params, masks.make(params), None, criterion=criteria.snip, sparsity=0.5)
+
+
+def test_sparsities_by_path_patterns_and_exclusions(params):
+    made = masks.make(params)
+    alone = prune(params, made, criterion="magnitude", sparsity={"a": 0.5})
+    np.testing.assert_array_equal(
+        alone["a"]["kernel"],
+        allocation.allocate({"a": {"kernel": jnp.abs(params["a"]["kernel"])}}, 0.5)["a"]["kernel"],
+    )
+    others = {name: leaf for name, leaf in masks.sparsities(alone).items() if "a/" not in name}
+    assert all(float(value) == 0 for value in others.values())
+    halved = prune(params, made, criterion="magnitude", pattern="1:2", rounds=3)
+    assert {float(value) for value in masks.sparsities(halved).values()} == {0.5}
+    kept = prune(params, made, criterion="magnitude", sparsity=0.5, exclude="a/")
+    assert bool(kept["a"]["kernel"].all())
+
+
+def test_n_of_m_in_rounds_takes_one_after_the_other():
+    params = {"kernel": jax.random.normal(jax.random.key(0), (8, 5))}
+    seen = []
+
+    def score(params, made, batch, *, loss_fn, key):
+        del batch, loss_fn, key
+        return jax.tree.map(lambda leaf, mask: jnp.where(mask, jnp.abs(leaf), 0), params, made)
+
+    made = masks.make(params)
+    for rounds in (1, 2, 3):
+        found = prune(params, made, criterion=score, pattern="1:4", rounds=rounds)
+        seen.append(np.asarray(found["kernel"]).reshape(2, 4, 5).sum(axis=1))
+    for counts in seen:
+        np.testing.assert_array_equal(counts, 1)
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "snip"])
+def test_inside_jit_as_outside(params, criterion):
+    def loss(params, batch):
+        total = sum(jnp.sum(leaf * batch) ** 2 for leaf in jax.tree.leaves(params))
+        return total * 1e-3
+
+    def pruned(params, made, batch):
+        return prune(params, made, batch, criterion=criterion, sparsity=0.5, loss_fn=loss, rounds=2)
+
+    batch = jnp.float32(2.0)
+    outside = pruned(params, masks.make(params), batch)
+    inside = jax.jit(pruned)(params, masks.make(params), batch)
+    for one, other in zip(jax.tree.leaves(inside), jax.tree.leaves(outside), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_float64_cannot_begin_inside_jit(params):
+    def loss(params, batch):
+        out = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)) * batch
+        return out.sum(), out
+
+    def pruned(params):
+        return prune(
+            params, masks.make(params), jnp.ones((1, 1)), criterion="synflow", sparsity=0.5,
+            loss_fn=loss, rounds=2,
+        )  # fmt: skip
+
+    with pytest.raises(ValueError, match="float64, which cannot begin inside jit"):
+        jax.jit(pruned)(params)
+    with jax.enable_x64(True):
+        assert masks.count(jax.jit(pruned)(params)) == masks.count(pruned(params))
+
+
+@jax.numpy_dtype_promotion("standard")
+def test_synflow_on_a_network_with_a_dtype_of_its_own():
+    class Recurrent(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3)(nn.RNN(nn.LSTMCell(4))(x)[:, -1])
+
+    model, x = Recurrent(), jnp.ones((2, 5, 3))
+    params = model.init(jax.random.key(0), x)["params"]
+
+    def loss(params, batch):
+        logits = model.apply({"params": params}, batch)
+        return jnp.sum(logits), logits
+
+    with pytest.warns(UserWarning, match="computed in float32: the network does not follow"):
+        made = prune(params, masks.make(params), x, criterion="synflow", sparsity=0.5, loss_fn=loss)
+    weights = sum(mask.size for mask in jax.tree.leaves(made))
+    assert masks.count(made) == allocation.kept_weights(weights, 0.5)
+
+    def broken(params, batch):
+        raise TypeError("a fault of the user's own")
+
+    with pytest.raises(TypeError, match="a fault of the user's own"):
+        prune(params, masks.make(params), x, criterion="synflow", sparsity=0.5, loss_fn=broken)

@@ -18,10 +18,10 @@ from prunejax.rewiring.checks import check_chain, check_layer
 from prunejax.rewiring.layouts import Topology
 from prunejax.rewiring.registry import REGROWTH, REMOVAL, Removal
 from prunejax.rewiring.regrowth import Regrowth
-from prunejax.rewiring.slots import emptied, map_slots
 from prunejax.rewiring.state import Info, State, bias_of, counted, layers_of, named, replaced
 from prunejax.rewiring.sweeping import Link, sweep
 from prunejax.sparse import Links
+from prunejax.training.slots import emptied, map_slots
 
 
 def cosine(zeta: float, step: Any, steps: int) -> Float[Array, ""]:

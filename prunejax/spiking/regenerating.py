@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from prunejax import distributions, names, ranks
 from prunejax import masks as masks_lib
-from prunejax.rewiring.slots import emptied, reset
 from prunejax.rewiring.state import State, named, replaced
 from prunejax.spiking.growth import GROWTH, Growth
+from prunejax.training.slots import emptied, reset
 
 
 class Schedule(NamedTuple):

@@ -11,6 +11,7 @@ from prunejax.training.optimizers import (
     optimizer,
 )
 from prunejax.training.parallel import Placement, data_parallel
+from prunejax.training.rewinding import rewind, snapshot
 from prunejax.training.state import (
     Metrics,
     TrainState,
@@ -45,5 +46,7 @@ __all__ = [
     "make_train_step",
     "masked",
     "optimizer",
+    "rewind",
+    "snapshot",
     "stats_collection",
 ]

@@ -1,6 +1,7 @@
 """The training loop: epochs of steps, evaluation, checkpoints and exact resume."""
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from prunejax import checkpoint, data
 from prunejax import masks as masks_lib
 from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
-from prunejax.training.state import Metrics, TrainState, run_keys
+from prunejax.training.state import Metrics, TrainState, refuse_donated, run_keys
 from prunejax.training.steps import EvalStep, TrainStep
 
 _EXTRA = ("history", "per_epoch", "batch_size", "given")
@@ -45,7 +46,8 @@ def fit(
     train_step: TrainStep,
     split: data.Split,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    more_epochs: int | None = None,
     batch_size: int,
     between: Callable[[TrainState, int], TrainState] | None = None,
     evaluate_with: Callable[[TrainState], dict[str, float]] | None = None,
@@ -61,10 +63,12 @@ def fit(
     same parameters, bit for bit, as one that was not.
 
     Args:
-      state: from ``init_state``. It is donated; use the returned one.
+      state: from ``init_state``. It is donated; use the returned one (``snapshot`` keeps a copy).
       train_step: from ``make_train_step``.
       split: training images and labels on the host.
-      epochs: how many in all; an epoch drops the examples that do not fill a batch.
+      epochs: how many in all, those that the state has behind it included; an epoch drops the
+        examples that do not fill a batch.
+      more_epochs: how many beyond those of the state given, in the place of ``epochs``.
       batch_size: examples per step, over all devices.
       between: ``(state, epochs done) -> state``, called after each epoch, before it is evaluated
         and saved: it may change masks, parameters and the optimiser's state. What it does has to
@@ -84,18 +88,26 @@ def fit(
       ``accuracy`` (training, running over the epoch), and ``test_...``.
 
     Raises:
-      ValueError: epochs < 0, labels that are no classes of the model, a batch that does not fit
+      ValueError: epochs < 0 (or not one of ``epochs`` and ``more_epochs`` is given), a state that
+        was donated, labels that are no classes of the model, a batch that does not fit
         the data or the devices, or a checkpoint of another model or run (``AnotherRunError``).
       OSError: a checkpoint could not be written; earlier ones are unchanged.
     """
-    for name, number in (("epochs", epochs), ("checkpoint_every", checkpoint_every)):
+    if (epochs is None) == (more_epochs is None):
+        raise ValueError("give epochs=, how many in all, or more_epochs=, how many from here on")
+    counts = {"epochs": epochs, "more_epochs": more_epochs, "checkpoint_every": checkpoint_every}
+    for name, number in counts.items():
         if number is not None and not hasattr(number, "__index__"):
             raise ValueError(f"{name} must be a whole number, got {number!r}")
-    if epochs < 0:
-        raise ValueError(f"epochs must not be negative, got {epochs}")
+        if number is not None and number < 0:
+            raise ValueError(f"{name} must not be negative, got {number}")
+    refuse_donated(state.step)
     placement = data_parallel() if placement is None else placement
     check_batch_size(batch_size, placement)
     per_epoch = data.batches_per_epoch(len(split.labels), batch_size)
+    begun = int(state.step)
+    if epochs is None:
+        epochs = begun // per_epoch + (more_epochs or 0)
     every = per_epoch if checkpoint_every is None else checkpoint_every
     if every < 1:
         raise ValueError(f"checkpoint_every must be at least 1 step, got {every}")
@@ -118,6 +130,13 @@ def fit(
                 f"{epochs * per_epoch} of {epochs} epochs"
             )
         state, history = last.tree, last.extra["history"]
+    elif epochs and begun >= epochs * per_epoch:
+        warnings.warn(
+            f"nothing is trained: the state has {begun} steps behind it, the {epochs} epochs asked "
+            f"for are {epochs * per_epoch}. epochs= counts from the beginning; give more_epochs= "
+            "to train on",
+            stacklevel=2,
+        )
     classes_of = getattr(train_step, "classes", None)
     check_labels(split.labels, classes_of and classes_of(state, split.images[:1]))
     state = jax.device_put(state, placement.state)
@@ -225,8 +244,11 @@ def evaluate(
       ``{"loss": nats, "accuracy": in [0, 1]}``.
 
     Raises:
-      ValueError: labels that are no classes of the model.
+      ValueError: labels that are no classes of the model, or parameters that a training step took
+        over.
     """
+    for leaf in jax.tree.leaves(params)[:1]:
+        refuse_donated(leaf)
     classes_of = getattr(eval_step, "classes", None)
     check_labels(split.labels, classes_of and classes_of(params, batch_stats, split.images[:1]))
     metrics = Metrics.zero()

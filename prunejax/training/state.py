@@ -59,6 +59,23 @@ class TrainState(NamedTuple):
     metrics: Metrics
 
 
+def refuse_donated(leaf: Any) -> None:
+    """Refuses a state whose arrays an earlier step has taken over.
+
+    Args:
+      leaf: one array of the state, which stands for all.
+
+    Raises:
+      ValueError: it was donated.
+    """
+    gone = getattr(leaf, "is_deleted", None)
+    if gone is not None and gone():
+        raise ValueError(
+            "this state was given to an earlier training step, which reuses its memory: go on with "
+            "the state that the step (or fit) returned, or keep a copy by training.snapshot(state)"
+        )
+
+
 class RunKeys(NamedTuple):
     """The two halves of a run's key.
 

@@ -13,7 +13,13 @@ from jaxtyping import Array, PyTree
 from prunejax.training.losses import cross_entropy
 from prunejax.training.masked_optimizer import masked
 from prunejax.training.parallel import Placement, data_parallel
-from prunejax.training.state import Metrics, TrainState, run_keys, stats_collection
+from prunejax.training.state import (
+    Metrics,
+    TrainState,
+    refuse_donated,
+    run_keys,
+    stats_collection,
+)
 
 TrainStep = Callable[[TrainState, Any], TrainState]
 EvalStep = Callable[[PyTree, PyTree, Metrics, Any], Metrics]
@@ -29,9 +35,10 @@ def make_train_step(
 ) -> TrainStep:
     """A jitted step of masked training on a batch ``(images, labels)``.
 
-    The state is donated: use the returned one. Metrics are summed on the device, so that a loop
-    never waits for a step. Compute dtype is the model's; parameters, gradients and the loss are
-    float32.
+    The state is donated: its arrays are gone afterwards. Use the returned one (a state that was
+    donated is refused), and keep a copy by ``snapshot`` where you need the old one. Metrics are
+    summed on the device, so that a loop never waits for a step. Compute dtype is the model's;
+    parameters, gradients and the loss are float32.
 
     Args:
       model: a linen module called as ``model.apply(variables, images, train=True)``; ``train``
@@ -94,8 +101,13 @@ def make_train_step(
 
     placement = data_parallel() if placement is None else placement
     compiled = jax.jit(step, donate_argnums=0, out_shardings=placement.state)
-    compiled.classes = classes  # pyright: ignore[reportAttributeAccessIssue]
-    return compiled
+
+    def train_step(state: TrainState, batch: Any) -> TrainState:
+        refuse_donated(state.step)
+        return compiled(state, batch)
+
+    train_step.classes = classes  # pyright: ignore[reportFunctionMemberAccess]
+    return train_step
 
 
 def make_eval_step(model: nn.Module) -> EvalStep:

@@ -18,9 +18,9 @@ from prunejax.rewiring.during_training.keeping import KeepBest
 from prunejax.rewiring.during_training.methods import TRAINING_METHODS, TrainingMethod
 from prunejax.rewiring.during_training.replacing import DropAndGrow
 from prunejax.rewiring.during_training.timing import Timing
-from prunejax.rewiring.slots import reset
 from prunejax.selecting import Select
 from prunejax.training.masked_optimizer import masked
+from prunejax.training.slots import reset
 
 
 @jax.tree_util.register_dataclass

@@ -1,0 +1,58 @@
+"""Going back: to the state at which training began, or to an early one, under other masks."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from prunejax import masks as masks_lib
+from prunejax.training.slots import map_slots
+from prunejax.training.state import TrainState, refuse_donated
+
+
+def snapshot(state: TrainState) -> TrainState:
+    """A copy of a state, which stays when training goes on and donates the state itself.
+
+    Args:
+      state: at initialisation, or after some epochs.
+
+    Returns:
+      A state of copies.
+
+    Raises:
+      ValueError: the state was donated to an earlier step.
+    """
+    refuse_donated(state.step)
+    return jax.tree.map(jnp.copy, state)
+
+
+def rewind(start: TrainState, masks: PyTree) -> TrainState:
+    """The state at which a pruned network begins again: a lottery ticket.
+
+    Weights, running statistics and the optimiser's slots are those of ``start``, 0 where the masks
+    prune; step, key and so the order of the data are those of ``start`` too. With the state at
+    initialisation that is Frankle & Carbin (2019, Section 2), with one of an early epoch the
+    rewinding of Frankle et al. (2020).
+
+    Args:
+      start: from ``snapshot``; it stays as it is, for further rounds.
+      masks: parallel to the parameters, from ``pruning.prune`` on what training gave.
+
+    Returns:
+      A state for ``fit``.
+
+    Raises:
+      ValueError: the masks do not belong to the parameters.
+    """
+    refuse_donated(start.step)
+    params = masks_lib.apply(start.params, masks)
+    named = {
+        masks_lib.name(path): mask for path, mask in jax.tree_util.tree_leaves_with_path(masks)
+    }
+    prunable = jax.tree.map(
+        lambda mask, leaf: None if mask is None else leaf,
+        masks,
+        params,
+        is_leaf=lambda leaf: leaf is None,
+    )
+    slots = map_slots(lambda name, slot: jnp.where(named[name], slot, 0), prunable, start.opt_state)
+    return snapshot(start._replace(params=params, masks=masks, opt_state=slots))

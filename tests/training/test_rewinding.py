@@ -1,0 +1,171 @@
+"""Going back to an earlier state, training on, and states whose memory is gone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from prunejax import data, masks, pruning, training
+
+pytestmark = pytest.mark.usefixtures("optax_mixes_dtypes")
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dense(12)(x.reshape(len(x), -1))
+        x = nn.BatchNorm(use_running_average=not train)(x)
+        return nn.Dense(10)(nn.relu(x))
+
+
+MODEL, TX = Net(), training.masked(optax.adam(1e-2))
+STEP = training.make_train_step(MODEL, TX)
+
+
+@pytest.fixture(scope="module")
+def split():
+    whole = data.load("digits")
+    return data.Split(whole.images[:100], whole.labels[:100])
+
+
+def begun(seed=0):
+    params, stats = training.init_variables(MODEL, jax.random.key(seed), jnp.zeros((1, 8, 8, 1)))
+    return training.init_state(params, stats, TX, key=jax.random.key(seed))
+
+
+def fit(state, split, **epochs):
+    return training.fit(state, STEP, split, batch_size=20, **epochs)
+
+
+def arrays(tree):
+    return [
+        np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+        for leaf in jax.tree.leaves(tree)
+    ]
+
+
+def is_key(leaf):
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def assert_same(first, second):
+    for one, other in zip(arrays(first), arrays(second), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_snapshot_stays_when_the_state_is_donated(split):
+    start = training.snapshot(begun())
+    expected = arrays(begun())
+    fit(begun(), split, epochs=1)
+    state = training.snapshot(start)
+    fit(state, split, epochs=1)
+    for one, other in zip(arrays(start), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_ticket_begins_where_the_network_began(split):
+    start = training.snapshot(begun())
+    trained, _ = fit(begun(), split, epochs=2)
+    made = pruning.prune(trained.params, start.masks, criterion="magnitude", sparsity=0.8)
+    ticket = training.rewind(start, made)
+    assert_same(ticket.params, masks.apply(start.params, made))
+    assert_same(ticket.masks, made)
+    assert int(ticket.step) == 0
+    # the same network, pruned by hand and begun anew, is trained to the same weights
+    by_hand = training.init_state(
+        start.params, start.batch_stats, TX, key=jax.random.key(0), masks=made
+    )
+    assert_same(fit(ticket, split, epochs=2)[0], fit(by_hand, split, epochs=2)[0])
+    assert_same(start, begun())
+
+
+def test_late_rewinding_takes_the_slots_of_an_early_epoch(split):
+    early, _ = fit(begun(), split, epochs=1)
+    start = training.snapshot(early)
+    trained, _ = fit(early, split, epochs=3)
+    made = pruning.prune(trained.params, trained.masks, criterion="magnitude", sparsity=0.5)
+    ticket = training.rewind(start, made)
+    assert int(ticket.step) == 5
+    before, after = start.opt_state[0].mu["Dense_0"], ticket.opt_state[0].mu["Dense_0"]
+    mask = np.asarray(made["Dense_0"]["kernel"])
+    np.testing.assert_array_equal(after["kernel"], np.where(mask, before["kernel"], 0))
+    np.testing.assert_array_equal(after["bias"], before["bias"])
+    assert np.abs(before["kernel"][~mask]).max() > 0
+    state, history = fit(ticket, split, epochs=3)
+    assert [row["epoch"] for row in history] == [2, 3]
+    assert not np.asarray(state.params["Dense_0"]["kernel"])[~mask].any()
+
+
+def test_masks_of_another_network_are_refused():
+    with pytest.raises(ValueError, match="there is a mask for 'x'"):
+        training.rewind(begun(), {"x": jnp.ones(3, bool)})
+
+
+def test_more_epochs_go_on_from_where_the_state_is(split):
+    whole, expected = fit(begun(), split, epochs=5)
+    state, first = fit(begun(), split, epochs=2)
+    state, second = fit(state, split, more_epochs=3)
+    assert_same(state, whole)
+    assert [row["epoch"] for row in first + second] == [1, 2, 3, 4, 5]
+    assert first + second == expected
+
+
+def test_more_epochs_in_a_folder_end_where_they_said(split, tmp_path):
+    state, _ = fit(begun(), split, epochs=1)
+    start = training.snapshot(state)
+    done, history = fit(state, split, more_epochs=2, checkpoints=tmp_path)
+    assert int(done.step) == 15
+    again, same = fit(training.snapshot(start), split, more_epochs=2, checkpoints=tmp_path)
+    assert_same(again, done)
+    assert same == history
+
+
+def test_epochs_that_are_over_are_said(split):
+    state, _ = fit(begun(), split, epochs=2)
+    before = arrays(state)
+    with pytest.warns(UserWarning, match="nothing is trained: the state has 10 steps behind it"):
+        state, history = fit(state, split, epochs=2)
+    assert history == []
+    for one, other in zip(arrays(state), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    fit(begun(), split, epochs=0)  # nothing was asked for: no warning
+
+
+def test_a_finished_run_in_its_folder_is_no_surprise(split, tmp_path):
+    _, history = fit(begun(), split, epochs=2, checkpoints=tmp_path)
+    _, again = fit(begun(), split, epochs=2, checkpoints=tmp_path)
+    assert again == history
+
+
+@pytest.mark.parametrize(
+    "epochs, message",
+    [
+        ({}, "give epochs=, how many in all, or more_epochs="),
+        ({"epochs": 1, "more_epochs": 1}, "give epochs=, how many in all, or more_epochs="),
+        ({"more_epochs": -1}, "more_epochs must not be negative, got -1"),
+        ({"more_epochs": 1.5}, "more_epochs must be a whole number, got 1.5"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_epochs_that_say_nothing(split, epochs, message):
+    with pytest.raises(ValueError, match=message):
+        fit(begun(), split, **epochs)
+
+
+def test_a_state_that_was_donated_is_refused_everywhere(split):
+    state = begun()
+    fit(state, split, epochs=1)
+    batch = (jnp.asarray(split.images[:20]), jnp.asarray(split.labels[:20]))
+    for use in (
+        lambda: fit(state, split, epochs=2),
+        lambda: STEP(state, batch),
+        lambda: training.snapshot(state),
+        lambda: training.rewind(state, state.masks),
+        lambda: training.evaluate(
+            training.make_eval_step(MODEL), state.params, state.batch_stats, split
+        ),
+    ):
+        with pytest.raises(ValueError, match="was given to an earlier training step"):
+            use()
