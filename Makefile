@@ -26,7 +26,7 @@ install: .venv/.dev
 
 .venv/.runtime: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing prunejax (about half a minute) ..."
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[experiments]'
 	@$(BIN)/python -m prunejax.sparse.native || true  # without a compiler all works, slower
 	@touch $@
 
@@ -36,7 +36,7 @@ install: .venv/.dev
 	@touch $@
 
 demo: .venv/.runtime
-	@$(BIN)/python -m experiments.compare
+	@$(BIN)/prunejax compare
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

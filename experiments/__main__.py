@@ -1,4 +1,4 @@
-"""Lists the studies, one line each: ``python -m experiments``."""
+"""Lists the studies, one line each: ``prunejax``, or ``python -m experiments``."""
 
 from rich.console import Console
 
@@ -10,7 +10,8 @@ def main(console: Console | None = None) -> int:
     console = Console() if console is None else console
     lines = studies() | {"report": "Tables and figures of all that is recorded."}
     for name, line in lines.items():
-        console.print(f"python -m experiments.{name:<20} {line}", soft_wrap=True, highlight=False)
+        console.print(f"prunejax {name:<20} {line}", soft_wrap=True, highlight=False)
+    console.print("Each takes --help, --quick (to see that it works) and --results FOLDER.")
     return 0
 
 

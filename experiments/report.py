@@ -1,7 +1,7 @@
 """From records to tables and figures.
 
-    python -m experiments.report                          all that is recorded under results/
-    python -m experiments.report --dataset mnist --methods snip synflow --formats tex pdf
+    prunejax report                          all that is recorded under results/
+    prunejax report --dataset mnist --methods snip synflow --formats tex pdf
 
 Prints, for each study, data set, model and settings, what is recorded, and writes the same as CSV
 and Markdown, for the comparison with a figure. (Each command's own tables and figures, in a folder
@@ -9,7 +9,6 @@ of its own, stay as they are; they come again when the command is given again, s
 twice.)
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +68,7 @@ def _report(config: Report, console: Console) -> int:
         return 0
     asked = " of what was asked for" if config.dataset or config.model or config.methods else ""
     console.print(
-        f"nothing{asked} is recorded under {config.results}; run python -m experiments.compare "
-        "first",
+        f"nothing{asked} is recorded under {config.results}; run prunejax compare first",
         soft_wrap=True,
     )
     return 1
@@ -127,5 +125,10 @@ def _filter(config: Report) -> str:
     return config_hash(asked)[:6] if any(asked.values()) else ""
 
 
+def start() -> None:
+    """Reads the command line and reports."""
+    shell.leave(main(tyro.cli(Report, prog="prunejax report", description=__doc__)))
+
+
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Report, prog="python -m experiments.report", description=__doc__)))
+    start()

@@ -8,6 +8,8 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from prunejax import extras
+
 if TYPE_CHECKING:
     from prunejax import (
         allocation,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
         rewiring,
         robustness,
         sparse,
+        spiking,
+        topology,
         training,
     )
 
@@ -42,13 +46,18 @@ __all__ = [
     "rewiring",
     "robustness",
     "sparse",
+    "spiking",
+    "topology",
     "training",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            raise extras.missing(error, f"{__name__}.{name}") from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,9 +1,9 @@
 """Adaptive topology (Sulyok et al. 2026): sparse training that rewires itself, and its robustness.
 
-    python -m experiments.adaptive_topology          digits at 28 x 28, about a minute
-    python -m experiments.adaptive_topology --quick  less of it, to see that everything works
-    python -m experiments.adaptive_topology --dataset mnist --epochs 30 --workers 2
-    python -m experiments.adaptive_topology --rules random ch3_l3 ra_l3 gradient --zeta 0.2
+    prunejax adaptive_topology          digits at 28 x 28, about a minute
+    prunejax adaptive_topology --quick  less of it, to see that everything works
+    prunejax adaptive_topology --dataset mnist --epochs 30 --workers 2
+    prunejax adaptive_topology --rules random ch3_l3 ra_l3 gradient --zeta 0.2
 
 Expect on digits 95 % with both rules of regrowth, CH3-L3 in fewer epochs; of the links, 99 % of
 which are not there from the start, 80 % more may go in the order of their weights for a point or
@@ -182,5 +182,10 @@ def main(config: AdaptiveTopology, console: Console | None = None) -> int:
     return command.main(STUDY, config, console)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Reads the command line and does the study."""
     command.start(STUDY, AdaptiveTopology, __doc__)
+
+
+if __name__ == "__main__":
+    start()

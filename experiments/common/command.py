@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,8 +41,9 @@ class Study(NamedTuple):
 
 def start(study: Study, config: type, about: str | None) -> None:
     """Reads the command line, does the study, and ends the process with its exit status."""
-    command = f"python -m experiments.{study.name}"
-    shell.leave(main(study, tyro.cli(config, prog=command, description=about)))
+    installed = find_spec(f"experiments.{study.name}") is not None
+    prog = f"prunejax {study.name}" if installed else None  # None: as it was called
+    shell.leave(main(study, tyro.cli(config, prog=prog, description=about)))
 
 
 def main(study: Study, config: Any, console: Console | None = None) -> int:
@@ -60,7 +62,7 @@ def main(study: Study, config: Any, console: Console | None = None) -> int:
         console,
         lambda: _main(study, config, console),
         stopped="Every finished run is recorded; the same command goes on from there, and [bold]"
-        f"python -m experiments.report --results {config.running.results}[/] shows what there is.",
+        f"prunejax report --results {config.running.results}[/] shows what there is.",
     )
 
 

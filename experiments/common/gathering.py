@@ -1,4 +1,4 @@
-"""What of a study's records ``python -m experiments.report`` shows: each study's ``RECORDED``."""
+"""What of a study's records ``prunejax report`` shows: each study's ``RECORDED``."""
 
 import importlib
 import pkgutil

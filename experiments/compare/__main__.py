@@ -1,8 +1,8 @@
 """Compares pruning methods: one network, one protocol, several methods, sparsities and seeds.
 
-    python -m experiments.compare            digits, six methods, about a minute on two cores
-    python -m experiments.compare --quick    the same in seconds, to see that everything works
-    python -m experiments.compare --dataset mnist --model lenet_300_100 \\
+    prunejax compare            digits, six methods, about a minute on two cores
+    prunejax compare --quick    the same in seconds, to see that everything works
+    prunejax compare --dataset mnist --model lenet_300_100 \\
         --methods snip synflow magnitude --sparsities 0.9 0.98 --seeds 3
 
 Expect on digits: dense 97 %, SNIP and SynFlow at 98 % sparsity above 90 %, magnitude at 10 %.
@@ -145,5 +145,10 @@ def main(config: Compare, console: Console | None = None) -> int:
     return command.main(STUDY, config, console)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Reads the command line and does the study."""
     command.start(STUDY, Compare, __doc__)
+
+
+if __name__ == "__main__":
+    start()

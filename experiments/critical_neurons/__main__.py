@@ -1,11 +1,11 @@
 """Critical neurons (ElAraby et al. 2023): solve a program on a batch, prune by its scores, compare.
 
-    python -m experiments.critical_neurons          an MLP on digits, about a minute
-    python -m experiments.critical_neurons --quick  less of it, to see that everything works
-    python -m experiments.critical_neurons --dataset mnist --model lenet_300_100
-    python -m experiments.critical_neurons --study lambda per-class balance initialisation
-    python -m experiments.critical_neurons --dataset mnist --model lenet5 --study transfer
-    python -m experiments.critical_neurons --dataset cifar10 --model conv6 --mode decoupled
+    prunejax critical_neurons          an MLP on digits, about a minute
+    prunejax critical_neurons --quick  less of it, to see that everything works
+    prunejax critical_neurons --dataset mnist --model lenet_300_100
+    prunejax critical_neurons --study lambda per-class balance initialisation
+    prunejax critical_neurons --dataset mnist --model lenet5 --study transfer
+    prunejax critical_neurons --dataset cifar10 --model conv6 --mode decoupled
 
 Expect on digits: the whole network 97 %, the method as much with 28 % of the neurons gone. Each
 network is trained once, for all studies, and no run is done twice: stop with Ctrl-C, start again
@@ -198,5 +198,10 @@ def main(config: CriticalNeurons, console: Console | None = None) -> int:
     return command.main(STUDY, config, console)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Reads the command line and does the study."""
     command.start(STUDY, CriticalNeurons, __doc__)
+
+
+if __name__ == "__main__":
+    start()

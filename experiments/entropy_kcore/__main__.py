@@ -1,9 +1,9 @@
 """Entropy-guided k-core filter pruning (Yang et al. 2025): train, prune, cut out, fine-tune.
 
-    python -m experiments.entropy_kcore          a small residual net on digits, under 3 minutes
-    python -m experiments.entropy_kcore --quick  less of it, to see that everything works
-    python -m experiments.entropy_kcore --dataset cifar10 --model vgg16 --tau 0.8 0.75 0.7
-    python -m experiments.entropy_kcore --study sample_size learning_rate
+    prunejax entropy_kcore          a small residual net on digits, under 3 minutes
+    prunejax entropy_kcore --quick  less of it, to see that everything works
+    prunejax entropy_kcore --dataset cifar10 --model vgg16 --tau 0.8 0.75 0.7
+    prunejax entropy_kcore --study sample_size learning_rate
 
 Expect on digits: dense 98 %; at tau 0.7 about 41 % of the multiply-adds go for half a point. Each
 network is trained once, for all studies, and no run is done twice: stop with Ctrl-C, start again
@@ -238,5 +238,10 @@ def main(config: EntropyKCore, console: Console | None = None) -> int:
     return command.main(STUDY, config, console)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Reads the command line and does the study."""
     command.start(STUDY, EntropyKCore, __doc__)
+
+
+if __name__ == "__main__":
+    start()

@@ -1,11 +1,11 @@
 """Graph encoding (Cunegatti et al. 2024): pruned networks as graphs, and what ranks methods best.
 
-    python -m experiments.graph_encoding             digits, a small conv6 and an MLP
-    python -m experiments.graph_encoding --quick     less of it, to see that everything works
-    python -m experiments.graph_encoding --track     beside it, graphs of networks as they train
-    python -m experiments.graph_encoding --study published --reference FOLDER
-    python -m experiments.graph_encoding --study neurons --model mlp
-    python -m experiments.graph_encoding --study pool --datasets cifar10 --models conv6 resnet20
+    prunejax graph_encoding             digits, a small conv6 and an MLP
+    prunejax graph_encoding --quick     less of it, to see that everything works
+    prunejax graph_encoding --track     beside it, graphs of networks as they train
+    prunejax graph_encoding --study published --reference FOLDER
+    prunejax graph_encoding --study neurons --model mlp
+    prunejax graph_encoding --study pool --datasets cifar10 --models conv6 resnet20
 
 Seven methods prune networks at initialisation to five sparsities; each is encoded, measured and
 trained: three minutes. Expect on digits that topometrics predict the drop in accuracy with an
@@ -247,5 +247,10 @@ def main(config: GraphEncoding, console: Console | None = None) -> int:
     return command.main(STUDY, config, console)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Reads the command line and does the study."""
     command.start(STUDY, GraphEncoding, __doc__)
+
+
+if __name__ == "__main__":
+    start()

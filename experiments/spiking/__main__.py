@@ -1,10 +1,10 @@
 """Spiking networks (Chen et al. 2025): pruned as they train, and regrown by criticality.
 
-    python -m experiments.spiking                    an MLP on digits, about two minutes
-    python -m experiments.spiking --quick            less of it, to see that everything works
-    python -m experiments.spiking --structured       whole channels of a convolutional network
-    python -m experiments.spiking --dataset mnist --limit 20000 --sparsities 0.95 0.98
-    python -m experiments.spiking --dataset cifar10 --model spiking_vgg16 --rules criticality none
+    prunejax spiking                    an MLP on digits, about two minutes
+    prunejax spiking --quick            less of it, to see that everything works
+    prunejax spiking --structured       whole channels of a convolutional network
+    prunejax spiking --dataset mnist --limit 20000 --sparsities 0.95 0.98
+    prunejax spiking --dataset cifar10 --model spiking_vgg16 --rules criticality none
 
 Expect on digits 97 to 98 % at each sparsity and by each rule of growth: what a rule adds is less
 than what seeds differ in. Nothing is done twice: stop with Ctrl-C, start again with the same
@@ -191,5 +191,10 @@ def main(config: Spiking, console: Console | None = None) -> int:
     return command.main(STUDY, config, console)
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """Reads the command line and does the study."""
     command.start(STUDY, Spiking, __doc__)
+
+
+if __name__ == "__main__":
+    start()

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int32, UInt8
 from prunejax.data import cache, normalization, prepared
 from prunejax.data.catalogue import DATASETS, find_info
 from prunejax.data.normalization import Statistics
+from prunejax.extras import hinted
 
 _CHUNK = 4096  # images standardised at a time: the temporaries stay small, and in the cache
 _LIMIT_SEED = 0
@@ -151,6 +152,7 @@ def _standardise(images: np.ndarray, name: str, measured: Statistics) -> np.ndar
     return result
 
 
+@hinted
 def _digits(split: str, side: int) -> Split:
     from scipy import ndimage
     from sklearn.datasets import load_digits

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from prunejax.data.catalogue import DATASETS, Info
+from prunejax.extras import hinted
 
 _CHUNK = 1000  # records read at a time
 
@@ -91,6 +92,7 @@ def find(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Prep
     return Prepared(name, split, folder, shards, fingerprint.hexdigest()[:16])
 
 
+@hinted
 def decode(
     prepared: Prepared,
 ) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]]:
@@ -108,6 +110,8 @@ def decode(
     Raises:
       OSError: a file is damaged; the message names it.
     """
+    import array_record  # noqa: F401 (tfds needs it to read the files, and says so late)
+    import PIL  # noqa: F401
     import tensorflow_datasets as tfds
 
     info = DATASETS[prepared.name]

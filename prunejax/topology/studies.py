@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from prunejax import names
+from prunejax.extras import hinted
 
 
 class Regression(NamedTuple):
@@ -105,6 +106,7 @@ REGRESSORS: dict[str, Callable[[int], Any]] = {
 elastic net 1e-4; "pcr" is least squares on the first 75 % of the principal components."""
 
 
+@hinted
 def regress(
     table: Any,
     target: str,

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from jax.core import Tracer
 from jaxtyping import Array, Float, Integer, PyTree
 
-from prunejax.training.state import stats_collection
+from prunejax.training.state import Model, stats_collection
 
 
 def cross_entropy(
@@ -73,7 +72,7 @@ def check_labels(labels: Any, classes: int | None = None) -> None:
 
 
 def classification_loss(
-    model: nn.Module,
+    model: Model,
     batch_stats: PyTree | None = None,
     *,
     train: bool = True,

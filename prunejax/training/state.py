@@ -1,15 +1,27 @@
 """Everything that training changes or needs to go on, as one pytree."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What the loop asks of a network: a Flax linen module's two methods."""
+
+    def init(self, rngs: Any, *inputs: Any, **options: Any) -> Any:
+        """``(key, inputs) -> variables``, with ``params`` among them."""
+        ...
+
+    def apply(self, variables: Any, *inputs: Any, **options: Any) -> Any:
+        """``(variables, inputs, train=...) -> logits``."""
+        ...
 
 
 class Metrics(NamedTuple):
@@ -98,7 +110,7 @@ def stats_collection(batch_stats: PyTree | None) -> dict[str, PyTree]:
     return {"batch_stats": batch_stats} if batch_stats else {}
 
 
-def init_variables(model: nn.Module, key: PRNGKeyArray, inputs: Any) -> tuple[PyTree, PyTree]:
+def init_variables(model: Model, key: PRNGKeyArray, inputs: Any) -> tuple[PyTree, PyTree]:
     """A linen model's initial parameters and running statistics.
 
     Args:

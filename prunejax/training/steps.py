@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from jaxtyping import Array, PyTree
 
 from prunejax.training.losses import cross_entropy
@@ -15,6 +14,7 @@ from prunejax.training.masked_optimizer import masked
 from prunejax.training.parallel import Placement, data_parallel
 from prunejax.training.state import (
     Metrics,
+    Model,
     TrainState,
     refuse_donated,
     run_keys,
@@ -26,7 +26,7 @@ EvalStep = Callable[[PyTree, PyTree, Metrics, Any], Metrics]
 
 
 def make_train_step(
-    model: nn.Module,
+    model: Model,
     tx: optax.GradientTransformation,
     *,
     label_smoothing: float = 0.0,
@@ -110,7 +110,7 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(model: nn.Module) -> EvalStep:
+def make_eval_step(model: Model) -> EvalStep:
     """A jitted evaluation step on a batch ``(images, labels, weights)``.
 
     Args:
@@ -140,7 +140,7 @@ def make_eval_step(model: nn.Module) -> EvalStep:
     return compiled
 
 
-def _classes(model: nn.Module, params: PyTree, batch_stats: PyTree, images: Any) -> int:
+def _classes(model: Model, params: PyTree, batch_stats: PyTree, images: Any) -> int:
     """How many classes a model tells apart; nothing is computed."""
     variables = {"params": params, **stats_collection(batch_stats)}
     forward = functools.partial(model.apply, train=False)

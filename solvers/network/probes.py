@@ -1,11 +1,11 @@
 """Linear probes: they read a layer in the place of the rest of the network."""
 
-from typing import NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
 import scipy.special
-import threadpoolctl
 
 from solvers import tolerances
 from solvers.network.chain import Chain, Linear
@@ -66,10 +66,26 @@ def fit_probe(activations: np.ndarray, labels: np.ndarray, classes: int) -> Prob
 
     start = np.zeros((coordinates.shape[1] + 1) * classes)
     # products this small only wait for each other on several threads, for minutes on a busy machine
-    with threadpoolctl.threadpool_limits(1, "blas"):
+    with _one_thread():
         minimum = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B")
     best = minimum.x.reshape(-1, classes)
     return Probe(back @ best[:-1] / scale, best[-1])
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Limits the linear algebra inside to one thread.
+
+    Raises:
+      ImportError: threadpoolctl is not installed.
+    """
+    try:
+        import threadpoolctl
+    except ImportError as error:
+        raise ImportError(
+            "the decoupled mode needs threadpoolctl: pip install threadpoolctl (or "
+            "'prunejax[solvers]')"
+        ) from error
+    return threadpoolctl.threadpool_limits(1, "blas")
 
 
 def representations(chain: Chain, inputs: np.ndarray) -> list[np.ndarray]:

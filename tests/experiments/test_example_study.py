@@ -50,4 +50,4 @@ def test_studies_are_listed_one_line_each():
     )
     lines = found.stdout.splitlines()
     for name in ("compare", "critical_neurons", "entropy_kcore", "report"):
-        assert sum(line.startswith(f"python -m experiments.{name} ") for line in lines) == 1
+        assert sum(line.startswith(f"prunejax {name} ") for line in lines) == 1
