@@ -61,6 +61,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main(names: list[str]) -> int:
     """Runs and prints; returns the process's exit status."""
+    if {"-h", "--help"}.intersection(names):
+        print((__doc__ or "").strip())
+        for name, run in BENCHMARKS.items():
+            about = (sys.modules[run.__module__].__doc__ or "").strip().partition("\n")[0]
+            print(f"  {name:<12} {about}")
+        return 0
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         near = suggestion(unknown[0], BENCHMARKS)

@@ -23,6 +23,7 @@ from prunejax.selecting import (
     describe,
     is_floating,
     select_leaves,
+    warn_of_biases,
     warn_of_others,
 )
 
@@ -36,7 +37,8 @@ def make(params: PyTree, select: Select | None = None) -> PyTree:
         path (``"encoder/Dense_0/kernel"``), several of them, or ``(path, leaf) -> bool``. By
         default every kernel: a leaf called ``kernel``, ``weight`` or ``w`` of two or more axes. A
         warning names other weights of two or more axes, which are left out: Equinox's recurrent
-        ``weight_hh``, say, or complex kernels.
+        ``weight_hh``, say, or complex kernels. Another warning names biases and scales that a
+        pattern takes along with kernels (``"layers_1"``).
 
     Returns:
       A tree parallel to ``params``: ``ones(shape, bool)`` where selected, else ``None``; ``None``
@@ -59,7 +61,9 @@ def make(params: PyTree, select: Select | None = None) -> PyTree:
                 f"only floating point arrays can be pruned, but {leaf_name!r} was selected: "
                 f"{describe(leaf)}"
             )
-    if select is None:
+    if select is not None:
+        warn_of_biases(names, chosen, select)
+    else:
         warn_of_others(names, [leaf for _, leaf in leaves], chosen)
     masks = [
         jnp.ones(leaf.shape, bool) if picked and np.size(leaf) else None

@@ -68,6 +68,30 @@ def select_leaves(paths: list[str], leaves: list[Any], select: Select | None) ->
     return chosen
 
 
+OTHER_AXES = r"(^|/)(bias\w*|b|scale|mean|var)$"
+"""Names of what stands beside kernels and is pruned by mistake more often than on purpose."""
+
+
+def warn_of_biases(paths: list[str], chosen: list[bool], select: Select) -> None:
+    """Names biases and scales that a pattern picks along with kernels, though it names none."""
+    if callable(select):
+        return
+    patterns = [select] if isinstance(select, str) else list(select)
+    picked = [path for path, one in zip(paths, chosen, strict=True) if one]
+    others = [path for path in picked if re.search(OTHER_AXES, path)]
+    meant = any(
+        path.rpartition("/")[2] in pattern or pattern in ("", ".", ".*")
+        for path in others
+        for pattern in patterns
+    )
+    if len(others) < len(picked) and others and not meant:
+        warnings.warn(
+            f"select={select!r} takes biases or scales too, which are pruned as kernels are: "
+            f"{listed(others, 4)}. End the pattern in /kernel$ to prune kernels alone",
+            stacklevel=3,
+        )
+
+
 def warn_of_others(paths: list[str], leaves: list[Any], chosen: list[bool]) -> None:
     """Names weights of two or more axes that the default leaves out."""
     others = [

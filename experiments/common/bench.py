@@ -1,6 +1,7 @@
 """A network's setup, and its workbench: data, model and compiled steps, made once per process."""
 
 import dataclasses
+import functools
 import shutil
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import PRNGKeyArray
 
-from experiments.common.desk import Desk
+from experiments.common.desk import Desk, Show
 from experiments.common.during import During
 from experiments.common.protocol import VERSION, Protocol, decisive
 from prunejax import data, models, network, training
@@ -54,7 +55,7 @@ class Setup:
 
     def bench(self, desk: Desk) -> "Workbench":
         """The workbench, from the desk if it is there."""
-        return desk.kept("bench", self, lambda: workbench(self))
+        return desk.kept("bench", self, lambda: workbench(self, desk.show))
 
 
 class Tools(NamedTuple):
@@ -185,11 +186,12 @@ class Workbench(NamedTuple):
             return fit()
 
 
-def workbench(setup: Setup) -> Workbench:
+def workbench(setup: Setup, show: Show = lambda *_: None) -> Workbench:
     """Loads the data and builds model, optimiser and compiled steps.
 
     Args:
       setup: of which network.
+      show: told how far a data set is decoded, which is done once on a machine.
 
     Returns:
       The workbench.
@@ -201,7 +203,14 @@ def workbench(setup: Setup) -> Workbench:
     dataset, protocol = setup.dataset, setup.protocol
     info = data.DATASETS[dataset]
     # Crops are padded before images are standardised, so that their border is black.
-    train = data.load(dataset, "train", limit=protocol.limit, normalize=not protocol.augment)
+    told = functools.partial(show, f"decoding {dataset}, once on this machine")
+    train = data.load(
+        dataset,
+        "train",
+        limit=protocol.limit,
+        normalize=not protocol.augment,
+        on_progress=told,
+    )
     statistics = data.statistics(dataset)
 
     def prepare(images: Any) -> Any:
@@ -228,7 +237,7 @@ def workbench(setup: Setup) -> Workbench:
         model=model,
         precise=precise,
         train=train,
-        test=data.load(dataset, "test"),
+        test=data.load(dataset, "test", on_progress=told),
         protocol=protocol,
         prepare=prepare,
         augment=augmenting,

@@ -3,13 +3,13 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from experiments.common.bench import Setup
 from experiments.common.outputs import DEFAULT, Format
-from experiments.common.protocol import Protocol, check_protocol, protocol_for
+from experiments.common.protocol import PROTOCOLS, Protocol, check_protocol, protocol_for
 from experiments.common.records import config_hash
 from prunejax import data, models, training
 
@@ -56,13 +56,31 @@ class NetworkOptions:
 
     dataset: DatasetName = "digits"
     model: ModelName = "mlp"
-    shortcut: Literal["conv3x3", "conv1x1", "pad"] | None = None
+    shortcut: Annotated[
+        Literal["conv3x3", "conv1x1", "pad"] | None,
+        tyro.conf.arg(help_behavior_hint="(default: the model's own)"),
+    ] = None
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def setup(self, protocol: Protocol) -> Setup:
         """The same, trained under a protocol."""
         options = () if self.shortcut is None else (("shortcut", self.shortcut),)
         return Setup(self.dataset, self.model, protocol, options, self.dtype)
+
+
+SHOWN = ("digits", "mnist", "cifar10")
+"""Data sets that stand for those of their kind in what ``--help`` says of defaults."""
+
+
+def default_of(name: str) -> Any:
+    """What ``--help`` says of an option whose default is the data set's own."""
+    values = {dataset: getattr(PROTOCOLS[dataset], name) for dataset in SHOWN}
+    said = {dataset: "none" if value is None else value for dataset, value in values.items()}
+    if len(set(said.values())) == 1:
+        text = f"{said[SHOWN[0]]}"
+    else:
+        text = ", ".join(f"{value} for {dataset}" for dataset, value in said.items())
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,18 +102,18 @@ class TrainingOptions:
       checkpoint_epochs: save a run's state every so many epochs, to go on from; 0: never.
     """
 
-    epochs: int | None = None
-    batch_size: int | None = None
-    optimizer: OptimizerName | None = None
-    learning_rate: float | None = None
-    schedule: ScheduleName | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    label_smoothing: float | None = None
-    augment: bool | None = None
-    score_examples: int | None = None
-    limit: int | None = None
-    checkpoint_epochs: int | None = None
+    epochs: Annotated[int | None, default_of("epochs")] = None
+    batch_size: Annotated[int | None, default_of("batch_size")] = None
+    optimizer: Annotated[OptimizerName | None, default_of("optimizer")] = None
+    learning_rate: Annotated[float | None, default_of("learning_rate")] = None
+    schedule: Annotated[ScheduleName | None, default_of("schedule")] = None
+    momentum: Annotated[float | None, default_of("momentum")] = None
+    weight_decay: Annotated[float | None, default_of("weight_decay")] = None
+    label_smoothing: Annotated[float | None, default_of("label_smoothing")] = None
+    augment: Annotated[bool | None, default_of("augment")] = None
+    score_examples: Annotated[int | None, default_of("score_examples")] = None
+    limit: Annotated[int | None, default_of("limit")] = None
+    checkpoint_epochs: Annotated[int | None, default_of("checkpoint_epochs")] = None
 
     def given(self) -> dict[str, Any]:
         """What was given, by the names of ``Protocol``'s fields."""

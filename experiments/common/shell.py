@@ -152,6 +152,17 @@ class Bars:
         self._progress.advance(self._overall, runs)
 
 
+@contextlib.contextmanager
+def waiting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """One line that says what goes on before the first run, where the console is a screen.
+
+    Yields:
+      ``(what goes on, done, of)``, which changes the line.
+    """
+    with console.status("preparing") as line:
+        yield lambda what, done, of: line.update(f"{escape(what)}: {done:,} of {of:,}")
+
+
 def refuse_unwritable(folder: Path) -> None:
     """Raises OSError before hours of training rather than after."""
     # another process may look at the same time

@@ -80,7 +80,9 @@ def conduct(
     shell.refuse_unwritable(results)
     here = running.scheduler is None and running.workers == 1
     if running.scheduler is None:
-        prepare()
+        with shell.waiting(console) as desk.show:
+            prepare()
+        desk.show = lambda *_: None
     ordered = with_needs([*kept, *missing], lambda run: is_recorded(run) is not None)
     old = {run: path_of(run, results) for run in ordered if run in again}
     since = {run: path.stat().st_mtime_ns for run, path in old.items() if path.exists()}

@@ -14,6 +14,7 @@ with the same command, and it goes on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -153,6 +154,7 @@ def check(config: CriticalNeurons) -> None:
         raise ValueError("name at least one study")
     checks.positive(config.loss_weight, "loss_weight")
     Settings(**vars(config.solver), workers=config.solver_workers)
+    refuse_missing(config.solver.backend)
     for protocol in config.protocols():
         check_protocol(protocol)
     if isinstance(config.threshold, float) and not 0 <= config.threshold <= 1:
@@ -160,6 +162,24 @@ def check(config: CriticalNeurons) -> None:
     modes = {mode_of(run) for run in runs(config)}
     if config.solver.max_prune is not None and modes != {"exact"}:
         raise ValueError(f"max_prune is for mode 'exact' alone, not {', '.join(sorted(modes))}")
+
+
+PACKAGES = {"scip": "pyscipopt", "highs": "highspy"}
+"""Back end -> the package that it needs."""
+
+
+def refuse_missing(backend: str) -> None:
+    """Refuses a solver that is not installed, before networks are trained for it.
+
+    Raises:
+      ValueError: it is not; the message says how to get it.
+    """
+    package = PACKAGES[backend]
+    if find_spec(package) is None:
+        (other,) = {*PACKAGES} - {backend}
+        raise ValueError(
+            f"--backend {backend} needs {package}: pip install {package}, or --backend {other}"
+        )
 
 
 def prepare(config: CriticalNeurons, desk: Desk) -> None:

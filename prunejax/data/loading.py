@@ -1,7 +1,10 @@
 """A data set's name to arrays."""
 
+import contextlib
 import functools
 import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -35,6 +38,7 @@ def load(
     normalize: bool = True,
     data_dir: str | os.PathLike[str] | None = None,
     limit: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Split:
     """Loads one split of a data set.
 
@@ -58,6 +62,7 @@ def load(
         leading part holds the classes in the proportions of the whole, as near as whole examples
         allow: the same examples every time, and a smaller limit's are among a larger one's. None
         takes all, in the order of the source.
+      on_progress: ``(images done, of all)``, told while a data set is decoded for the first time.
 
     Returns:
       Read-only arrays of images and labels.
@@ -68,6 +73,17 @@ def load(
       OSError: one of its files is damaged; the message names it.
     """
     find_info(name, split)
+    with _watched(on_progress):
+        return _load(name, split, normalize, data_dir, limit)
+
+
+def _load(
+    name: str,
+    split: str,
+    normalize: bool,
+    data_dir: str | os.PathLike[str] | None,
+    limit: int | None,
+) -> Split:
     source = _find(name, split, data_dir)
     if limit is None:
         if not normalize:
@@ -104,6 +120,19 @@ def statistics(name: str, data_dir: str | os.PathLike[str] | None = None) -> Sta
     return _statistics(_find(name, "train", data_dir))
 
 
+_WATCHER: ContextVar[Callable[[int, int], None] | None] = ContextVar("who is told", default=None)
+"""No argument of what is cached: who is told changes nothing in it."""
+
+
+@contextlib.contextmanager
+def _watched(told: Callable[[int, int], None] | None) -> Iterator[None]:
+    token = _WATCHER.set(told)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
 class _Bundled(NamedTuple):
     """A split that needs no file."""
 
@@ -127,7 +156,7 @@ def _raw(source: _Source) -> Split:
         return _read_only(_digits(source.split, DATASETS[source.name].shape[0]))
     arrays = cache.read(source)
     if arrays is None:
-        arrays = prepared.decode(source)
+        arrays = prepared.decode(source, _WATCHER.get())
         cache.write(source, *arrays)
     return _read_only(Split(*arrays))
 

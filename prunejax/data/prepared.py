@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +95,7 @@ def find(name: str, split: str, data_dir: str | os.PathLike[str] | None) -> Prep
 
 @hinted
 def decode(
-    prepared: Prepared,
+    prepared: Prepared, told: Callable[[int, int], None] | None = None
 ) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]]:
     """Reads and decodes a whole split.
 
@@ -103,6 +104,7 @@ def decode(
 
     Args:
       prepared: the split.
+      told: ``(images done, of all)``, some times per second.
 
     Returns:
       Its images and its labels, with what ``Info`` says of the source put right.
@@ -132,7 +134,13 @@ def decode(
                 f"{prepared.split}[{number}shard]",
                 decoders={"image": tfds.decode.SkipDecoding()},
             )
-            parts.append(_decode_shard(records, info))
+            before = sum(shard_lengths[:number])
+
+            def so_far(done: int, before: int = before) -> None:
+                if told is not None:
+                    told(before + done, sum(shard_lengths))
+
+            parts.append(_decode_shard(records, info, so_far))
         except Exception as error:
             raise _damaged(shard, error) from error
     images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -168,7 +176,9 @@ def _damaged(path: Path, error: Exception) -> OSError:
     return OSError(f"cannot read {path}, which is damaged or incomplete: {error}")
 
 
-def _decode_shard(records: Any, info: Info) -> tuple[np.ndarray, np.ndarray]:
+def _decode_shard(
+    records: Any, info: Info, told: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((len(records), *info.shape), np.uint8)
     labels = np.empty(len(records), np.int32)
     for start in range(0, len(records), _CHUNK):
@@ -176,6 +186,7 @@ def _decode_shard(records: Any, info: Info) -> tuple[np.ndarray, np.ndarray]:
         for index, record in enumerate(chunk, start):
             images[index] = _decode_image(record["image"], info.shape)
             labels[index] = record["label"]
+        told(start + len(chunk))
     return correct(images, labels, info)
 
 
