@@ -9,6 +9,7 @@ import pkgutil
 import sys
 
 import experiments
+from experiments.common import early
 from prunejax import __version__, extras, names
 
 HELP = ("-h", "--help", "help")
@@ -29,14 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit status, where the study does not end the process itself.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    early.begin()
     try:
-        return _main(given)
-    except KeyboardInterrupt:
-        return interrupted()
+        return _main(sys.argv[1:] if arguments is None else arguments)
     except ModuleNotFoundError as error:
         print(extras.missing(error, "this command"), file=sys.stderr)
         return 1
+    finally:
+        early.end()
 
 
 def _main(given: list[str]) -> int:
@@ -54,9 +55,3 @@ def _main(given: list[str]) -> int:
     module = name if name == "report" else f"{name}.__main__"
     importlib.import_module(f"experiments.{module}").start()
     return 0
-
-
-def interrupted() -> int:
-    """What Ctrl-C says before a study has begun; returns the exit status."""
-    print("\nstopped before anything began", file=sys.stderr)
-    return 130

@@ -60,7 +60,7 @@ def _report(config: Report, console: Console) -> int:
     studies = gathering.gatherings()
     known = {name for recorded in studies.values() for name in recorded.names}
     for name in config.methods:
-        if name not in known:
+        if name not in known and not any(one.others(name) for one in studies.values()):
             near = names.suggestion(name, known)
             raise ValueError(f"no method {name!r}; there are {', '.join(sorted(known))}{near}")
     written = [_study(config, console, name, recorded) for name, recorded in studies.items()]

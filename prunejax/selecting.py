@@ -60,10 +60,8 @@ def select_leaves(paths: list[str], leaves: list[Any], select: Select | None) ->
         except re.error as error:
             raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
         if not any(matches):
-            raise ValueError(
-                f"the pattern {pattern!r} matches no leaf{suggestion(pattern, _parts(paths))}. "
-                f"{_known(paths)}"
-            )
+            near = suggestion(pattern, _parts(paths)) or "."
+            raise ValueError(f"the pattern {pattern!r} matches no leaf{near} {_known(paths)}")
         chosen = [before or now for before, now in zip(chosen, matches, strict=True)]
     return chosen
 

@@ -121,6 +121,22 @@ class Workbench(NamedTuple):
             wrapper=wrapper,
         )
 
+    def tools_of(self, protocol: Protocol) -> Tools:
+        """Optimiser and steps for the model under other settings, made once."""
+        if protocol not in self.made:
+            self.made[protocol] = self.tools_for(self.model, protocol)
+        return self.made[protocol]
+
+    def losses_of(self, batch_stats: Any) -> dict[str, Any]:
+        """The loss functions of a trained network, which has running statistics of its own.
+
+        (At initialisation they are the same for all seeds: ``losses``, compiled once.)
+        """
+        if not batch_stats:
+            return self.losses
+        evaluation = training.classification_loss(self.precise, batch_stats, train=False)
+        return {**self.losses, "evaluation_loss": evaluation}
+
     def tools_during(self, method: During, sparsity: float, key: PRNGKeyArray) -> Tools:
         """Optimiser and steps of a method that prunes during training.
 
@@ -139,6 +155,7 @@ class Workbench(NamedTuple):
         state: training.TrainState,
         *,
         tools: Tools | None = None,
+        protocol: Protocol | None = None,
         between: Callable[[training.TrainState, int], training.TrainState] | None = None,
         evaluate_with: Callable[[training.TrainState], dict[str, float]] | None = None,
         on_epoch: Callable[[training.Progress], None],
@@ -152,6 +169,7 @@ class Workbench(NamedTuple):
         Args:
           state: from ``training.init_state``.
           tools: by default those of the bench.
+          protocol: by default the bench's.
           between: what changes after an epoch, see ``training.fit``.
           evaluate_with: what a row of the history says besides, see ``training.fit``.
           on_epoch: told after each epoch.
@@ -160,7 +178,8 @@ class Workbench(NamedTuple):
         Returns:
           What ``training.fit`` does.
         """
-        per_epoch = data.batches_per_epoch(len(self.train.labels), self.protocol.batch_size)
+        protocol = self.protocol if protocol is None else protocol
+        per_epoch = data.batches_per_epoch(len(self.train.labels), protocol.batch_size)
         tools = self.tools if tools is None else tools
 
         def fit() -> tuple[training.TrainState, training.History]:
@@ -168,14 +187,14 @@ class Workbench(NamedTuple):
                 state,
                 tools.train_step,
                 self.train,
-                epochs=self.protocol.epochs,
-                batch_size=self.protocol.batch_size,
+                epochs=protocol.epochs,
+                batch_size=protocol.batch_size,
                 placement=self.placement,
                 between=between,
                 evaluate_with=evaluate_with,
                 on_epoch=on_epoch,
                 checkpoints=checkpoints,
-                checkpoint_every=max(self.protocol.checkpoint_epochs, 1) * per_epoch,
+                checkpoint_every=max(protocol.checkpoint_epochs, 1) * per_epoch,
             )
 
         try:

@@ -20,10 +20,12 @@ class During(NamedTuple):
     Attributes:
       method: a name in ``prunejax.rewiring.during_training.TRAINING_METHODS``.
       distribution: how layers share what is kept.
+      about: what ``--help`` says of it.
     """
 
     method: str
     distribution: str
+    about: str
 
     def wrapper(
         self, sparsity: float, epochs: int, per_epoch: int, key: PRNGKeyArray
@@ -53,17 +55,17 @@ class During(NamedTuple):
         return {
             "function": "sparsified",
             "source": digest(during_training.sparsified, type(method)),
-            **self._asdict(),
+            "method": self.method,
+            "distribution": self.distribution,
             "ends": ENDS,
         }
 
 
 DURING: dict[str, During] = {
-    "gmp": During("gradual", "global"),
-    "set": During("set", "er"),
-    "rigl": During("rigl", "erk"),
-    "ch3_l3": During("ch3_l3", "er"),
+    "gmp": During("gradual", "global", "|w|, gradually while training (Zhu & Gupta 2017)"),
+    "set": During("set", "er", "the smallest go, any grow, while training (Mocanu et al. 2018)"),
+    "rigl": During("rigl", "erk", "the smallest go, large gradients grow (Evci et al. 2020)"),
+    "ch3_l3": During("ch3_l3", "er", "grown where paths predict links (Zhang et al. 2024)"),
 }
-"""Gradual magnitude pruning (Zhu & Gupta 2017), SET (Mocanu et al. 2018), RigL (Evci et al. 2020),
-growth by CH3-L3 (Zhang et al. 2024; layers with two axes only). The first begins dense, the others
-as sparse as they end."""
+"""Gradual magnitude pruning, SET, RigL, growth by CH3-L3 (layers with two axes only). The first
+begins dense, the others as sparse as they end."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.common.methods import NAMES
 from experiments.common.outputs import Place
+from experiments.common.protocol import DENSE
 
 COLOURS = 20
 """As many as matplotlib's palette "tab20" has; then the marks change."""
@@ -25,9 +26,9 @@ def style(method: str) -> dict[str, Any]:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Methods in the order of ``NAMES``; what is not there comes first, as "dense" does."""
-    names = list(NAMES)
-    return sorted(set(methods), key=lambda name: names.index(name) if name in names else -1)
+    """ "dense" first, methods in the order of ``NAMES``, then those from outside."""
+    places = {name: place for place, name in enumerate((DENSE, *NAMES))}
+    return sorted(set(methods), key=lambda name: (places.get(name, len(places)), name))
 
 
 def canvas(panels: int, *, height: float = 4.5) -> tuple[Any, Any]:

@@ -28,6 +28,7 @@ class Recorded(NamedTuple):
       read: reads records; raises where one cannot be read.
       write: ``(records, folder, title, formats, console) -> files``: prints and writes one table.
       kind: only records whose configuration says so.
+      others: whether another name than those of ``names`` may stand in a record too.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Recorded(NamedTuple):
     read: Callable[[Sequence[Record]], object]
     write: Callable[[Sequence[Record], Path, str, Sequence[Format], Console], Sequence[Path]]
     kind: str | None = None
+    others: Callable[[str], bool] = lambda _: False
 
 
 def studies() -> dict[str, str]:
@@ -97,7 +99,8 @@ def problem_of(record: Record, recorded: Recorded, known: Mapping[str, Sequence[
     wrong = [
         f"{name} {config.get(name)!r}"
         for name, names in {**known, recorded.key: recorded.names}.items()
-        if not isinstance(config.get(name), str) or config[name] not in names
+        if not isinstance(config.get(name), str)
+        or not (config[name] in names or (name == recorded.key and recorded.others(config[name])))
     ]
     if wrong:
         return f"unknown {', '.join(wrong)}"

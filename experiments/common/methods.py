@@ -9,12 +9,14 @@ import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from experiments.common.during import DURING
+from experiments.common.plugins import is_plugin, load
+from experiments.common.shape import EVERYTHING, Shape
 from experiments.common.sources import digest
-from prunejax import allocation, filters, pruning, training
+from prunejax import allocation, filters, names, pruning, training
 from prunejax import channels as channels_lib
 from prunejax import masks as masks_lib
 from prunejax.channels import CONVOLUTIONS, collecting, targets
-from prunejax.criteria import CRITERIA, LossFn
+from prunejax.criteria import CRITERIA, Criterion, LossFn, Score, as_criterion
 from prunejax.filters import FILTER_CRITERIA
 from prunejax.network import Network, Plan
 
@@ -33,6 +35,7 @@ class Subject(NamedTuple):
       batch_stats: its running statistics, ``{}`` without any.
       key: a key from ``jax.random.key``.
       on_round: told (round, rounds) as an iterative method goes on.
+      shape: what of the network is pruned, in what shape.
     """
 
     params: PyTree
@@ -45,6 +48,7 @@ class Subject(NamedTuple):
     batch_stats: PyTree
     key: PRNGKeyArray
     on_round: Callable[[int, int], None] | None = None
+    shape: Shape = EVERYTHING
 
 
 Method = Callable[[Subject, float], PyTree]
@@ -55,7 +59,7 @@ def unstructured(
     subject: Subject,
     sparsity: float,
     *,
-    criterion: str,
+    criterion: str | Criterion | Score,
     loss: Literal["training_loss", "softened_loss", "evaluation_loss"] = "training_loss",
     distribution: str = "global",
     rounds: int | None = None,
@@ -66,11 +70,13 @@ def unstructured(
         subject.masks,
         subject.batch,
         criterion=criterion,
-        sparsity=sparsity,
+        sparsity=subject.shape.sparsity(sparsity),
         loss_fn=getattr(subject, loss),
         key=subject.key,
         rounds=rounds,
         distribution=distribution,
+        pattern=subject.shape.pattern,
+        exclude=subject.shape.exclude or None,
         on_round=subject.on_round,
     )
 
@@ -130,40 +136,95 @@ REDUNDANCY = (
 )
 """The parts of the k-core method, whose files say what it does."""
 
-METHODS: dict[str, Method] = {
-    "random": partial(unstructured, criterion="random"),
-    "magnitude": partial(unstructured, criterion="magnitude"),
-    "snip": partial(unstructured, criterion="snip"),
-    "grasp": partial(unstructured, criterion="grasp", loss="softened_loss"),
-    "synflow": partial(unstructured, criterion="synflow", loss="evaluation_loss"),
-    "prospr": partial(unstructured, criterion="prospr"),
-    "grasp_unsoftened": partial(unstructured, criterion="grasp"),
-    "iterative_snip": partial(unstructured, criterion="snip", rounds=100),
-    "uniform": partial(unstructured, criterion="random", distribution="uniform"),
-    "er": partial(unstructured, criterion="random", distribution="er"),
-    "erk": partial(unstructured, criterion="random", distribution="erk"),
-    "magnitude_uniform": partial(unstructured, criterion="magnitude", distribution="uniform"),
-    "magnitude_erk": partial(unstructured, criterion="magnitude", distribution="erk"),
-    "entropy_kcore": partial(redundant_channels, representative="entropy"),
-    "kcore_random": partial(redundant_channels, representative="random"),
-    "kcore_l1": partial(redundant_channels, representative="l1"),
-    "channels_random": partial(channels, criterion="random"),
-    "channels_entropy": partial(channels, criterion="entropy"),
-    "channels_l1": partial(channels, criterion="l1"),
-    "channels_l2": partial(channels, criterion="l2"),
-    "channels_fpgm": partial(channels, criterion="fpgm"),
-    "channels_apoz": partial(channels, criterion="apoz"),
-    "channels_hrank": partial(channels, criterion="hrank"),
-    "channels_bn_scale": partial(channels, criterion="bn_scale"),
-    "channels_chip": partial(channels, criterion="chip"),
-}
-"""Name -> method. "uniform", "er" and "erk" are random pruning within layers; "grasp_unsoftened" is
-GraSP on the plain loss, without its authors' temperature. Names with "kcore" or "channels" remove
-whole channels: redundant ones, or the worst of each layer."""
 
+class Listed(NamedTuple):
+    """A method, and what ``--help`` says of it.
+
+    Attributes:
+      method: the function.
+      about: one line: what it goes by, and its paper.
+    """
+
+    method: Method
+    about: str
+
+
+def _weights(criterion: str, about: str, **more: Any) -> Listed:
+    return Listed(partial(unstructured, criterion=criterion, **more), about)
+
+
+def _channels(criterion: str, about: str) -> Listed:
+    return Listed(partial(channels, criterion=criterion), about)
+
+
+LISTED: dict[str, Listed] = {
+    "random": _weights("random", "any weights"),
+    "magnitude": _weights("magnitude", "|w| (Han et al. 2015)"),
+    "snip": _weights("snip", "|w dL/dw| (Lee et al. 2019)"),
+    "grasp": _weights(
+        "grasp", "w (H g), logits divided by 200 (Wang et al. 2020)", loss="softened_loss"
+    ),
+    "synflow": _weights(
+        "synflow", "synaptic flow, 100 rounds (Tanaka et al. 2020)", loss="evaluation_loss"
+    ),
+    "prospr": _weights("prospr", "the loss after three steps (Alizadeh et al. 2022)"),
+    "grasp_unsoftened": _weights("grasp", "GraSP on the plain loss"),
+    "iterative_snip": _weights("snip", "SNIP in 100 rounds (de Jorge et al. 2021)", rounds=100),
+    "uniform": _weights("random", "any weights, as many of each layer", distribution="uniform"),
+    "er": _weights("random", "any weights, layers as Mocanu et al. 2018", distribution="er"),
+    "erk": _weights("random", "any weights, layers as Evci et al. 2020", distribution="erk"),
+    "magnitude_uniform": _weights("magnitude", "|w| within layers", distribution="uniform"),
+    "magnitude_erk": _weights("magnitude", "|w|, layers as Evci et al. 2020", distribution="erk"),
+    "entropy_kcore": Listed(
+        partial(redundant_channels, representative="entropy"),
+        "channels like others, but for the one of highest entropy (Yang et al. 2025)",
+    ),
+    "kcore_random": Listed(
+        partial(redundant_channels, representative="random"), "the same, but for any one"
+    ),
+    "kcore_l1": Listed(
+        partial(redundant_channels, representative="l1"), "the same, but for the largest in L1"
+    ),
+    "channels_random": _channels("random", "any channels, as many of each layer"),
+    "channels_entropy": _channels("entropy", "channels by the entropy of their maps"),
+    "channels_l1": _channels("l1", "channels by the L1 norm of their filters (Li et al. 2017)"),
+    "channels_l2": _channels("l2", "channels by the L2 norm of their filters (He et al. 2018)"),
+    "channels_fpgm": _channels("fpgm", "distance to the other filters (He et al. 2019)"),
+    "channels_apoz": _channels("apoz", "share of zeros in the maps (Hu et al. 2016)"),
+    "channels_hrank": _channels("hrank", "rank of the maps (Lin et al. 2020)"),
+    "channels_bn_scale": _channels("bn_scale", "scale of normalisation (Liu et al. 2017)"),
+    "channels_chip": _channels("chip", "independence of the maps (Sui et al. 2021)"),
+}
+"""Name -> method, and what is said of it. Those called "kcore" or "channels" remove whole channels:
+redundant ones, or the worst of each layer."""
+
+METHODS: dict[str, Method] = {name: listed.method for name, listed in LISTED.items()}
 
 NAMES: tuple[str, ...] = (*METHODS, *DURING)
 """All methods of the comparison: those that prune before training, and those that do it then."""
+
+
+def find(name: str) -> Method:
+    """A method by its name, or the criterion from outside that a name stands for.
+
+    Raises:
+      ValueError: there is none; see ``plugins.load``.
+    """
+    if is_plugin(name):
+        return partial(unstructured, criterion=load(name))
+    return METHODS[names.choose("method", name, NAMES)]
+
+
+def prunes_weights(name: str) -> bool:
+    """Whether a method prunes single weights by scores, so that a ``Shape`` can be asked of it."""
+    return name not in DURING and getattr(find(name), "func", None) is unstructured
+
+
+def said_of_all() -> str:
+    """One line for each method, for ``--help``."""
+    lines = {name: listed.about for name, listed in LISTED.items()}
+    lines |= {name: during.about for name, during in DURING.items()}
+    return "\n".join(f"    {name:<18} {about}" for name, about in lines.items())
 
 
 def settings(name: str) -> dict[str, Any]:
@@ -174,25 +235,34 @@ def settings(name: str) -> dict[str, Any]:
     """
     if name in DURING:
         return DURING[name].settings()
-    method = METHODS[name]
+    method = find(name)
     if not isinstance(method, partial):
         return {"function": method.__name__, "source": digest(method)}
     chosen = dict(method.keywords)
     scored_by = _criterion(method.func, chosen)
     if chosen.get("rounds") is None and "criterion" in chosen:
-        criterion = CRITERIA.get(chosen["criterion"])
+        criterion = _entry(chosen["criterion"])
         chosen["rounds"] = 1 if criterion is None else criterion.rounds
         chosen["float64"] = criterion is not None and criterion.float64
+    if is_plugin(name):
+        chosen["criterion"] = name
     if method.func is not unstructured:
         chosen["images"] = MAPPED
     return {"function": method.func.__name__, "source": digest(*scored_by), **chosen}
+
+
+def _entry(criterion: Any) -> Criterion | None:
+    """What a criterion of weights needs; None for one of channels."""
+    if isinstance(criterion, str):
+        return CRITERIA.get(criterion)
+    return as_criterion(criterion)
 
 
 def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., Any]]:
     """The functions whose files say what a method does."""
     if function is unstructured:
         shared = [pruning.prune, allocation.allocate, allocation.leaf_counts]
-        return [CRITERIA[chosen["criterion"]].score, *shared]
+        return [as_criterion(chosen["criterion"]).score, *shared]
     of_network = [collecting.collect, channels_lib.deciding_layers, targets.reach]
     if function is channels:
         score = FILTER_CRITERIA[chosen["criterion"]].score

@@ -126,6 +126,33 @@ def protocol_for(
     return replace(protocol, **{name: value for name, value in given.items() if value is not None})
 
 
+FINE_TUNING: dict[str, dict[str, Any]] = {
+    "digits": {"epochs": 7},
+    "grey": {"epochs": 3},
+    "colour": {"epochs": 70},
+}
+"""For how many epochs pruned networks are trained on; all at a rate of .01, divided by 10 twice."""
+
+
+def fine_tuning(dataset: str, dense: Protocol, *, quick: bool, **given: Any) -> Protocol:
+    """The protocol of training a pruned network on.
+
+    Args:
+      dataset: a name in ``prunejax.data.DATASETS``.
+      dense: of the network before; all but epochs, rate and schedule are as there.
+      quick: two epochs.
+      **given: fields of ``Protocol``; None keeps the default.
+
+    Returns:
+      The protocol.
+    """
+    kind = dataset if dataset in FINE_TUNING else "colour" if "cifar" in dataset else "grey"
+    tuned: dict[str, Any] = {"learning_rate": 0.01, "schedule": "sevenths", **FINE_TUNING[kind]}
+    if quick:
+        tuned["epochs"] = 2
+    return replace(dense, **tuned | {name: one for name, one in given.items() if one is not None})
+
+
 def decisive(protocol: Protocol) -> dict[str, Any]:
     """What of a protocol changes a trained network: not how often it is saved, nor its scoring."""
     ignored = ("checkpoint_epochs", "score_examples")

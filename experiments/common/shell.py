@@ -21,10 +21,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from experiments.common import early
+from experiments.common.early import INTERRUPTED
 from prunejax.files import write_atomically
-
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
 
 TRACEBACK = "PRUNEJAX_TRACEBACK"
 """The environment variable that shows where an error came from, for who writes a study."""
@@ -41,6 +40,7 @@ def guarded(console: Console, body: Callable[[], int], *, stopped: str) -> int:
     Returns:
       The exit status.
     """
+    early.end()
     try:
         with warnings.catch_warnings(), _remembered():
             warnings.simplefilter("always", UserWarning)

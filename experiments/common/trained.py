@@ -12,8 +12,10 @@ from jaxtyping import PRNGKeyArray, PyTree
 from experiments.common.bench import Tools, Workbench
 from experiments.common.desk import Show
 from experiments.common.during import DURING
-from experiments.common.methods import METHODS, Subject, settings
+from experiments.common.methods import Subject, find, settings
+from experiments.common.protocol import Protocol
 from experiments.common.run import Outcome
+from experiments.common.shape import EVERYTHING, Shape
 from prunejax import data, training
 from prunejax import masks as masks_lib
 from prunejax.rewiring import during_training
@@ -44,17 +46,19 @@ def keys(seed: int) -> Keys:
 
 @dataclasses.dataclass(frozen=True)
 class Pruning:
-    """How a network is pruned before it is trained.
+    """How a network is pruned.
 
     Attributes:
-      method: a name in ``NAMES``.
+      method: a name in ``NAMES``, or of a criterion from outside.
       sparsity: the fraction of prunable weights removed.
       examples: how many training examples the method may look at.
+      shape: what of the network is pruned, in what shape.
     """
 
     method: str
     sparsity: float
     examples: int
+    shape: Shape = EVERYTHING
 
     def config(self) -> dict[str, Any]:
         """What of it names a record."""
@@ -63,6 +67,7 @@ class Pruning:
             "method_settings": settings(self.method),
             "sparsity": self.sparsity,
             "score_examples": self.examples,
+            **self.shape.config(),
         }
 
 
@@ -114,7 +119,7 @@ def train(
         tools = bench.tools_during(DURING[pruning.method], pruning.sparsity, drawn.method)
     elif pruning is not None:
         show("scoring", 0, 1)
-        masks, scoring = _pruned(bench, pruning, variables, masks, drawn, show)
+        masks, scoring = _pruned(bench, pruning, variables, masks, drawn, show, bench.losses)
     state = training.init_state(
         params,
         batch_stats,
@@ -134,6 +139,75 @@ def train(
         masks = during_training.masks_of(state.opt_state)
     elif pruning is not None:
         masks = state.masks  # a checkpoint's own, where training went on from one
+    seconds = {"scoring": scoring, "training": trained}
+    return _tested(bench, state, masks, history, seconds)
+
+
+def retrain(
+    bench: Workbench,
+    seed: int,
+    pruning: Pruning,
+    tuning: Protocol,
+    variables: dict[str, Any],
+    *,
+    show: Show = lambda *_: None,
+    checkpoints: Path | None = None,
+) -> Trained:
+    """Prunes a trained network and trains what is left on, and tests it.
+
+    Args:
+      bench: from ``workbench``.
+      seed: the network's seed.
+      pruning: how it is pruned.
+      tuning: the protocol of fine-tuning.
+      variables: the network's.
+      show: told (stage, done, of) as it goes on.
+      checkpoints: a folder for this run's checkpoints, or None.
+
+    Returns:
+      The network. Its metrics are those of ``train``, and ``accuracy_pruned``, before fine-tuning.
+
+    Raises:
+      ValueError: the method cannot prune this network so far.
+    """
+    drawn, params = keys(seed), jax.tree.map(jnp.asarray, variables["params"])
+    batch_stats = variables.get("batch_stats", {})
+    show("scoring", 0, 1)
+    masks, scoring = _pruned(
+        bench,
+        pruning,
+        variables,
+        masks_lib.make(params),
+        drawn,
+        show,
+        bench.losses_of(batch_stats),
+    )
+    pruned = {**variables, "params": masks_lib.apply(params, masks)}
+    before = accuracy(bench.tools, pruned, bench)
+    tools = bench.tools_of(tuning)
+    state = training.init_state(params, batch_stats, tools.tx, key=drawn.tuning, masks=masks)
+    started = time.perf_counter()
+    state, history = bench.train_network(
+        state,
+        tools=tools,
+        protocol=tuning,
+        on_epoch=lambda progress: show("fine-tuning", progress.epoch, progress.epochs),
+        checkpoints=checkpoints,
+    )
+    seconds = {"scoring": scoring, "training": time.perf_counter() - started}
+    made = _tested(bench, state, state.masks, history, seconds)
+    metrics = {**made.outcome.metrics, "accuracy_pruned": before}
+    return made._replace(outcome=made.outcome._replace(metrics=metrics))
+
+
+def _tested(
+    bench: Workbench,
+    state: training.TrainState,
+    masks: PyTree,
+    history: training.History,
+    seconds: dict[str, float],
+) -> Trained:
+    """A network after training, with what a record says of it."""
     tested = training.evaluate(bench.tools.eval_step, state.params, state.batch_stats, bench.test)
     weights = sum(mask.size for mask in jax.tree.leaves(masks))
     outcome = Outcome(
@@ -142,14 +216,14 @@ def train(
             "loss": tested["loss"],
             "weights": weights,
             "kept_weights": masks_lib.count(masks),
-            "kept_parameters": _kept_parameters(params, masks),
+            "kept_parameters": _kept_parameters(state.params, masks),
             "sparsity": 1 - masks_lib.count(masks) / weights,
             "layer_sparsity": {key: float(v) for key, v in masks_lib.sparsities(masks).items()},
             "empty_layers": masks_lib.empty(masks),
             "diverged": not training.is_finite(state, history, tested),
         },
         history=history,
-        seconds={"scoring": scoring, "training": trained},
+        seconds=seconds,
     )
     return Trained(
         {"params": state.params, **training.stats_collection(state.batch_stats)},
@@ -159,7 +233,13 @@ def train(
 
 
 def _pruned(
-    bench: Workbench, pruning: Pruning, variables: PyTree, masks: PyTree, drawn: Keys, show: Show
+    bench: Workbench,
+    pruning: Pruning,
+    variables: PyTree,
+    masks: PyTree,
+    drawn: Keys,
+    show: Show,
+    losses: dict[str, Any],
 ) -> tuple[PyTree, float]:
     """The masks of a method, and the seconds that it took, without compiling."""
     size = min(pruning.examples, len(bench.train.labels))
@@ -168,13 +248,14 @@ def _pruned(
         params=variables["params"],
         masks=masks,
         batch=(bench.prepare(images), labels),
-        **bench.losses,
+        **losses,
         network=bench.traced,
         batch_stats=variables.get("batch_stats", {}),
         key=drawn.method,
         on_round=lambda done, of: show("scoring", done, of),
+        shape=pruning.shape,
     )
-    method = METHODS[pruning.method]
+    method = find(pruning.method)
     if pruning.method not in bench.compiled:  # the first time it is done twice
         method(subject, pruning.sparsity)
         bench.compiled.add(pruning.method)

@@ -11,6 +11,7 @@ from experiments.common.figures import canvas, in_order, save_figure, style
 from experiments.common.gathering import Recorded
 from experiments.common.methods import NAMES, settings
 from experiments.common.outputs import DEFAULT, Format, Outputs, Place
+from experiments.common.plugins import is_plugin
 from experiments.common.protocol import DENSE
 from experiments.common.records import Record, config_hash, diverged
 from experiments.common.tables import markdown_table, print_table
@@ -24,7 +25,8 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
       records: records of the comparison.
 
     Returns:
-      Columns dataset, model, method, sparsity, seed, accuracy (%), kept_weights, kept_parameters,
+      Columns dataset, model, method, sparsity, seed, accuracy (%), accuracy_pruned (%, before
+      fine-tuning; null where there is none), kept_weights, kept_parameters,
       empty_layers (their number), diverged, scoring_seconds, training_seconds, settings (a hash of
       the rest of the configuration: runs that share it may be averaged).
     """
@@ -37,6 +39,7 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
                 "sparsity": float(record["config"]["sparsity"]),
                 "seed": int(record["config"]["seed"]),
                 "accuracy": 100 * record["metrics"]["accuracy"],
+                "accuracy_pruned": _percent(record["metrics"].get("accuracy_pruned")),
                 "kept_weights": record["metrics"]["kept_weights"],
                 "kept_parameters": record["metrics"]["kept_parameters"],
                 "empty_layers": len(record["metrics"]["empty_layers"]),
@@ -52,8 +55,13 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
                 )[:6],
             }
             for record in records
-        ]
+        ],
+        schema_overrides={"accuracy_pruned": pl.Float64},
     )
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
@@ -72,7 +80,8 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
 
     Returns:
       One row for each data set, model, settings, method and sparsity, in the order of the frame:
-      ``accuracy`` (mean, %), ``spread`` (sample standard deviation over seeds, null for one),
+      ``accuracy`` (mean, %), ``accuracy_pruned`` (mean, %, before fine-tuning),
+      ``spread`` (sample standard deviation over seeds, null for one),
       ``lowest``, ``highest``, ``seeds``, ``kept_parameters``, ``empty_layers`` (most in any run),
       ``diverged`` (how many), ``scoring_seconds`` (median: the first run of a program also compiles
       it).
@@ -84,6 +93,7 @@ def summary(frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("accuracy").std().alias("spread"),
         pl.col("accuracy").min().alias("lowest"),
         pl.col("accuracy").max().alias("highest"),
+        pl.col("accuracy_pruned").mean(),
         pl.len().alias("seeds"),
         pl.col("kept_parameters").mean().round().cast(pl.Int64),
         pl.col("empty_layers").max(),
@@ -188,11 +198,18 @@ def details(record: Record) -> str:
         for name, value in record["config"].get("protocol", {}).items()
         if value is not None
     )
+    tuned = record["config"].get("tuning")
+    when = ""
+    if tuned:
+        when = (
+            f"Trained, pruned, then trained on for {tuned['epochs']} epochs at a rate of "
+            f"{tuned['learning_rate']} ({tuned['schedule']}); the dense network is not trained on. "
+        )
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     return (
         "Test accuracy in %, mean ± sample standard deviation over seeds; columns are the fraction "
         "of prunable weights removed; scoring in seconds, the median over runs.\n\n"
-        f"Settings: {protocol}. {versions}. {record['device']}, {record['date']}.\n"
+        f"{when}Settings: {protocol}. {versions}. {record['device']}, {record['date']}.\n"
     )
 
 
@@ -246,6 +263,8 @@ def folder_of(frame: pl.DataFrame, root: Path, asked: str = "") -> Path:
 
 
 def _source(method: str) -> str | None:
+    if is_plugin(method):  # a record from elsewhere must not make this process run a file
+        return None
     return settings(method)["source"]
 
 
@@ -266,6 +285,7 @@ def _write(
 RECORDED = Recorded(
     key="method",
     names=(DENSE, *NAMES),
+    others=is_plugin,
     needs=NEEDS,
     source=_source,
     varying=("method", "method_settings", "sparsity", "seed"),

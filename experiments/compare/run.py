@@ -1,4 +1,4 @@
-"""One run of the comparison: a network is pruned at initialisation, trained and tested."""
+"""One run of the comparison: a network is pruned, trained and tested, in one order or the other."""
 
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,8 +12,9 @@ from experiments.common.bench import Setup
 from experiments.common.desk import Desk
 from experiments.common.methods import settings
 from experiments.common.networks import MASKS, TrainedNetwork
-from experiments.common.protocol import DENSE
+from experiments.common.protocol import DENSE, Protocol, decisive
 from experiments.common.run import Outcome, Run, need
+from experiments.common.shape import EVERYTHING, Shape
 from experiments.common.trained import Pruning
 from prunejax import masks
 
@@ -23,13 +24,16 @@ NEEDS = ("accuracy", "kept_weights", "kept_parameters", "empty_layers")
 
 @dataclass(frozen=True)
 class Compared(Run):
-    """A network that is pruned by a method, trained and tested.
+    """A network that is pruned by a method and trained, or trained, pruned and trained on.
 
     Attributes:
       setup: the network, its data and its protocol.
       method: a name in ``NAMES``, or "dense".
       sparsity: the fraction of prunable weights removed; 0 for "dense".
       seed: the seed.
+      shape: what of the network is pruned, in what shape.
+      tuning: the protocol of fine-tuning, of networks that are pruned after training; None: they
+        are pruned at initialisation.
       save_masks: whether the masks are kept beside the record.
       save_network: whether the network is kept under ``results/networks``.
     """
@@ -38,6 +42,8 @@ class Compared(Run):
     method: str
     sparsity: float
     seed: int
+    shape: Shape = EVERYTHING
+    tuning: Protocol | None = None
     save_masks: bool = field(default=False, compare=False)
     save_network: bool = field(default=False, compare=False)
 
@@ -48,8 +54,11 @@ class Compared(Run):
         """Everything that determines the outcome."""
         protocol = asdict(self.setup.protocol)
         del protocol["checkpoint_epochs"]  # how often a run is saved changes nothing in it
+        after = {} if self.tuning is None else {"tuning": decisive(self.tuning)}
         return {
             **self.setup.config(),
+            **self.shape.config(),
+            **after,
             "protocol": protocol,
             "method": self.method,
             "method_settings": {} if self.method == DENSE else settings(self.method),
@@ -67,22 +76,24 @@ class Compared(Run):
         """How the network is pruned."""
         if self.method == DENSE:
             return None
-        return Pruning(self.method, self.sparsity, self.setup.protocol.score_examples)
+        examples = self.setup.protocol.score_examples
+        return Pruning(self.method, self.sparsity, examples, self.shape)
 
     @property
     def network(self) -> TrainedNetwork:
-        """The network as all studies know it."""
-        return TrainedNetwork(self.setup, self.seed, self.pruning)
+        """The network as all studies know it: pruned and trained, or trained and not pruned yet."""
+        pruned_first = self.pruning if self.tuning is None else None
+        return TrainedNetwork(self.setup, self.seed, pruned_first)
 
     @property
     def needs(self) -> tuple[Run, ...]:
-        """The network, where it is kept."""
-        return (self.network,) if self.save_network else ()
+        """The network, where it is kept or is pruned after training."""
+        return (self.network,) if self.save_network or self.tuning is not None else ()
 
     @property
     def keeps(self) -> tuple[Run, ...]:
         """The network, where it is kept."""
-        return self.needs
+        return (self.network,) if self.save_network else ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,7 +103,18 @@ class Compared(Run):
     def do(self, desk: Desk) -> Outcome:
         """Prunes, trains and tests, or reads what was kept."""
         bench = self.setup.bench(desk)
-        if self.save_network:
+        if self.tuning is not None and self.pruning is not None:
+            made = trained.retrain(
+                bench,
+                self.seed,
+                self.pruning,
+                self.tuning,
+                networks.load(self.network, desk).variables,
+                show=networks.titled(desk.show, self.title),
+                checkpoints=networks.checkpoints_of(self, bench, desk),
+            )
+            outcome, kept = made.outcome, made.masks
+        elif self.needs:
             record = need(self.network, desk.results)
             outcome = Outcome(record["metrics"], record["history"], record["seconds"])
             kept = networks.masks_of(self.network, bench, desk) if self.save_masks else None

@@ -1,6 +1,5 @@
 """Cutting channels out, training what is left, and timing it."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,18 +11,12 @@ import numpy as np
 from experiments.common import networks
 from experiments.common.bench import Workbench
 from experiments.common.protocol import Protocol, protocol_for
+from experiments.common.protocol import fine_tuning as fine_tuning_of
 from experiments.common.trained import accuracy, keys
 from prunejax import channels, models, network, training
 
 BATCHES = (1, 256)
 """The batch sizes that latency is measured at."""
-
-FINE_TUNING: dict[str, dict[str, Any]] = {
-    "digits": {"epochs": 7},
-    "grey": {"epochs": 3},
-    "colour": {"epochs": 70},
-}
-"""For how many epochs pruned networks are trained on; all at a rate of .01, divided by 10 twice."""
 
 
 def protocols(
@@ -42,12 +35,7 @@ def protocols(
       Both.
     """
     dense = protocol_for(dataset, model, quick=quick, trained=True, **given)
-    kind = dataset if dataset in FINE_TUNING else "colour" if "cifar" in dataset else "grey"
-    tuned: dict[str, Any] = {"learning_rate": 0.01, "schedule": "sevenths", **FINE_TUNING[kind]}
-    if quick:
-        tuned["epochs"] = 2
-    tuned |= {name: value for name, value in fine_tuning.items() if value is not None}
-    return dense, dataclasses.replace(dense, **tuned)
+    return dense, fine_tuning_of(dataset, dense, quick=quick, **fine_tuning)
 
 
 class FineTuned(NamedTuple):

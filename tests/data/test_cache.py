@@ -23,7 +23,9 @@ def decodings(prepare, data_dir, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(data_dir))
     done = []
     decode = prepared.decode
-    monkeypatch.setattr(prepared, "decode", lambda source: done.append(source) or decode(source))
+    monkeypatch.setattr(
+        prepared, "decode", lambda source, told: done.append(source) or decode(source, told)
+    )
     return done
 
 
@@ -201,3 +203,15 @@ def test_what_a_killed_process_left_goes_when_nobody_can_be_writing_it(decodings
     load_raw()
     left = {path.name for path in cache_folder.iterdir() if path.name.startswith(".")}
     assert left == {".new.npy.y.unfinished"}
+
+
+def test_progress_is_told_while_a_data_set_is_decoded(decodings, new_process):
+    told = []
+    data.load("kmnist", on_progress=lambda done, of: told.append((done, of)))
+    assert told[-1] == (30, 30)
+    assert all(done <= of == 30 for done, of in told)
+    new_process()
+    again = []
+    data.load("kmnist", on_progress=lambda done, of: again.append((done, of)))
+    assert again == []  # it is read from the cache
+    assert len(decodings) == 1

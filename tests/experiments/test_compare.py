@@ -268,7 +268,6 @@ def test_bad_input_gives_one_clear_line(config, changes, message, monkeypatch, t
     "arguments, named",
     [
         (["--dataset", "minst"], "mnist"),
-        (["--methods", "snippy"], "synflow"),
         (["--model", "lenet"], "lenet5"),
         (["--sparsity", "0.5"], "--sparsities"),
     ],

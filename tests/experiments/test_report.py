@@ -180,8 +180,7 @@ def test_filters_choose_what_is_reported(tmp_path):
     assert sorted("random" in table for table in tables) == [False, True]
     assert told(model=("lenet5",)) == (
         1,
-        f"nothing of what was asked for is recorded under {tmp_path}; run python -m "
-        "experiments.compare first\n",
+        f"nothing of what was asked for is recorded under {tmp_path}; run prunejax compare first\n",
     )
     status, text = told(methods=("snap",))
     assert status == 1
