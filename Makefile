@@ -87,7 +87,7 @@ bench: .venv/.dev
 docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
-# The site's figures, from their commands: some twenty minutes where nothing is recorded yet.
+# The site's figures, from their commands: half an hour on one core where nothing is recorded yet.
 gallery: .venv/.runtime
 	$(BIN)/python docs/gallery.py
 

@@ -38,12 +38,17 @@ html_theme = "pydata_sphinx_theme"
 html_title = "prunejax"
 html_theme_options = {
     "show_toc_level": 2,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": [],
     "footer_end": [],
 }
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_sidebars = {page: [] for page in ("index", "gallery", "architecture", "jaxpruner")}
+highlight_language = "text"
 
 
 def list_results(app, docname, source):

@@ -1,6 +1,6 @@
 """Makes the figures of the documentation again, and the page that shows them all.
 
-    python docs/gallery.py                        all of it, about twenty minutes on one core
+    python docs/gallery.py                        all of it, about half an hour on one core
     python docs/gallery.py initialisation tau     some of it
     python docs/gallery.py --page                 docs/gallery.md alone
 

@@ -41,7 +41,7 @@ SAYS = {
     "methods/prospr": r"323 weights are left",
     "methods/random": r"{'classifier/kernel': 0\.\d+, 'hidden1/kernel': 0\.9\d?, .*}",
     "methods/rigl": rf"90% pruned, {RIGHT}",
-    "methods/robustness": r"\[0\.9\d .*\]",
+    "methods/robustness": r"\[(1\.|0\.9\d) .*\]",
     "methods/set": rf"90% pruned, {RIGHT}",
     "methods/snip": r"129 weights are left, in empty layers: \[\]",
     "methods/spiking": r"2000 weights, [1-9]\d\d of them new",
