@@ -1,5 +1,6 @@
 # make demo   install what a run needs, compare pruning methods on the embedded data set
 # make test-versions   the part that depends on them, on the lowest and the newest versions
+# make docs   the documentation as a site, in docs/_build/html
 # make test   install what development needs, then lint, types, import contracts, tests
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
@@ -15,7 +16,7 @@ FAST := tests/test_any_pytree.py tests/test_masks.py tests/allocation tests/test
   tests/solvers/backends tests/neurons tests/spiking/test_layouts.py tests/spiking/test_measuring.py \
   tests/topology/test_metrics.py tests/topology/test_encoding.py
 
-.PHONY: install demo test test-slow test-versions lint format bench clean
+.PHONY: install demo test test-slow test-versions lint format bench docs gallery clean
 
 install: .venv/.dev
 
@@ -77,6 +78,18 @@ test-versions: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m benchmarks
+
+.venv/.docs: .venv/.runtime
+	@$(PIP) --editable '.[docs]'
+	@touch $@
+
+# Notebooks run as the site is built; a warning is an error.
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# The site's figures, from their commands: half an hour on one core where nothing is recorded yet.
+gallery: .venv/.runtime
+	$(BIN)/python docs/gallery.py
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,7 @@
 """Ctrl-C before a study has begun: while modules load, which takes seconds.
 
-Python raises KeyboardInterrupt wherever it is. What is raised while a module loads may be caught, or
-lost, by code that does not expect it. Here the process ends at once, with one line.
+Python raises KeyboardInterrupt wherever it is. What is raised while a module loads may be caught,
+or lost, by code that does not expect it. Here the process ends at once, with one line.
 """
 
 import os
