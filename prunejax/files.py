@@ -190,3 +190,14 @@ def _array(content: bytes) -> np.ndarray:
         )
     flat = np.frombuffer(content, dtype, math.prod(shape), start)
     return flat.reshape(shape, order="F" if fortran_order else "C").copy()
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: decoded data sets, compiled kernels.
+
+    Returns:
+      ``$PRUNEJAX_CACHE_DIR``, else ``$XDG_CACHE_HOME/prunejax``, else ``~/.cache/prunejax``.
+    """
+    if chosen := os.environ.get("PRUNEJAX_CACHE_DIR"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "prunejax"

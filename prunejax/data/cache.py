@@ -16,21 +16,10 @@ from jaxtyping import Int32, UInt8
 
 from prunejax.data.catalogue import DATASETS
 from prunejax.data.prepared import Prepared
-from prunejax.files import remove_unfinished, write_atomically
+from prunejax.files import cache_folder, remove_unfinished, write_atomically
 
 ABANDONED = 3600.0
 """Nobody writes a data set for so many seconds: a process died meanwhile."""
-
-
-def cache_folder() -> Path:
-    """Where decoded data sets are kept.
-
-    Returns:
-      ``$PRUNEJAX_CACHE_DIR``, else ``$XDG_CACHE_HOME/prunejax``, else ``~/.cache/prunejax``.
-    """
-    if chosen := os.environ.get("PRUNEJAX_CACHE_DIR"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "prunejax"
 
 
 def cache_path(prepared: Prepared) -> Path:

@@ -3,19 +3,23 @@
 import contextlib
 import importlib.util
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import jaxtyping
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 PAGES = sorted(
     page
     for folder in ("howto", "methods")
     for page in DOCS.glob(f"{folder}/*.md")
-    if page.stem != "index"
+    if page.stem not in ("index", "install", "plugin")
 )
 PROGRAM = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -29,6 +33,8 @@ SAYS = {
     "howto/keras": rf"90% pruned, {RIGHT}\n\[\((\d+),\), \(64, \1\).*\(2, 10\)",
     "howto/optimisers": r"(\S+ +largest pruned 0\.0, loss [\d.]+\n){10}learning rate 1e-04\n"
     r"lookahead: largest pruned 0\.0\nmasked\(tx\)\.update needs masks=.*",
+    "howto/lottery_ticket": rf"0% pruned, {RIGHT}\n.*95% pruned, {RIGHT}\nepochs \[2, 3, 4, 5\], \d+% right",
+    "howto/sparsities": r"by name: .*'conv1': .*\n2:4: 0\.50 .*of zeros: 0\.80 .*",
     "howto/own_criterion": r"95\.0% removed\n[67]\d% of the multiply-adds go",
     "howto/own_experiment": r"random +\d\d\.\d \d\d\.\d\nsnip +[5-9]\d\.\d [5-9]\d\.\d",
     "howto/own_model": r"conv/kernel: .*hidden/kernel: [89]\d.*\(3, 3, 1, 8\) \(2, 10\)",
@@ -79,6 +85,21 @@ def test_programs_run_as_they_stand(page):
     assert programs
     expected = SAYS[f"{page.parent.name}/{page.stem}"]
     assert re.fullmatch(expected, said.getvalue().strip(), re.DOTALL), said.getvalue()
+
+
+def test_a_criterion_from_outside_as_the_page_has_it(tmp_path):
+    """The page's file beside a folder called ``experiments``, and its command, shortened."""
+    page = (DOCS / "howto" / "plugin.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.py").write_text(PROGRAM.search(page).group(1))
+    (tmp_path / "experiments").mkdir()
+    (command,) = re.findall(r"^prunejax (compare .*mine.py:score.*)$", page, re.MULTILINE)
+    program = "import sys; from experiments.entry import main; raise SystemExit(main())"
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", program, *command.split(), "--quick", "--seeds", "1"],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert re.search(r"mine\.py:score +\d\d\.\d", found.stdout)
 
 
 def test_every_page_has_its_expectation():

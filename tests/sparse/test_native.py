@@ -92,7 +92,7 @@ def tiny(tmp_path, monkeypatch):
     source = tmp_path / "tiny.cc"
     source.write_text(TINY)
     monkeypatch.setattr(building, "SOURCE", source)
-    monkeypatch.setenv("PRUNEJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PRUNEJAX_CACHE_DIR", str(tmp_path / "cache"))
     return source
 
 
@@ -105,7 +105,7 @@ def test_compiles_once_and_again_when_the_source_changes(tiny, monkeypatch, caps
     assert str(first) in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.setattr(building, "SOURCE", tiny)
-    monkeypatch.setenv("PRUNEJAX_CACHE", str(first.parent))
+    monkeypatch.setenv("PRUNEJAX_CACHE_DIR", str(first.parent))
     tiny.write_text(TINY + "// edited\n")
     second = building.build()
     assert second != first
@@ -163,16 +163,16 @@ def test_what_the_compiler_says_is_told(tiny):
 @NEEDS_COMPILER
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="folders without permission are POSIX's")
 def test_a_folder_that_cannot_be_written(tiny, monkeypatch):
-    monkeypatch.setenv("PRUNEJAX_CACHE", str(tiny / "below a file"))
-    with pytest.raises(native.UnavailableError, match=r"name another folder .* PRUNEJAX_CACHE"):
+    monkeypatch.setenv("PRUNEJAX_CACHE_DIR", str(tiny / "below a file"))
+    with pytest.raises(native.UnavailableError, match=r"name another folder .* PRUNEJAX_CACHE_DIR"):
         building.build()
 
 
 def test_where_the_cache_is(monkeypatch):
-    monkeypatch.setenv("PRUNEJAX_CACHE", "/one")
+    monkeypatch.setenv("PRUNEJAX_CACHE_DIR", "/one")
     monkeypatch.setenv("XDG_CACHE_HOME", "/two")
     assert str(building.cache_folder()) == "/one"
-    monkeypatch.delenv("PRUNEJAX_CACHE")
+    monkeypatch.delenv("PRUNEJAX_CACHE_DIR")
     assert str(building.cache_folder()) == "/two/prunejax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert building.cache_folder().parts[-2:] == (".cache", "prunejax")

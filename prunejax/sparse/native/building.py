@@ -17,6 +17,8 @@ from pathlib import Path
 import jax
 from filelock import FileLock
 
+from prunejax.files import cache_folder
+
 SOURCE = Path(__file__).with_name("kernels.cc")
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -35,15 +37,6 @@ LOG = logging.getLogger("prunejax.sparse")
 
 class UnavailableError(RuntimeError):
     """The kernels are not compiled here and cannot be; the message says what to do."""
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels lie: ``PRUNEJAX_CACHE``, else the user's folder for caches."""
-    if given := os.environ.get("PRUNEJAX_CACHE"):
-        return Path(given)
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "prunejax"
-    return Path.home() / ".cache" / "prunejax"
 
 
 def compiler() -> list[str]:
@@ -100,7 +93,7 @@ def build() -> Path:
     except (OSError, TimeoutError) as error:
         raise UnavailableError(
             f"the kernels cannot be compiled into {folder} ({error}); name another folder in the "
-            "environment variable PRUNEJAX_CACHE"
+            "environment variable PRUNEJAX_CACHE_DIR"
         ) from error
     return library
 
