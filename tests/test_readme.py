@@ -54,7 +54,7 @@ def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
         program("channels.critical_neurons") + "print(made['hidden1']['bias'].sum())", tmp_path
     )
     assert said.startswith("optimal: objective")
-    accuracy, parameters = re.search(r"([\d.]+)% with ([\d,]+) parameters", said).groups()
+    accuracy, parameters = re.search(r"([\d.]+)% of the training images with ([\d,]+) parameters", said).groups()
     assert float(accuracy) > 90
     assert int(parameters.replace(",", "")) < 64 * 64 + 64 * 32 + 32 * 10
     assert 1 <= int(said.splitlines()[-1]) <= 64
