@@ -1,0 +1,187 @@
+"""A language model loses half of its weights in one pass: magnitude, Wanda and SparseGPT.
+
+    python docs/transformer.py            three seeds, NNN minutes on one core
+    python docs/transformer.py --quick    a tiny model, one seed, half a minute
+
+Trains small decoder-only transformers on the characters of Python's own standard library, prunes
+them without training on, and measures bits per character on files that they have not seen.
+"""
+
+import sysconfig
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import polars as pl
+import tyro
+from flax import linen as nn
+
+from prunejax import allocation, criteria, layerwise, masks
+from prunejax.network import trace
+
+
+@dataclass(frozen=True)
+class Options:
+    layers: int = 4
+    width: int = 128
+    context: int = 64
+    steps: int = 800
+    batch: int = 32
+    seeds: int = 3
+    calibration: int = 128  # sequences
+    validation: int = 512  # sequences
+    results: Path = Path("results/transformer")
+    quick: bool = False
+
+
+class Block(nn.Module):
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        attention = nn.MultiHeadDotProductAttention(num_heads=4, name="attention")
+        normed = nn.LayerNorm()(x)
+        x = x + attention(normed, mask=nn.make_causal_mask(x[..., 0]))
+        hidden = nn.gelu(nn.Dense(4 * self.width, name="up")(nn.LayerNorm()(x)))
+        return x + nn.Dense(self.width, name="down")(hidden)
+
+
+class Transformer(nn.Module):
+    layers: int
+    width: int
+    context: int
+
+    @nn.compact
+    def __call__(self, characters):
+        x = nn.Embed(128, self.width)(characters)
+        x = x + self.param("positions", nn.initializers.normal(0.02), (self.context, self.width))
+        for layer in range(self.layers):
+            x = Block(self.width, name=f"block_{layer}")(x)
+        return nn.Dense(128, name="head")(nn.LayerNorm()(x))
+
+
+def text():
+    """The characters of the standard library's modules, of every tenth file for validation."""
+    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    parts = [[], []]
+    for number, path in enumerate(files):
+        raw = np.frombuffer(path.read_bytes(), np.uint8)
+        parts[number % 10 == 9].append(np.where(raw < 128, raw, ord("?")))
+    return [np.concatenate(part).astype(np.int32) for part in parts]
+
+
+def windows(characters, count, context, seed):
+    """Sequences and, for each of their characters, the one after it."""
+    starts = np.random.default_rng(seed).integers(len(characters) - context, size=count)
+    cut = characters[starts[:, None] + np.arange(context + 1)]
+    return cut[:, :-1], cut[:, 1:]
+
+
+def bits(model, variables, given, wanted):
+    """Bits per character."""
+    logits = model.apply(variables, given)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, wanted).mean() / np.log(2)
+
+
+def train(model, options, characters, seed):
+    schedule = optax.warmup_cosine_decay_schedule(0, 3e-3, options.steps // 10, options.steps)
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.1))
+
+    @jax.jit
+    def step(variables, state, given, wanted):
+        grads = jax.grad(partial(bits, model))(variables, given, wanted)
+        updates, state = tx.update(grads, state, variables)
+        return optax.apply_updates(variables, updates), state
+
+    count = options.steps * options.batch
+    given, wanted = windows(characters, count, options.context, seed)
+    variables = model.init(jax.random.key(seed), given[:1])
+    state = tx.init(variables)
+    for at in range(0, count, options.batch):
+        here = slice(at, at + options.batch)
+        variables, state = step(variables, state, given[here], wanted[here])
+    return variables
+
+
+def pruned(network, variables, batches):
+    """Each method's variables, at each sparsity and pattern; the embedding and the head stay."""
+    params = variables["params"]
+    made = masks.make(params, r"block_.*kernel")
+    size = criteria.magnitude(params, made)
+    scores = layerwise.wanda(network, variables, batches, masks=made)
+    for amount in (0.5, 0.6, 0.7, "2:4", "4:8"):
+        number = isinstance(amount, float)
+        how = {"sparsity": amount} if number else {"pattern": amount}
+        if number:
+            kept = allocation.allocate(size, amount, distribution="uniform")
+            yield "magnitude per layer", amount, masks.apply(params, kept)
+        kept = layerwise.allocate(network, size, **how)
+        yield "magnitude per output" if number else "magnitude", amount, masks.apply(params, kept)
+        kept = layerwise.allocate(network, scores, **how)
+        yield "Wanda", amount, masks.apply(params, kept)
+        repaired = layerwise.reconstruct(network, variables, batches, kept)
+        yield "Wanda, reconstructed", amount, repaired.variables["params"]
+        solved = layerwise.sparsegpt(network, variables, batches, masks=made, **how)
+        yield "SparseGPT", amount, solved.variables["params"]
+        solved = layerwise.sparsegpt(
+            network, variables, batches, masks=made, sequential=False, **how
+        )
+        yield "SparseGPT, one pass", amount, solved.variables["params"]
+
+
+def draw(table, path):
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    drawn, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    styles = zip(
+        ("o-", "s--", "^-.", "D:", "v-", "P--"),
+        table["method"].unique(maintain_order=True),
+        strict=False,
+    )
+    for style, method in styles:
+        rows = table.filter(pl.col("method") == method)
+        numbers = rows.filter(pl.col("amount").str.contains(r"^0"))
+        axes.plot(100 * numbers["amount"].cast(float), numbers["bits"], style, label=method)
+    axes.set(xlabel="weights removed from each layer (%)", ylabel="bits per character, validation")
+    axes.set_yscale("log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    drawn.savefig(path)
+
+
+def main(options):
+    if options.quick:
+        options = Options(2, 32, 32, 150, 32, 1, 32, 128, options.results)
+    training, validation = text()
+    model = Transformer(options.layers, options.width, options.context)
+    rows = []
+    for seed in range(options.seeds):
+        variables = train(model, options, training, seed)
+        network = trace(model.apply, variables, np.zeros((1, options.context), np.int32))
+        given, _ = windows(training, options.calibration, options.context, 1000 + seed)
+        measured = jax.jit(partial(bits, model))
+        test = windows(validation, options.validation, options.context, 2000)
+        rows.append(("dense", "0.0", seed, float(measured(variables, *test))))
+        print(f"seed {seed}: {rows[-1][-1]:.3f} bits per character", flush=True)
+        for method, amount, params in pruned(network, variables, np.split(given, 4)):
+            rows.append((method, str(amount), seed, float(measured({"params": params}, *test))))
+    frame = pl.DataFrame(rows, ["method", "amount", "seed", "bits"], orient="row")
+    of_seeds = frame.group_by("method", "amount", maintain_order=True)
+    table = of_seeds.agg(pl.col("bits").mean(), spread=pl.col("bits").std())
+    with pl.Config(tbl_rows=-1, float_precision=3):
+        print(table.pivot("amount", index="method", values="bits"))
+        print(table.pivot("amount", index="method", values="spread"))
+    options.results.mkdir(parents=True, exist_ok=True)
+    frame.write_csv(options.results / "bits.csv")
+    draw(table, options.results / "bits.png")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
