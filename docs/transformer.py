@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import polars as pl
@@ -120,7 +119,7 @@ def pruned(network, variables, batches):
             kept = allocation.allocate(size, amount, distribution="uniform")
             yield "magnitude per layer", amount, masks.apply(params, kept)
         kept = layerwise.allocate(network, size, **how)
-        yield "magnitude per output" if number else "magnitude", amount, masks.apply(params, kept)
+        yield "magnitude per output", amount, masks.apply(params, kept)
         kept = layerwise.allocate(network, scores, **how)
         yield "Wanda", amount, masks.apply(params, kept)
         repaired = layerwise.reconstruct(network, variables, batches, kept)
@@ -158,7 +157,7 @@ def draw(table, path):
 
 def main(options):
     if options.quick:
-        options = Options(2, 32, 32, 150, 32, 1, 32, 128, options.results)
+        options = Options(2, 32, 32, 400, 32, 1, 32, 128, options.results)
     training, validation = text()
     model = Transformer(options.layers, options.width, options.context)
     rows = []

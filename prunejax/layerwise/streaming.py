@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
@@ -47,7 +48,7 @@ def read_batches(
                 f"batch {count} is a {given}, the network was traced with a "
                 f"{jax.tree.structure(network.traced.example)}"
             )
-        yield Batch(read(network, variables, x), tuple(jax.tree.leaves(x)), {})
+        yield Batch(read(network, variables, x), tuple(map(jnp.asarray, jax.tree.leaves(x))), {})
     if not count:
         raise ValueError("there are no batches to calibrate with")
 
