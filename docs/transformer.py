@@ -19,6 +19,8 @@ import polars as pl
 import tyro
 from flax import linen as nn
 
+from experiments.common.figures import canvas, save_figure
+from experiments.common.outputs import Outputs
 from prunejax import allocation, criteria, layerwise, masks
 from prunejax.network import trace
 
@@ -38,35 +40,31 @@ class Options:
 
 
 class Block(nn.Module):
-    width: int
-
     @nn.compact
     def __call__(self, x):
         attention = nn.MultiHeadDotProductAttention(num_heads=4, name="attention")
-        normed = nn.LayerNorm()(x)
-        x = x + attention(normed, mask=nn.make_causal_mask(x[..., 0]))
-        hidden = nn.gelu(nn.Dense(4 * self.width, name="up")(nn.LayerNorm()(x)))
-        return x + nn.Dense(self.width, name="down")(hidden)
+        x = x + attention(nn.LayerNorm()(x), mask=nn.make_causal_mask(x[..., 0]))
+        hidden = nn.gelu(nn.Dense(4 * x.shape[-1], name="up")(nn.LayerNorm()(x)))
+        return x + nn.Dense(x.shape[-1], name="down")(hidden)
 
 
 class Transformer(nn.Module):
-    layers: int
-    width: int
-    context: int
+    options: Options
 
     @nn.compact
     def __call__(self, characters):
-        x = nn.Embed(128, self.width)(characters)
-        x = x + self.param("positions", nn.initializers.normal(0.02), (self.context, self.width))
-        for layer in range(self.layers):
-            x = Block(self.width, name=f"block_{layer}")(x)
+        width, begin = self.options.width, nn.initializers.normal(0.02)
+        x = nn.Embed(128, width)(characters)
+        x = x + self.param("positions", begin, (self.options.context, width))
+        for layer in range(self.options.layers):
+            x = Block(name=f"block_{layer}")(x)
         return nn.Dense(128, name="head")(nn.LayerNorm()(x))
 
 
 def text():
-    """The characters of the standard library's modules, of every tenth file for validation."""
-    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+    """The characters of the standard library's modules; every tenth file is for validation."""
     parts = [[], []]
+    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     for number, path in enumerate(files):
         raw = np.frombuffer(path.read_bytes(), np.uint8)
         parts[number % 10 == 9].append(np.where(raw < 128, raw, ord("?")))
@@ -81,7 +79,6 @@ def windows(characters, count, context, seed):
 
 
 def bits(model, variables, given, wanted):
-    """Bits per character."""
     logits = model.apply(variables, given)
     return optax.softmax_cross_entropy_with_integer_labels(logits, wanted).mean() / np.log(2)
 
@@ -107,79 +104,61 @@ def train(model, options, characters, seed):
 
 
 def pruned(network, variables, batches):
-    """Each method's variables, at each sparsity and pattern; the embedding and the head stay."""
-    params = variables["params"]
+    """Each method's parameters for each amount; the embedding and the head stay whole."""
+    params, given = variables["params"], (network, variables, batches)
     made = masks.make(params, r"block_.*kernel")
     size = criteria.magnitude(params, made)
-    scores = layerwise.wanda(network, variables, batches, masks=made)
+    scores = layerwise.wanda(*given, masks=made)
     for amount in (0.5, 0.6, 0.7, "2:4", "4:8"):
-        number = isinstance(amount, float)
-        how = {"sparsity": amount} if number else {"pattern": amount}
-        if number:
+        how = {"pattern" if isinstance(amount, str) else "sparsity": amount}
+        if "sparsity" in how:
             kept = allocation.allocate(size, amount, distribution="uniform")
             yield "magnitude per layer", amount, masks.apply(params, kept)
-        kept = layerwise.allocate(network, size, **how)
-        yield "magnitude per output", amount, masks.apply(params, kept)
-        kept = layerwise.allocate(network, scores, **how)
-        yield "Wanda", amount, masks.apply(params, kept)
-        repaired = layerwise.reconstruct(network, variables, batches, kept)
-        yield "Wanda, reconstructed", amount, repaired.variables["params"]
-        solved = layerwise.sparsegpt(network, variables, batches, masks=made, **how)
-        yield "SparseGPT", amount, solved.variables["params"]
-        solved = layerwise.sparsegpt(
-            network, variables, batches, masks=made, sequential=False, **how
-        )
-        yield "SparseGPT, one pass", amount, solved.variables["params"]
+        for method, each in (("magnitude per output", size), ("Wanda", scores)):
+            kept = layerwise.allocate(network, each, **how)
+            yield method, amount, masks.apply(params, kept)
+        solved = layerwise.reconstruct(*given, kept)
+        yield "Wanda, reconstructed", amount, solved.variables["params"]
+        for method, one_by_one in (("SparseGPT", True), ("SparseGPT, one pass", False)):
+            solved = layerwise.sparsegpt(*given, masks=made, sequential=one_by_one, **how)
+            yield method, amount, solved.variables["params"]
 
 
-def draw(table, path):
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    drawn, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    styles = zip(
-        ("o-", "s--", "^-.", "D:", "v-", "P--"),
-        table["method"].unique(maintain_order=True),
-        strict=False,
-    )
-    for style, method in styles:
-        rows = table.filter(pl.col("method") == method)
-        numbers = rows.filter(pl.col("amount").str.contains(r"^0"))
-        axes.plot(100 * numbers["amount"].cast(float), numbers["bits"], style, label=method)
-    axes.set(xlabel="weights removed from each layer (%)", ylabel="bits per character, validation")
-    axes.set_yscale("log")
-    axes.grid(alpha=0.3, which="both")
+def draw(table, place):
+    figure, (axes,) = canvas(1)
+    rows = table.filter(pl.col("amount").str.contains(r"^0\.[567]"))
+    styles = iter(("o-", "s--", "^-.", "D:", "v-", "P--"))
+    for (method,), each in rows.group_by("method", maintain_order=True):
+        removed = 100 * each["amount"].cast(float)
+        axes.plot(removed, each["bits"], next(styles), label=method)
+    axes.set(xlabel="weights removed (%)", ylabel="bits per character", yscale="log")
     axes.legend()
-    drawn.savefig(path)
+    save_figure(figure, place, "Files not seen in training, no training after pruning")
 
 
 def main(options):
     if options.quick:
         options = Options(2, 32, 32, 400, 32, 1, 32, 128, options.results)
     training, validation = text()
-    model = Transformer(options.layers, options.width, options.context)
-    rows = []
+    model, rows = Transformer(options), []
+    measured = jax.jit(partial(bits, model))
+    test = windows(validation, options.validation, options.context, 2000)
     for seed in range(options.seeds):
         variables = train(model, options, training, seed)
         network = trace(model.apply, variables, np.zeros((1, options.context), np.int32))
         given, _ = windows(training, options.calibration, options.context, 1000 + seed)
-        measured = jax.jit(partial(bits, model))
-        test = windows(validation, options.validation, options.context, 2000)
         rows.append(("dense", "0.0", seed, float(measured(variables, *test))))
-        print(f"seed {seed}: {rows[-1][-1]:.3f} bits per character", flush=True)
         for method, amount, params in pruned(network, variables, np.split(given, 4)):
             rows.append((method, str(amount), seed, float(measured({"params": params}, *test))))
     frame = pl.DataFrame(rows, ["method", "amount", "seed", "bits"], orient="row")
     of_seeds = frame.group_by("method", "amount", maintain_order=True)
     table = of_seeds.agg(pl.col("bits").mean(), spread=pl.col("bits").std())
     with pl.Config(tbl_rows=-1, float_precision=3):
-        print(table.pivot("amount", index="method", values="bits"))
-        print(table.pivot("amount", index="method", values="spread"))
-    options.results.mkdir(parents=True, exist_ok=True)
-    frame.write_csv(options.results / "bits.csv")
-    draw(table, options.results / "bits.png")
+        for value in ("bits", "spread"):
+            print(value, table.pivot("amount", index="method", values=value), sep="\n")
+    outputs = Outputs(options.results)
+    outputs.numbers("bits", frame)
+    draw(table, outputs.figure("bits"))
 
 
 if __name__ == "__main__":

@@ -112,19 +112,19 @@ def sparsegpt(
     """
     _check_numbers(block, dampening)
     groups = _n_of_m(sparsity, pattern, block)
-    kept = 0.0 if groups is None and sparsity is None else check_sparsity(sparsity or 0.0)
+    removed = 0.0 if sparsity is None else check_sparsity(sparsity)
     variables, kernels = prepared(network, variables, masks)
     if groups is not None:
         refuse_indivisible(kernels.values(), groups)
     else:
-        _refuse_empty(kernels, kept)
+        _refuse_empty(kernels, removed)
 
     def solve(kernel: Kernel, weights: Array, alive: Array, upper: Array) -> tuple[Array, Array]:
         if groups is not None:
             return column_by_column.solve(
                 weights, alive, upper, None, block=block, n_of_m=(groups.kept, groups.of)
             )
-        count = kept_weights(kernel.places.size, kept)
+        count = kept_weights(kernel.places.size, removed)
         counts = column_by_column.block_counts(kernel.places.shape, count, block)
         return column_by_column.solve(weights, alive, upper, counts, block=block)
 

@@ -34,8 +34,9 @@ def wanda(
         the inputs are measured. By default all that ``kernels(network)`` covers.
 
     Returns:
-      Scores parallel to the parameters, None for what has none; higher means keep. Parameters are
-      ``variables["params"]`` of Flax linen's collections, elsewhere the variables themselves.
+      Scores parallel to the parameters, None for what has none; higher means keep. Can be called
+      inside jit. The parameters are ``variables["params"]`` of Flax linen's collections, elsewhere
+      the variables themselves.
 
     Raises:
       ValueError: as ``input_statistics``.

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import nnx
 
+from benchmarks.layerwise import in_numpy
 from prunejax import layerwise, masks
 from prunejax.layerwise import column_by_column, hessian
 from prunejax.network import trace
@@ -100,7 +102,7 @@ def test_one_weight_of_the_first_input_goes_exactly_as_optimal_brain_surgeon_say
 
 
 def test_the_masks_chosen_are_among_the_better_ones():
-    """Of all masks of one output's half, better than most, each with its best weights."""
+    """Of all masks of one output's half, each reconstructed: better than most."""
     ranks = []
     for seed in range(8):
         with jax.enable_x64(True):
@@ -111,11 +113,12 @@ def test_the_masks_chosen_are_among_the_better_ones():
         gram, errors = x.T @ x, []
         for kept in itertools.combinations(range(8), 4):
             keep = np.isin(np.arange(8), kept)[:, None]
-            errors.append(slow.error(weights, slow.least_squares(weights, gram, keep), gram))
+            other = slow.optimal_brain_surgeon(weights, gram, keep)
+            errors.append(slow.error(weights, other, gram))
         reached = slow.error(weights, found.variables["w"], gram)
         assert reached >= min(errors) * (1 - 1e-9)
         ranks.append(np.mean(np.array(errors) < reached))
-    assert np.mean(ranks) < 0.4  # although its weights are not the best of its mask
+    assert np.mean(ranks) < 0.2
 
 
 def test_uncorrelated_inputs_make_it_magnitude():
@@ -177,6 +180,15 @@ def test_what_is_pruned_already_stays_so_and_counts(problem):
     assert not (np.asarray(found.masks["w"]) & ~alive).any()
 
 
+def test_float32_does_what_the_paper_says_line_by_line():
+    weights = np.random.default_rng(0).normal(size=(256, 40)).astype(np.float32)
+    x = correlated(0, 600, 256).astype(np.float32)
+    expected = in_numpy(weights, x)
+    found = layerwise.sparsegpt(trace(forward, {"w": weights}, x), {"w": weights}, [x], 0.5)
+    np.testing.assert_array_equal(found.masks["w"], expected != 0)
+    np.testing.assert_allclose(found.variables["w"], expected, atol=2e-4)
+
+
 def test_few_samples_need_dampening_and_the_info_says_so():
     weights = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
     x = np.tile(np.float32([[1, 2]]), (3, 16))
@@ -217,6 +229,29 @@ def test_equinox_and_flax_lose_the_same_weights():
         np.testing.assert_array_equal(first.masks.weight.T, second.masks["w"])
         assert first.masks.bias is None
         np.testing.assert_array_equal(first.variables.bias, layer.bias)
+
+
+def test_nnx_takes_and_gives_pure_dicts():
+    model = nnx.Sequential(
+        nnx.Linear(8, 6, rngs=nnx.Rngs(0)), nnx.relu, nnx.Linear(6, 4, rngs=nnx.Rngs(1))
+    )
+    graph, state = nnx.split(model)
+
+    def apply(params, x):
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)(x)
+
+    params, x = nnx.to_pure_dict(state), correlated(0, 30, 8).astype(np.float32)
+    network = trace(apply, params, x)
+    found = layerwise.sparsegpt(network, params, [x], 0.5)
+    assert jax.tree.structure(found.variables) == jax.tree.structure(params)
+    assert sum(int(mask.sum()) for mask in jax.tree.leaves(found.masks)) == (48 + 24) // 2
+    scores = layerwise.wanda(network, params, [x])
+    masked = masks.apply(params, layerwise.allocate(network, scores, 0.5))
+    ours, theirs = (
+        jnp.square(apply(each, x) - apply(params, x)).sum() for each in (found.variables, masked)
+    )
+    assert ours < theirs
 
 
 class Block(nn.Module):

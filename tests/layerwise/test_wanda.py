@@ -40,6 +40,15 @@ def test_scores_are_weights_times_norms_of_inputs():
         assert found["bias"] is None
 
 
+def test_scores_are_the_same_inside_jit():
+    x = draw(1, 10, 12)
+    network, variables = perceptron(x)
+    inside = jax.jit(lambda variables, x: layerwise.wanda(network, variables, [x]))(variables, x)
+    outside = layerwise.wanda(network, variables, [x])
+    for one, other in zip(jax.tree.leaves(inside), jax.tree.leaves(outside), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 def test_pruned_weights_score_0_and_kernels_without_a_mask_nothing():
     x = draw(1, 10, 12)
     network, variables = perceptron(x)
