@@ -12,8 +12,9 @@ sees a loss; those here see a ``Network``, because they need to know what each k
 """
 
 from prunejax.layerwise.allocating import allocate
+from prunejax.layerwise.layer_by_layer import LayerInfo, Pruned
 from prunejax.layerwise.reading import Kernels, kernels
-from prunejax.layerwise.sparsegpt import LayerInfo, Pruned, reconstruct, sparsegpt
+from prunejax.layerwise.sparsegpt import reconstruct, sparsegpt
 from prunejax.layerwise.statistics import InputStatistics, input_statistics
 from prunejax.layerwise.wanda import wanda
 
