@@ -39,16 +39,13 @@ def run() -> list[dict[str, Any]]:
         "Wanda, NumPy": lambda: np.abs(kernel) * np.linalg.norm(rows, axis=0)[:, None],
     }
     seconds = in_turns(contestants, repeats=3, warmup=1)
-    return [
-        {
-            "what": name,
-            "seconds": value,
-            "NumPy, seconds": (theirs := seconds.get(f"{name}, NumPy", math.nan)),
-            "times as fast": theirs / value,
-        }
-        for name, value in seconds.items()
-        if not name.endswith("NumPy")
-    ]
+    rows = []
+    for name, ours in seconds.items():
+        if not name.endswith("NumPy"):
+            theirs = seconds.get(f"{name}, NumPy")
+            ratio = "-" if theirs is None else theirs / ours
+            rows.append({"what": name, "s": ours, "NumPy s": theirs or "-", "NumPy / ours": ratio})
+    return rows
 
 
 def in_numpy(kernel: np.ndarray, rows: np.ndarray) -> np.ndarray:

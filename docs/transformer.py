@@ -131,7 +131,9 @@ def draw(table, place):
     for (method,), each in rows.group_by("method", maintain_order=True):
         removed = 100 * each["amount"].cast(float)
         axes.plot(removed, each["bits"], next(styles), label=method)
-    axes.set(xlabel="weights removed (%)", ylabel="bits per character", yscale="log")
+    dense = table.filter(pl.col("method") == "dense")["bits"].item()
+    axes.axhline(dense, color="black", linestyle=":", label="dense")
+    axes.set(xlabel="weights removed (%)", ylabel="bits per character", xticks=(50, 60, 70))
     axes.legend()
     save_figure(figure, place, "Files not seen in training, no training after pruning")
 
@@ -148,7 +150,14 @@ def main(options):
         network = trace(model.apply, variables, np.zeros((1, options.context), np.int32))
         given, _ = windows(training, options.calibration, options.context, 1000 + seed)
         rows.append(("dense", "0.0", seed, float(measured(variables, *test))))
-        for method, amount, params in pruned(network, variables, np.split(given, 4)):
+        batches = np.split(given, 4)
+        found = layerwise.input_statistics(network, variables, batches, gram=False).values()
+        norms = [np.sqrt(each.squared_norms) for each in found]
+        spread = [np.max(each) / np.median(each) for each in norms]
+        print(
+            f"seed {seed}: inputs' norms, largest / median: {min(spread):.2f} - {max(spread):.2f}"
+        )
+        for method, amount, params in pruned(network, variables, batches):
             rows.append((method, str(amount), seed, float(measured({"params": params}, *test))))
     frame = pl.DataFrame(rows, ["method", "amount", "seed", "bits"], orient="row")
     of_seeds = frame.group_by("method", "amount", maintain_order=True)

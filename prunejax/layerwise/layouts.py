@@ -121,26 +121,32 @@ def neighbours(op: Op, side: int, shape: Shape) -> int:
     return shape[op.params["dimension_numbers"].rhs_spec[1]]
 
 
-def gather(leaf: Any, places: Int[np.ndarray, "groups inputs outputs"]) -> Array:
+def gather(leaf: Any, places: Int[np.ndarray, "groups inputs outputs"], in_order: bool) -> Array:
     """The entries of a leaf that a kernel holds.
 
     Args:
       leaf: an array.
       places: for each entry of the kernel its place in the leaf, counted as in ``ravel``.
+      in_order: whether the places are 0, 1, 2, ..., so that no entry needs to be looked up.
 
     Returns:
       The kernel, [groups, inputs, outputs].
     """
-    return jnp.asarray(leaf).ravel()[places]
+    array = jnp.asarray(leaf)
+    return array.reshape(places.shape) if in_order else array.ravel()[places]
 
 
 def scatter(
     leaf: Array,
     places: Int[np.ndarray, "groups inputs outputs"],
+    in_order: bool,
     kernel: Shaped[Array, "groups inputs outputs"],
 ) -> Array:
     """A leaf with the entries of a kernel in their places; see ``gather``."""
-    return leaf.ravel().at[places].set(kernel.astype(leaf.dtype)).reshape(leaf.shape)
+    entries = kernel.astype(leaf.dtype)
+    if in_order:
+        return entries.reshape(leaf.shape)
+    return leaf.ravel().at[places].set(entries, unique_indices=True).reshape(leaf.shape)
 
 
 def _axes(op: Op, side: int, of: int | None = None) -> tuple[list[int], list[int]]:

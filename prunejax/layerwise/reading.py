@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class Kernel:
       name: the leaf's path, or "path#2", ... for its further parts.
       leaf: the leaf's path among the parameters.
       places: for each weight its place in the leaf, [groups, inputs, outputs].
+      in_order: whether the places are 0, 1, 2, ..., as of Flax's dense layers and convolutions.
       neighbours: how many inputs in a row N of M may choose among.
       uses: the products that read it, several where layers share it.
     """
@@ -58,6 +60,7 @@ class Kernel:
     name: str
     leaf: str
     places: Int[np.ndarray, "groups inputs outputs"]
+    in_order: bool
     neighbours: int
     uses: tuple[Use, ...]
 
@@ -166,7 +169,7 @@ class _Search:
         for number, path in self.paths.items():
             if path in self.network.trainable:
                 shape = self.program.shapes[number]
-                places = jnp.arange(np.prod(shape, dtype=np.int64), dtype=jnp.int32)
+                places = jnp.arange(math.prod(shape), dtype=jnp.int32)
                 self.where[number] = path, places.reshape(shape)
         for position, op in enumerate(self.ops):
             if self.wanted.intersection(op.outputs):
@@ -218,7 +221,7 @@ class _Search:
         read = np.concatenate([matrix.ravel() for matrix in distinct.values()])
         if len(np.unique(read)) < len(read):
             return "products read it in more than one way"
-        if len(read) < np.prod(self.network.leaves[path].shape, dtype=np.int64):
+        if len(read) < math.prod(self.network.leaves[path].shape):
             return "only a part of it is multiplied"
         return ""
 
@@ -231,10 +234,12 @@ class _Search:
         for count, part in enumerate(parts.values(), start=1):
             (first, matrix), name = part[0], short if count == 1 else f"{short}#{count}"
             shape = self.program.shapes[first.op.inputs[first.side]]
+            size = math.prod(self.network.leaves[path].shape)
             made[name] = Kernel(
                 name,
                 short,
                 matrix,
+                matrix.size == size and bool((matrix.ravel() == np.arange(size)).all()),
                 layouts.neighbours(first.op, first.side, shape),
                 tuple(use for use, _ in part),
             )

@@ -71,12 +71,12 @@ def chosen(reading: Reading, paths: Iterable[str] | None) -> dict[str, Kernel]:
 
 def cut(leaves: Mapping[str, Any], kernel: Kernel) -> Array:
     """A kernel's entries of the leaf that it is a part of, [groups, inputs, outputs]."""
-    return layouts.gather(leaves[kernel.leaf], kernel.places)
+    return layouts.gather(leaves[kernel.leaf], kernel.places, kernel.in_order)
 
 
 def put(leaf: Any, kernel: Kernel, values: Array) -> Array:
     """The leaf with a kernel's entries in their places, in the leaf's type."""
-    return layouts.scatter(jnp.asarray(leaf), kernel.places, values)
+    return layouts.scatter(jnp.asarray(leaf), kernel.places, kernel.in_order, values)
 
 
 def joined(
@@ -96,7 +96,7 @@ def joined(
     for key, kernel in kernels.items():
         path = kernel.leaf
         empty = jnp.zeros(shapes[path].shape, values[key].dtype)
-        leaves[path] = layouts.scatter(leaves.get(path, empty), kernel.places, values[key])
+        leaves[path] = put(leaves.get(path, empty), kernel, values[key])
     return leaves
 
 
