@@ -1,10 +1,11 @@
 """A language model loses half of its weights in one pass: magnitude, Wanda and SparseGPT.
 
-    python docs/transformer.py            three seeds, NNN minutes on one core
-    python docs/transformer.py --quick    a tiny model, one seed, half a minute
+    python docs/transformer.py            three seeds, 15 minutes on one core; --help: all options
+    python docs/transformer.py --quick    a tiny model, one seed, a minute
 
 Trains small decoder-only transformers on the characters of Python's own standard library, prunes
-them without training on, and measures bits per character on files that they have not seen.
+them without training on, and measures bits per character on files that they have not seen. Expect
+2.19 of the dense models; of 50 % pruned 2.45 by magnitude and by Wanda, 2.30 by SparseGPT.
 """
 
 import sysconfig
