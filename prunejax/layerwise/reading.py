@@ -19,14 +19,13 @@ from prunejax.network.resizing import bind
 
 MOVES = frozenset(
     (
-        *("reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "slice", "split"),
-        *("rev", "copy", "copy_p", "convert_element_type", "stop_gradient", "unstack"),
-        *("optimization_barrier", "pjit_sharding_constraint", "sharding_constraint"),
+        *("reshape", "transpose", "squeeze", "broadcast_in_dim", "slice", "split", "unstack"),
+        *("rev", "copy", "copy_p", "convert_element_type", "optimization_barrier"),
     )
 )
 """Operations after which a kernel's entries are the same, in other places."""
 
-AS_IT_IS = frozenset(("convert_element_type", "stop_gradient", "optimization_barrier", "copy"))
+AS_IT_IS = frozenset(("convert_element_type", "optimization_barrier", "copy", "copy_p"))
 """Those after which the places are the same too: the places themselves are no floats."""
 
 
@@ -199,7 +198,8 @@ class _Search:
             if number not in self.where:
                 continue
             path, places = self.where[number]
-            if op.name in MOVES and len(op.inputs) == 1:
+            floating = jnp.issubdtype(self.program.dtypes[op.outputs[0]], jnp.floating)
+            if op.name in MOVES and len(op.inputs) == 1 and floating:
                 moved = [places] if op.name in AS_IT_IS else bind(op, op.params, [places])
                 for out, to in zip(op.outputs, moved, strict=True):
                     self.where[out] = path, to

@@ -117,9 +117,14 @@ def repeated(params, x):
     )
 
 
+def rounded(params, x):
+    return x @ params["w"].astype(jnp.int8).astype(jnp.float32)
+
+
 @pytest.mark.parametrize(
     "forward, reason",
     [
+        (rounded, "it is read by convert_element_type"),
         (scaled, "it is read by mul"),
         (tied, "products read it in more than one way"),
         (half, "only a part of it is multiplied"),
