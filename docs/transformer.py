@@ -1,6 +1,6 @@
 """A language model loses half of its weights in one pass: magnitude, Wanda and SparseGPT.
 
-    python docs/transformer.py            three seeds, 15 minutes on one core; --help: all options
+    python docs/transformer.py            three seeds, 9 minutes of one core; --help: all options
     python docs/transformer.py --quick    a tiny model, one seed, a minute
 
 Trains small decoder-only transformers on the characters of Python's own standard library, prunes
