@@ -23,6 +23,7 @@ ROOMS = {
     "spiking": OFTEN | {"channels", "distributions", "network", "neurons", "ranks", "rewiring"},
     "network": OFTEN,
     "channels": OFTEN | {"filters", "network"},
+    "layerwise": OFTEN | {"allocation", "network", "ranks", "selecting"},
     "allocation": OFTEN | {"distributions", "ranks", "selecting"},
     "pruning": OFTEN | {"allocation", "criteria", "selecting"},
     "rewiring": OFTEN | {"allocation", "ranks", "selecting", "sparse", "training"},

@@ -32,7 +32,9 @@ def record(
     Raises:
       ValueError: as ``Network.record`` says.
     """
-    _check(network, variables, layers)
+    for layer in layers:
+        names.choose("layer", layer, network.layers)
+    check_variables(network, variables)
     again = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
     values = again.flows().values
     for layer in layers:
@@ -80,9 +82,16 @@ def evaluate(
     return [known[number] for number in wanted]
 
 
-def _check(network: Structure, variables: PyTree, layers: Sequence[str]) -> None:
-    for layer in layers:
-        names.choose("layer", layer, network.layers)
+def check_variables(network: Structure, variables: PyTree) -> None:
+    """Refuses variables that are not those of the network.
+
+    Args:
+      network: the network.
+      variables: what was given as its variables.
+
+    Raises:
+      ValueError: paths or shapes differ; the message names some.
+    """
     given = {
         name(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
     }
