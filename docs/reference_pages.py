@@ -21,6 +21,7 @@ PAGES = [
     "prunejax.network",
     "prunejax.channels",
     "prunejax.filters",
+    "prunejax.layerwise",
     "prunejax.rewiring",
     "prunejax.rewiring.during_training",
     "prunejax.sparse",

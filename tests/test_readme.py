@@ -54,7 +54,9 @@ def test_critical_neurons_of_a_network_and_of_arrays(tmp_path):
         program("channels.critical_neurons") + "print(made['hidden1']['bias'].sum())", tmp_path
     )
     assert said.startswith("optimal: objective")
-    accuracy, parameters = re.search(r"([\d.]+)% of the training images with ([\d,]+) parameters", said).groups()
+    accuracy, parameters = re.search(
+        r"([\d.]+)% of the training images with ([\d,]+) parameters", said
+    ).groups()
     assert float(accuracy) > 90
     assert int(parameters.replace(",", "")) < 64 * 64 + 64 * 32 + 32 * 10
     assert 1 <= int(said.splitlines()[-1]) <= 64
@@ -125,3 +127,18 @@ def test_a_spiking_network_of_your_own(tmp_path):
     assert 0 < new <= 600
     assert re.search(r"lif_2 +fires +[\d.]+%", said)
     assert "synaptic operations" in said
+
+
+def test_layer_by_layer(tmp_path):
+    said = run(program("layerwise.sparsegpt"), tmp_path)
+    rows = {
+        name: (s, float(r))
+        for name, s, r in re.findall(r"^(\S+): (\d+)%, ([\d.]+)% right", said, re.M)
+    }
+    assert {name: s for name, (s, _) in rows.items()} == {
+        "dense": "0", "wanda": "70", "sparsegpt": "70", "2:4": "50",
+    }  # fmt: skip
+    assert rows["dense"][1] > 90
+    assert rows["sparsegpt"][1] > rows["wanda"][1] - 1
+    assert rows["2:4"][1] > 80
+    assert "attention/query/kernel" in said

@@ -93,6 +93,15 @@ class Kernels(NamedTuple):
     covered: dict[str, tuple[int, int, int]]
     left_out: dict[str, str]
 
+    def __str__(self) -> str:
+        width = max(map(len, (*self.covered, *self.left_out)), default=0)
+        lines = [
+            f"{name:<{width}}  {groups} x {inputs} inputs x {outputs} outputs"
+            for name, (groups, inputs, outputs) in self.covered.items()
+        ]
+        lines += [f"{name:<{width}}  left out: {why}" for name, why in self.left_out.items()]
+        return "\n".join(lines)
+
 
 def kernels(network: Structure) -> Kernels:
     """Which kernels of a network layer-wise criteria cover, and why they leave out the others.

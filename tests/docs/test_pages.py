@@ -33,7 +33,8 @@ SAYS = {
     "howto/keras": rf"90% pruned, {RIGHT}\n\[\((\d+),\), \(64, \1\).*\(2, 10\)",
     "howto/optimisers": r"(\S+ +largest pruned 0\.0, loss [\d.]+\n){10}learning rate 1e-04\n"
     r"lookahead: largest pruned 0\.0\nmasked\(tx\)\.update needs masks=.*",
-    "howto/lottery_ticket": rf"0% pruned, {RIGHT}\n.*95% pruned, {RIGHT}\nepochs \[2, 3, 4, 5\], \d+% right",
+    "howto/lottery_ticket": rf"0% pruned, {RIGHT}\n.*95% pruned, {RIGHT}\n"
+    r"epochs \[2, 3, 4, 5\], \d+% right",
     "howto/sparsities": r"by name: .*'conv1': .*\n2:4: 0\.50 .*of zeros: 0\.80 .*",
     "howto/own_criterion": r"95\.0% removed\n[67]\d% of the multiply-adds go",
     "howto/own_experiment": r"random +\d\d\.\d \d\d\.\d\nsnip +[5-9]\d\.\d [5-9]\d\.\d",
@@ -53,6 +54,8 @@ SAYS = {
     "methods/snip": r"129 weights are left, in empty layers: \[\]",
     "methods/spiking": r"2000 weights, [1-9]\d\d of them new",
     "methods/straight_through": rf"90% pruned, {RIGHT}",
+    "methods/sparsegpt": r"50% removed, errors:\n(\S+ \d+\.\d+\n?){3}",
+    "methods/wanda": r"\[(32, ){63}32\]",
     "methods/synflow": r"129 weights are left, empty layers: \[\]",
     "methods/topology": r"0\.\d+ sinks, [\d.e-]+ k-core, 16 metrics",
 }

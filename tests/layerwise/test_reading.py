@@ -139,3 +139,12 @@ def test_what_is_left_out_says_why(forward, reason):
     found = kernels(forward, params, jnp.ones((2, 4)))
     assert found.covered == {}
     assert found.left_out == {"w": reason}
+
+
+def test_what_is_covered_is_printed_a_line_each():
+    found = layerwise.Kernels({"up": (1, 8, 64), "longer": (2, 4, 3)}, {"table": "it is looked up"})
+    assert str(found).splitlines() == [
+        "up      1 x 8 inputs x 64 outputs",
+        "longer  2 x 4 inputs x 3 outputs",
+        "table   left out: it is looked up",
+    ]
