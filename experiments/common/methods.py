@@ -12,7 +12,7 @@ from experiments.common.during import DURING
 from experiments.common.plugins import is_plugin, load
 from experiments.common.shape import EVERYTHING, Shape
 from experiments.common.sources import digest
-from prunejax import allocation, filters, names, pruning, training
+from prunejax import allocation, filters, layerwise, names, pruning, training
 from prunejax import channels as channels_lib
 from prunejax import masks as masks_lib
 from prunejax.channels import CONVOLUTIONS, collecting, targets
@@ -114,6 +114,13 @@ def redundant_channels(
     return masks_lib.restrict(plan.masks(subject.params), subject.masks)
 
 
+def wanda(subject: Subject, sparsity: float) -> PyTree:
+    """Prunes the weights that do least to the sums they enter, as many of each output."""
+    network, images = subject.network, subject.batch[0]
+    scores = layerwise.wanda(network, _variables(subject), [images], masks=subject.masks)
+    return layerwise.allocate(network, scores, sparsity)
+
+
 def _variables(subject: Subject) -> PyTree:
     return {"params": subject.params, **training.stats_collection(subject.batch_stats)}
 
@@ -168,6 +175,7 @@ LISTED: dict[str, Listed] = {
         "synflow", "synaptic flow, 100 rounds (Tanaka et al. 2020)", loss="evaluation_loss"
     ),
     "prospr": _weights("prospr", "the loss after three steps (Alizadeh et al. 2022)"),
+    "wanda": Listed(wanda, "|w| times the norm of its input, per output (Sun et al. 2024)"),
     "grasp_unsoftened": _weights("grasp", "GraSP on the plain loss"),
     "iterative_snip": _weights("snip", "SNIP in 100 rounds (de Jorge et al. 2021)", rounds=100),
     "uniform": _weights("random", "any weights, as many of each layer", distribution="uniform"),
@@ -237,7 +245,7 @@ def settings(name: str) -> dict[str, Any]:
         return DURING[name].settings()
     method = find(name)
     if not isinstance(method, partial):
-        return {"function": method.__name__, "source": digest(method)}
+        return {"function": method.__name__, "source": digest(*_criterion(method, {}))}
     chosen = dict(method.keywords)
     scored_by = _criterion(method.func, chosen)
     if chosen.get("rounds") is None and "criterion" in chosen:
@@ -269,4 +277,6 @@ def _criterion(function: Method, chosen: dict[str, Any]) -> list[Callable[..., A
         return [score, channels_lib.rank, channels_lib.keep_best, *of_network]
     if function is redundant_channels:
         return [*REDUNDANCY, channels_lib.measure, *of_network]
+    if function is wanda:
+        return [wanda, layerwise.wanda, layerwise.input_statistics, layerwise.allocate]
     return [function]
