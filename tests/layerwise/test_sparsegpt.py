@@ -267,7 +267,7 @@ def test_a_transformers_later_layers_see_what_the_pruned_ones_give(sequential):
     x = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
     variables = Block().init(jax.random.key(0), x)
     network = trace(Block().apply, variables, x[:1])
-    made = masks.make(variables["params"], "attention.*kernel|down|up.*kernel")
+    made = masks.make(variables["params"], "attention.*kernel|down/kernel|up/kernel")
     made["down"]["bias"] = made["up"]["bias"] = None
     found = layerwise.sparsegpt(
         network, variables, iter([x[:4], x[4:]]), 0.5, masks=made, sequential=sequential
