@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from experiments import report
+from experiments.common import plugins
 from experiments.common.desk import Desk
 from experiments.common.networks import load
 from experiments.common.options import changed
@@ -151,6 +153,7 @@ def test_a_criterion_from_outside_in_this_process_and_in_others(config, tmp_path
     assert status == 0, text
     kept = np.asarray(saved_masks(config, method)["hidden1"]["kernel"])
     assert not (kept & np.asarray(saved_masks(config, "magnitude")["hidden1"]["kernel"])).any()
+    check_that_a_report_never_loads_it(config, tmp_path, method)
     before = records(config)
     elsewhere = changed(config, results=tmp_path / "others", workers=2)
     assert go(elsewhere)[0] == 0
@@ -158,6 +161,17 @@ def test_a_criterion_from_outside_in_this_process_and_in_others(config, tmp_path
     for name, record in before.items():
         assert after[name]["metrics"]["kept_weights"] == record["metrics"]["kept_weights"]
         assert after[name]["config"] == record["config"]
+
+
+def check_that_a_report_never_loads_it(config, tmp_path, method):
+    """A record may come from anybody, and so may the name of a file in it."""
+    source = (tmp_path / "mine.py").read_text()
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was loaded')")
+    plugins.load.cache_clear()
+    console = Console(record=True, width=150)
+    assert report.main(report.Report(results=config.running.results), console) == 0
+    assert method in console.export_text()
+    (tmp_path / "mine.py").write_text(source)
 
 
 @pytest.mark.parametrize(
