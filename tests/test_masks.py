@@ -37,7 +37,8 @@ def test_make_selects_kernels_by_default(params):
 @pytest.mark.parametrize(
     "select, expected",
     [
-        ("Dense_0", {"Dense_0/kernel", "Dense_0/bias"}),
+        (["Dense_0/kernel", "Dense_0/bias"], {"Dense_0/kernel", "Dense_0/bias"}),
+        ("", {"Conv_0/kernel", "Conv_0/bias", "Dense_0/kernel", "Dense_0/bias", "norm/scale"}),
         ("^Conv.*kernel$", {"Conv_0/kernel"}),
         (["bias$", "scale"], {"Conv_0/bias", "Dense_0/bias", "norm/scale"}),
         (lambda path, leaf: leaf.ndim == 4, {"Conv_0/kernel"}),
@@ -45,6 +46,13 @@ def test_make_selects_kernels_by_default(params):
 )
 def test_make_selects_by_pattern(params, select, expected):
     assert set(masks.sparsities(masks.make(params, select=select))) == expected
+
+
+@pytest.mark.parametrize("select", ["Dense_0", ["Dense_0", "kernel"], r"Dense_\d"])
+def test_a_pattern_that_takes_biases_along_says_so(params, select):
+    with pytest.warns(UserWarning, match="takes biases or scales too, .*: Dense_0/bias. End the"):
+        made = masks.make(params, select=select)
+    assert {"Dense_0/kernel", "Dense_0/bias"} <= set(masks.sparsities(made))
 
 
 @pytest.mark.parametrize(

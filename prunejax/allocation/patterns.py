@@ -227,9 +227,10 @@ class Blocks:
         if masks is not None:
             alive = jax.tree.map(lambda leaf: jnp.any(self._cut(leaf), axis=(-3, -1)), masks)
         kept = Unstructured().keep(of_blocks, count, alive, allow_empty=allow_empty)
-        return jax.tree.map(
+        whole = jax.tree.map(
             lambda mask: jnp.repeat(jnp.repeat(mask, self.inputs, -2), self.outputs, -1), kept
         )
+        return whole if masks is None else jax.tree.map(jnp.logical_and, whole, masks)
 
     def _grid(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-2], shape[-2] // self.inputs, shape[-1] // self.outputs)
