@@ -9,6 +9,7 @@ of its own, stay as they are; they come again when the command is given again, s
 twice.)
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ def main(config: Report, console: Console | None = None) -> int:
     """Reports what is recorded; returns the exit status."""
     console = Console() if console is None else console
     try:
-        return _report(config, console)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: shell.warn(console, f"{message}")
+            return _report(config, console)
     except (OSError, ValueError, TypeError, KeyError) as error:
         shell.fail(console, f"{error}")
         return 1

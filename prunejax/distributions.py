@@ -29,13 +29,13 @@ def check_sparsity(sparsity: SupportsFloat) -> float:
             "keep_per_leaf"
         )
     try:
-        number = float(sparsity)
+        number = math.nan if isinstance(sparsity, str) else float(sparsity)
     except (TypeError, ValueError):
         number = math.nan
     if not 0 <= number < 1:
-        raise ValueError(
-            f"sparsity is the fraction of weights removed, in [0, 1), got {sparsity!r}"
-        )
+        simple = isinstance(sparsity, int | float | str) or getattr(sparsity, "ndim", 1) == 0
+        shown = repr(sparsity) if simple or sparsity is None else type(sparsity).__name__
+        raise ValueError(f"sparsity is the fraction of weights removed, in [0, 1), got {shown}")
     return number
 
 

@@ -91,11 +91,20 @@ def of_nonzeros(params: PyTree, select: Select | None = None) -> PyTree:
     {'kernel': Array([[False,  True]], dtype=bool)}
     """
     return jax.tree.map(
-        lambda mask, leaf: None if mask is None else jnp.asarray(leaf) != 0,
+        lambda mask, leaf: None if mask is None else _is_nonzero(leaf),
         make(params, select),
         params,
         is_leaf=lambda leaf: leaf is None,
     )
+
+
+def _is_nonzero(leaf: Any) -> Any:
+    """Where a leaf is not exactly 0; XLA takes denormal numbers for 0, their bits do not."""
+    if isinstance(leaf, np.ndarray):
+        return jnp.asarray(leaf != 0)
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}[leaf.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(leaf, unsigned)
+    return bits << np.array(1, unsigned) != 0  # the sign does not count
 
 
 def apply(params: PyTree, masks: PyTree) -> PyTree:

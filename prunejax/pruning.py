@@ -95,13 +95,14 @@ def prune(
     rounds = chosen.rounds if rounds is None else rounds
     names.choose("schedule", schedule, SCHEDULES)
     if not isinstance(rounds, int) or rounds < 1:
-        raise ValueError(f"rounds must be a whole number of at least 1, got {rounds}")
+        raise ValueError(f"rounds must be a whole number of at least 1, got {rounds!r}")
     if loss_fn is None and chosen.needs_loss:
         raise ValueError(
             "this criterion needs loss_fn=: (params, batch) -> loss or (loss, outputs)"
         )
     shape = allocation.as_pattern(pattern)
-    _refuse_denser(masks, sparsity, exclude)
+    if isinstance(shape, allocation.Unstructured):  # the others round by group, block or output
+        _refuse_denser(masks, sparsity, exclude)
     inside = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((params, masks, batch)))
     if chosen.float64 and inside and not jax.config.read("jax_enable_x64"):
         raise ValueError(
@@ -118,6 +119,7 @@ def prune(
             scores = _score(
                 params, masks, batch, round_key, criterion=chosen.score, loss_fn=loss_fn
             )
+            _check_scores(scores, masks)
             # The last round is exact whatever the schedule's rounding does.
             target, shape_now = sparsity, shape
             if done < rounds:
@@ -125,7 +127,8 @@ def prune(
                 if isinstance(shape, allocation.NofM):
                     own = 1 - shape.kept / shape.of
                     part = SCHEDULES[schedule](own, done / rounds) / own if own else 1.0
-                    target, shape_now = None, shape.after(part)
+                    shape_now = shape.after(part)
+                    target = _everywhere(sparsity, 1 - shape_now.kept / shape_now.of)
             masks = allocation.allocate(
                 scores,
                 target,
@@ -140,6 +143,29 @@ def prune(
     return masks
 
 
+def _check_scores(scores: PyTree, masks: PyTree) -> None:
+    """Refuses scores of a criterion that are not parallel to the masks.
+
+    Raises:
+      ValueError: a leaf has other scores than its mask has entries, or none.
+    """
+    found = {
+        masks_lib.name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(scores)
+    }
+    for path, mask in jax.tree_util.tree_leaves_with_path(masks):
+        name = masks_lib.name(path)
+        if name not in found:
+            raise ValueError(
+                f"the criterion gave no scores for {name!r}: it returns a tree like the masks, "
+                "with a score for each weight of a leaf that has a mask and None elsewhere"
+            )
+        if jnp.shape(found[name]) != mask.shape:
+            raise ValueError(
+                f"the criterion gave scores of shape {jnp.shape(found[name])} for {name!r}, whose "
+                f"mask has shape {mask.shape}"
+            )
+
+
 def _on_the_way(
     sparsity: Sparsity | None, schedule: Callable[[float, float], float], fraction: float
 ) -> Sparsity | None:
@@ -152,6 +178,11 @@ def _on_the_way(
             for name, number in sparsity.items()
         }
     return schedule(allocation.check_sparsity(sparsity), fraction)
+
+
+def _everywhere(sparsity: Sparsity | None, number: float) -> Sparsity:
+    """One number for whatever a sparsity names."""
+    return dict.fromkeys(sparsity, number) if isinstance(sparsity, Mapping) else number
 
 
 def _follows_float64(

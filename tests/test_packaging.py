@@ -46,6 +46,7 @@ import warnings; warnings.simplefilter("error")
 import jax, jax.numpy as jnp, optax, prunejax
 from prunejax import allocation, channels, criteria, masks, network, pruning, rewiring, robustness
 from prunejax import spiking, sparse, training
+from prunejax.rewiring import during_training
 key = jax.random.key(0)
 params = {"a": {"kernel": jax.random.normal(key, (8, 6))},
           "b": {"kernel": jax.random.normal(key, (6, 3))}}
@@ -62,7 +63,7 @@ print(masks.count(made), masks.count(masks.of_nonzeros(params)))
 traced = network.trace(forward, params, x)
 scores = channels.rank(traced, params, x, criterion="l1", kinds=("dense",))
 print(sum(leaf.size for leaf in jax.tree.leaves(scores.plan(0.5).slice(params))))
-print(rewiring.during_training.masks_of(rewiring.during_training.sparsified(
+print(during_training.masks_of(during_training.sparsified(
     optax.sgd(0.1), "set", sparsity=0.5, every=10).init(params))["a"]["kernel"].sum())
 """
     ).splitlines()

@@ -354,3 +354,51 @@ def test_synflow_on_a_network_with_a_dtype_of_its_own():
 
     with pytest.raises(TypeError, match="a fault of the user's own"):
         prune(params, masks.make(params), x, criterion="synflow", sparsity=0.5, loss_fn=broken)
+
+
+def test_n_of_m_by_path_in_rounds_leaves_the_others_whole():
+    params = {name: jax.random.normal(jax.random.key(i), (8, 8)) for i, name in enumerate("ab")}
+    made = {name: jnp.ones((8, 8), bool) for name in "ab"}
+    for rounds in (1, 2, 3):
+        found = prune(
+            params, made, criterion="magnitude", sparsity={"a": 0.5}, pattern="2:4", rounds=rounds
+        )
+        assert {name: int(mask.sum()) for name, mask in found.items()} == {"a": 32, "b": 64}
+
+
+@pytest.mark.parametrize("pattern, shape", [("per_output", (3, 4)), ("4x4", (12, 4))])
+def test_pruning_again_to_the_same_sparsity_changes_nothing(pattern, shape):
+    params = {"a": jax.random.normal(jax.random.key(0), shape)}
+    made = {"a": jnp.ones(shape, bool)}
+    once = prune(params, made, criterion="magnitude", sparsity=0.5, pattern=pattern)
+    again = prune(params, once, criterion="magnitude", sparsity=0.5, pattern=pattern)
+    np.testing.assert_array_equal(once["a"], again["a"])
+
+
+@pytest.mark.parametrize(
+    "of, message",
+    [
+        (lambda leaf: leaf[1:], "scores of shape .19, 30. for 'a/kernel', whose mask has shape"),
+        (lambda leaf: None, "the criterion gave no scores for 'a/kernel'"),
+    ],
+)
+def test_scores_of_another_shape_are_the_criterions_fault(params, of, message):
+    def score(params, made, batch, *, loss_fn, key):
+        return jax.tree.map(lambda mask: of(mask.astype(jnp.float32)), made)
+
+    with pytest.raises(ValueError, match=message):
+        prune(params, masks.make(params), criterion=score, sparsity=0.5)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"criterion": None, "sparsity": 0.5}, "a criterion is a name .* got None"),
+        ({"criterion": "magnitude", "sparsity": 0.5, "rounds": "3"}, "at least 1, got '3'"),
+        ({"criterion": "magnitude", "sparsity": "0.5"}, "got '0.5'"),
+    ],
+)
+def test_wrong_arguments(params, settings, message):
+    with pytest.raises(ValueError, match=message):
+        prune(params, masks.make(params), **settings)

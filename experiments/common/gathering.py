@@ -106,8 +106,10 @@ def problem_of(record: Record, recorded: Recorded, known: Mapping[str, Sequence[
         return f"unknown {', '.join(wrong)}"
     try:
         settings: Any = config.get("method_settings", {})
-        for mapping in (config.get("protocol", {}), settings, record["versions"]):
-            dict(mapping).items()
+        tuning = config.get("tuning", {})
+        for mapping in (config.get("protocol", {}), settings, tuning, record["versions"]):
+            if not isinstance(mapping, Mapping):
+                raise TypeError(f"{mapping!r} where names with values should be")
         if not isinstance(record["date"], str) or not isinstance(record["device"], str):
             return "its date or device is no text"
         recorded.read([record])

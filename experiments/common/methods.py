@@ -118,7 +118,14 @@ def wanda(subject: Subject, sparsity: float) -> PyTree:
     """Prunes the weights that do least to the sums they enter, as many of each output."""
     network, images = subject.network, subject.batch[0]
     scores = layerwise.wanda(network, _variables(subject), [images], masks=subject.masks)
-    return layerwise.allocate(network, scores, sparsity)
+    shape = subject.shape
+    return layerwise.allocate(
+        network,
+        scores,
+        shape.sparsity(sparsity),
+        pattern=shape.pattern or "per_output",
+        exclude=shape.exclude or None,
+    )
 
 
 def _variables(subject: Subject) -> PyTree:
@@ -225,7 +232,8 @@ def find(name: str) -> Method:
 
 def prunes_weights(name: str) -> bool:
     """Whether a method prunes single weights by scores, so that a ``Shape`` can be asked of it."""
-    return name not in DURING and getattr(find(name), "func", None) is unstructured
+    method = None if name in DURING else find(name)
+    return method is wanda or getattr(method, "func", None) is unstructured
 
 
 def said_of_all() -> str:

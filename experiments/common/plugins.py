@@ -35,8 +35,9 @@ def load(name: str) -> Criterion | Score:
     try:
         of_file = place.endswith(".py")
         module = _from_file(Path(place)) if of_file else importlib.import_module(place)
-    except (SyntaxError, ImportError, FileNotFoundError, ValueError) as error:
-        raise ValueError(f"the method {name!r} cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the file does
+        what = f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"the method {name!r} cannot be loaded: {what}") from error
     found = getattr(module, attribute, None)
     if found is None:
         near = names.suggestion(attribute, vars(module))

@@ -59,11 +59,13 @@ def parsed(layers: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
     Raises:
       ValueError: one is not of this form, or its number is no sparsity.
     """
-    found = []
+    found: list[tuple[str, float]] = []
     for given in layers:
         path, equals, number = given.rpartition("=")
         if not equals or not path:
             raise ValueError(f"layer sparsities are PATTERN=NUMBER, hidden1=0.9 say; got {given!r}")
+        if path in dict(found):
+            raise ValueError(f"layer sparsities name {path!r} twice")
         try:
             found.append((path, allocation.check_sparsity(float(number))))
         except ValueError as error:

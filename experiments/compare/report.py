@@ -1,5 +1,7 @@
 """From records of the comparison to a table and a figure: accuracy by method and sparsity."""
 
+import math
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,14 +40,14 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
                 "method": record["config"]["method"],
                 "sparsity": float(record["config"]["sparsity"]),
                 "seed": int(record["config"]["seed"]),
-                "accuracy": 100 * record["metrics"]["accuracy"],
+                "accuracy": _percent(record["metrics"]["accuracy"]),
                 "accuracy_pruned": _percent(record["metrics"].get("accuracy_pruned")),
-                "kept_weights": record["metrics"]["kept_weights"],
-                "kept_parameters": record["metrics"]["kept_parameters"],
+                "kept_weights": operator.index(record["metrics"]["kept_weights"]),
+                "kept_parameters": operator.index(record["metrics"]["kept_parameters"]),
                 "empty_layers": len(record["metrics"]["empty_layers"]),
                 "diverged": diverged(record),
-                "scoring_seconds": record["seconds"]["scoring"],
-                "training_seconds": record["seconds"]["training"],
+                "scoring_seconds": float(record["seconds"]["scoring"]),
+                "training_seconds": float(record["seconds"]["training"]),
                 "settings": config_hash(
                     {
                         name: value
@@ -61,7 +63,16 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
 
 
 def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+    """An accuracy in %, from one in [0, 1].
+
+    Raises:
+      ValueError: it is none.
+    """
+    if share is None or math.isnan(share):
+        return share
+    if not 0 <= share <= 1:
+        raise ValueError(f"an accuracy is in [0, 1], not {share}")
+    return 100 * share
 
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:

@@ -35,6 +35,7 @@ def keep(
     Raises:
       ValueError: ``scores`` hold no floating point array.
     """
+    _check_count(count)
     _, leaves, structure = flatten(scores)
     alive = alive_leaves(scores, masks, len(leaves))
     kept = _keep_together(tuple(leaves), tuple(alive), count, allow_empty=allow_empty)
@@ -56,6 +57,8 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
       ValueError: the number of counts is not the number of leaves.
     """
     _, leaves, structure = flatten(scores)
+    if not hasattr(counts, "__len__"):
+        raise ValueError(f"counts must be one whole number per leaf, got {counts!r}")
     if len(counts) != len(leaves):
         raise ValueError(f"{len(counts)} counts were given for {len(leaves)} leaves")
     alive = alive_leaves(scores, masks, len(leaves))
@@ -64,6 +67,19 @@ def keep_per_leaf(scores: PyTree, counts: Counts, *, masks: PyTree | None = None
         for leaf, mask, count in zip(leaves, alive, counts, strict=True)
     ]
     return jax.tree_util.tree_unflatten(structure, kept)
+
+
+def _check_count(count: Any) -> None:
+    """Refuses what is no number of weights, where it is known.
+
+    Raises:
+      ValueError: it is not whole, or negative.
+    """
+    if isinstance(count, Tracer):
+        return
+    whole = hasattr(count, "__index__") and np.ndim(count) == 0
+    if not whole or int(count) < 0:
+        raise ValueError(f"count must be a whole number of weights, at least 0, got {count!r}")
 
 
 @partial(jax.jit, static_argnames="allow_empty")
@@ -97,6 +113,10 @@ def flatten(scores: PyTree) -> tuple[list[str], list[Array], Any]:
     if not flat:
         raise ValueError("the scores are empty: every leaf is None")
     paths = [masks_lib.name(path) for path, _ in flat]
+    for path, (_, leaf) in zip(paths, flat, strict=True):
+        if not isinstance(leaf, int | float) and not hasattr(leaf, "dtype"):
+            kind = type(leaf).__name__
+            raise ValueError(f"the scores of {path!r} must be floating point, got {kind}")
     leaves = [jnp.asarray(leaf) for _, leaf in flat]
     for path, leaf in zip(paths, leaves, strict=True):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):

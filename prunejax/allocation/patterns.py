@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from prunejax import masks as masks_lib
-from prunejax import names
+from prunejax import names, ranks
 from prunejax.allocation.keeping import keep, keep_per_leaf
 from prunejax.distributions import DISTRIBUTIONS, check_sparsity, kept_weights, leaf_counts
 
@@ -146,10 +146,16 @@ class NofM:
         del allow_empty
 
         def of_leaf(scores: Array, mask: Array | None = None) -> Array:
-            inputs_last = jnp.moveaxis(_without(scores, mask), self.axis, -1)
-            groups = inputs_last.reshape(*inputs_last.shape[:-1], -1, self.of)
-            kept = _best(groups, count, axis=-1).reshape(inputs_last.shape)
-            return _and(jnp.moveaxis(kept, -1, self.axis), mask)
+            if scores.size == 0:
+                return jnp.ones(scores.shape, bool)
+
+            def grouped(leaf: Array) -> Array:
+                leaf = jnp.moveaxis(leaf, self.axis, -1)
+                return leaf.reshape(*leaf.shape[:-1], leaf.shape[-1] // self.of, self.of)
+
+            alive = None if mask is None else grouped(mask)
+            kept = _best(grouped(scores), alive, count, axis=-1)
+            return jnp.moveaxis(kept.reshape(*kept.shape[:-2], -1), -1, self.axis)
 
         return jax.tree.map(of_leaf, *((scores,) if masks is None else (scores, masks)))
 
@@ -222,10 +228,11 @@ class Blocks:
         allow_empty: bool = False,
     ) -> PyTree:
         """Masks of the blocks of the highest scores. See ``Unstructured``."""
-        of_blocks = jax.tree.map(lambda leaf: jnp.mean(self._cut(leaf), axis=(-3, -1)), scores)
         alive = masks
-        if masks is not None:
+        if masks is not None:  # what is pruned counts nothing in its block
+            scores = jax.tree.map(lambda mask, leaf: jnp.where(mask, leaf, 0), masks, scores)
             alive = jax.tree.map(lambda leaf: jnp.any(self._cut(leaf), axis=(-3, -1)), masks)
+        of_blocks = jax.tree.map(lambda leaf: jnp.mean(self._cut(leaf), axis=(-3, -1)), scores)
         kept = Unstructured().keep(of_blocks, count, alive, allow_empty=allow_empty)
         whole = jax.tree.map(
             lambda mask: jnp.repeat(jnp.repeat(mask, self.inputs, -2), self.outputs, -1), kept
@@ -267,9 +274,11 @@ class PerOutput:
         final = _given(sparsity)
         rows = []
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            if leaf.ndim < 1:
+                raise ValueError(f"{masks_lib.name(path)!r} is one number, without outputs")
             inputs = int(np.prod(leaf.shape[:-1], dtype=np.int64))
             rows.append([kept_weights(inputs, final * float(part)) for part in progress])
-            if not allow_empty and min(rows[-1], default=1) < 1:
+            if leaf.size and not allow_empty and min(rows[-1], default=1) < 1:
                 raise ValueError(
                     f"{masks_lib.name(path)!r} has {inputs} weights per output, of which sparsity "
                     f"{final} keeps none. Lower it, or pass allow_empty=True"
@@ -290,8 +299,12 @@ class PerOutput:
         alive = [None] * len(leaves) if masks is None else jax.tree.leaves(masks)
         kept = []
         for leaf, mask, number in zip(leaves, alive, count, strict=True):
-            columns = _without(leaf, mask).reshape(-1, leaf.shape[-1])
-            kept.append(_and(_best(columns, number, axis=0).reshape(leaf.shape), mask))
+            if leaf.size == 0:
+                kept.append(jnp.ones(leaf.shape, bool))
+                continue
+            columns = (-1, leaf.shape[-1])
+            of_mask = None if mask is None else mask.reshape(columns)
+            kept.append(_best(leaf.reshape(columns), of_mask, number, axis=0).reshape(leaf.shape))
         return jax.tree.unflatten(structure, kept)
 
 
@@ -331,20 +344,15 @@ def as_pattern(given: str | Pattern | None) -> Pattern:
     )
 
 
-def _best(scores: Array, count: Int[Array, ""], axis: int) -> Array:
-    """Marks the highest ``count`` along an axis; of equals the first, NaN last."""
-    scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-    order = jnp.argsort(scores, axis=axis, descending=True, stable=True)
-    return jnp.argsort(order, axis=axis) < count
+def _best(scores: Array, mask: Array | None, count: Int[Array, ""], axis: int) -> Array:
+    """Marks the highest ``count`` along an axis that are not pruned; of equals the first, NaN last.
 
-
-def _without(scores: Array, mask: Array | None) -> Array:
-    """Scores by which what is pruned already comes after all that is not."""
-    return scores if mask is None else jnp.where(mask, scores, -jnp.inf)
-
-
-def _and(kept: Array, mask: Array | None) -> Array:
-    return kept if mask is None else kept & mask
+    Fewer are marked where fewer are left.
+    """
+    # whole numbers in the order of the scores, 0 for what is pruned: denormal scores are exact too
+    ranked = ranks.rank(scores, mask, scores.dtype == jnp.float64).reshape(scores.shape)
+    order = jnp.argsort(ranked, axis=axis, descending=True, stable=True)
+    return (jnp.argsort(order, axis=axis) < count) & (ranked > 0)
 
 
 def _refuse_layerwise(pattern: str, distribution: str) -> None:

@@ -63,6 +63,8 @@ def shares(
             raise ValueError(f"of {pattern!r}: {error}") from error
         matching = _matching("sparsity", list(paths), pattern)
         taken = [at for at, fits in enumerate(matching) if fits and not out[at]]
+        if not taken and pattern == "":  # the rest, of which there is none
+            continue
         if not taken:
             raise ValueError(
                 f"sparsity: {pattern!r} matches only leaves that an earlier pattern or exclude "

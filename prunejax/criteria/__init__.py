@@ -50,6 +50,11 @@ def as_criterion(given: str | Criterion | Score) -> Criterion:
     100
     """
     entry = find_entry("criterion", given, CRITERIA)
+    if entry is None and not callable(given):
+        raise ValueError(
+            f"a criterion is a name ({', '.join(CRITERIA)}) or a function (params, masks, batch, "
+            f"*, loss_fn, key) -> scores, got {given!r}"
+        )
     return Criterion(cast(Score, given), needs_loss=False) if entry is None else entry
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
 
 from prunejax import allocation
 from prunejax import masks as masks_lib
-from prunejax.allocation import NofM, Pattern, Sparsity, as_pattern, shares
+from prunejax.allocation import Blocks, NofM, Pattern, Sparsity, as_pattern, shares
 from prunejax.layerwise import trees
 from prunejax.layerwise.reading import Kernel, read
 from prunejax.network import Structure
@@ -61,16 +62,26 @@ def allocate(
     kernels = trees.chosen(read(network, network.variables, network.traced.example), leaves)
     if isinstance(shaped, NofM):
         shaped = NofM(shaped.kept, shaped.of)  # the inputs stand last but one here, always
-        names = list(kernels)
-        for share in shares(names, sparsity, exclude):
-            refuse_indivisible([kernels[names[at]] for at in share.leaves], shaped)
     alive = None
     if masks is not None:
         masks_lib.validate(scores, masks)
-        alive = _flat(trees.leaves_by_name(masks), kernels)
-    flat = allocation.allocate(
-        _flat(leaves, kernels), sparsity, pattern=shaped, exclude=exclude, masks=alive
-    )
+        given = trees.leaves_by_name(masks)
+        if missing := [path for path in leaves if path not in given]:
+            raise ValueError(f"there are scores for {missing[0]!r}, but no mask")
+        alive = _flat(given, kernels)
+    matrices = _flat(leaves, kernels)
+    ones = {key: jnp.ones(matrix.shape, bool) for key, matrix in matrices.items()}
+    flat = ones if alive is None else dict(alive)
+    for share in shares(list(leaves), sparsity, exclude):
+        of_share = {list(leaves)[at] for at in share.leaves}
+        here = {key: kernel for key, kernel in kernels.items() if kernel.leaf in of_share}
+        refuse_indivisible(here.values(), shaped)
+        flat |= allocation.allocate(
+            {key: matrices[key] for key in here},
+            share.sparsity,
+            pattern=shaped,
+            masks=None if alive is None else {key: alive[key] for key in here},
+        )
     kept = {}
     for key, kernel in kernels.items():
         groups, inputs, outputs = kernel.places.shape
@@ -78,17 +89,26 @@ def allocate(
     return trees.parallel_to(scores, trees.joined(kernels, kept, leaves))
 
 
-def refuse_indivisible(kernels: Iterable[Kernel], pattern: NofM) -> None:
-    """Refuses kernels whose inputs cannot be cut into groups of M.
+def refuse_indivisible(kernels: Iterable[Kernel], pattern: Pattern) -> None:
+    """Refuses kernels that a pattern cannot divide without joining what is no neighbour.
 
     Raises:
       ValueError: there is one; the message names it.
     """
     for kernel in kernels:
-        if kernel.neighbours % pattern.of:
+        if isinstance(pattern, NofM) and kernel.neighbours % pattern.of:
             raise ValueError(
                 f"{kernel.name!r} has {kernel.neighbours} inputs in a row, which {pattern.kept}:"
                 f"{pattern.of} cannot divide into groups of {pattern.of}: leave it out"
+            )
+        outputs = kernel.places.shape[2]
+        if isinstance(pattern, Blocks) and (
+            kernel.neighbours % pattern.inputs or outputs % pattern.outputs
+        ):
+            raise ValueError(
+                f"{kernel.name!r} has {kernel.neighbours} inputs in a row and {outputs} outputs in "
+                f"a group, which blocks of {pattern.inputs} x {pattern.outputs} cannot divide: "
+                "leave it out"
             )
 
 

@@ -138,9 +138,9 @@ def reconstruct(
 
 
 def _check_numbers(block: int, dampening: float) -> None:
-    if not isinstance(block, int) or block < 1:
+    if not hasattr(block, "__index__") or block < 1:
         raise ValueError(f"block is a number of inputs, at least 1, got {block!r}")
-    if not 0 <= dampening <= hessian.MOST:
+    if not isinstance(dampening, float | int) or not 0 <= dampening <= hessian.MOST:
         raise ValueError(f"dampening is a fraction of the diagonal, in [0, 1], got {dampening!r}")
 
 

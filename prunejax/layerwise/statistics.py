@@ -92,6 +92,11 @@ def prepared(
     Raises:
       ValueError: the variables or the masks are not the network's, or a kernel is not covered.
     """
+    if not isinstance(network, Structure):
+        raise ValueError(
+            "the network must come from network.trace(apply, variables, x), got "
+            f"{type(network).__name__}"
+        )
     check_variables(network, variables)
     params = trees.params_of(network, variables)
     reading = read(network, variables, network.traced.example)

@@ -6,8 +6,13 @@ pruning can change is a field, so that a physically smaller network is the same 
 numbers: ``resized`` makes it.
 """
 
-from prunejax.models.description import describe, from_description
-from prunejax.models.registry import MODELS, build
-from prunejax.models.resizing import resized
+from prunejax import extras
+
+try:
+    from prunejax.models.description import describe, from_description
+    from prunejax.models.registry import MODELS, build
+    from prunejax.models.resizing import resized
+except ModuleNotFoundError as error:
+    raise extras.missing(error, __name__) from error
 
 __all__ = ["MODELS", "build", "describe", "from_description", "resized"]

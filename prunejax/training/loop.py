@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from prunejax import checkpoint, data
 from prunejax import masks as masks_lib
 from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
-from prunejax.training.state import Metrics, TrainState, refuse_donated, run_keys
+from prunejax.training.state import Metrics, TrainState, refuse_donated, refuse_other, run_keys
 from prunejax.training.steps import EvalStep, TrainStep
 
 _EXTRA = ("history", "per_epoch", "batch_size", "given")
@@ -68,11 +68,13 @@ def fit(
       split: training images and labels on the host.
       epochs: how many in all, those that the state has behind it included; an epoch drops the
         examples that do not fill a batch.
-      more_epochs: how many beyond those of the state given, in the place of ``epochs``.
+      more_epochs: how many beyond those of the state given, in the place of ``epochs``; one that
+        the state has begun counts.
       batch_size: examples per step, over all devices.
       between: ``(state, epochs done) -> state``, called after each epoch, before it is evaluated
-        and saved: it may change masks, parameters and the optimiser's state. What it does has to
-        follow from its arguments, so that a run that was stopped goes on as it would have.
+        and saved: it may change masks, parameters and the optimiser's state, not step and key. What
+        it does has to follow from its arguments, so that a run that was stopped goes on as it would
+        have.
       evaluate_with: called after each epoch with the state; what it returns enters the history
         under ``test_`` names.
       on_epoch: called after each epoch with a ``Progress``.
@@ -95,9 +97,10 @@ def fit(
     """
     if (epochs is None) == (more_epochs is None):
         raise ValueError("give epochs=, how many in all, or more_epochs=, how many from here on")
+    _check_arguments(state, split, batch_size, between)
     counts = {"epochs": epochs, "more_epochs": more_epochs, "checkpoint_every": checkpoint_every}
     for name, number in counts.items():
-        if number is not None and not hasattr(number, "__index__"):
+        if number is not None and (not hasattr(number, "__index__") or np.ndim(number)):
             raise ValueError(f"{name} must be a whole number, got {number!r}")
         if number is not None and number < 0:
             raise ValueError(f"{name} must not be negative, got {number}")
@@ -127,7 +130,8 @@ def fit(
         if last.step > epochs * per_epoch:
             raise ValueError(
                 f"the checkpoint in {checkpoints} is {last.step} steps old, more than the "
-                f"{epochs * per_epoch} of {epochs} epochs"
+                f"{epochs * per_epoch} of {epochs} epochs: ask for all epochs at once, or give "
+                "each fit a folder of its own"
             )
         state, history = last.tree, last.extra["history"]
     elif epochs and begun >= epochs * per_epoch:
@@ -158,15 +162,65 @@ def fit(
         row: Row = {"epoch": epoch + 1, **state.metrics.read()}
         state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
         if between is not None:
-            state = jax.device_put(between(state, epoch + 1), placement.state)
+            changed = between(state, epoch + 1)
+            _check_changed(changed, state)
+            state = jax.device_put(changed, placement.state)
         if evaluate_with is not None:
-            row |= {f"test_{name}": value for name, value in evaluate_with(state).items()}
+            row |= {f"test_{name}": value for name, value in _numbers(evaluate_with(state))}
         history.append(row)
         if checkpoints is not None and (step % every == 0 or step == epochs * per_epoch):
             save(step, state)
         if on_epoch is not None:
             on_epoch(Progress(epoch + 1, epochs, row))
     return state, history
+
+
+def _check_arguments(state: Any, split: Any, batch_size: Any, between: Any) -> None:
+    """Refuses what is no state, no data, no number, no function.
+
+    Raises:
+      ValueError: which argument, and what it should be.
+    """
+    refuse_other("fit", state)
+    if not hasattr(split, "images") or not hasattr(split, "labels"):
+        raise ValueError(
+            "split must be data.Split(images, labels), or what data.load gives; got "
+            f"{type(split).__name__}"
+        )
+    if not hasattr(batch_size, "__index__"):
+        raise ValueError(f"batch_size must be a whole number, got {batch_size!r}")
+    if between is not None and not callable(between):
+        raise ValueError(
+            f"between must be a function (state, epochs done) -> state, got {between!r}"
+        )
+
+
+def _check_changed(changed: Any, state: TrainState) -> None:
+    """Refuses what ``between`` returned where training cannot go on from it.
+
+    Raises:
+      ValueError: it is no state, or has another step or key.
+    """
+    if not isinstance(changed, TrainState):
+        raise ValueError(
+            "between must return the state to go on with, changed or not; it returned "
+            f"{type(changed).__name__}"
+        )
+    same_key = np.array_equal(jax.random.key_data(changed.key), jax.random.key_data(state.key))
+    if int(changed.step) != int(state.step) or not same_key:
+        raise ValueError(
+            "between must not change the step or the key, by which the data are ordered. To go "
+            "back to an earlier state, begin another fit with training.rewind(start, masks)"
+        )
+
+
+def _numbers(metrics: Any) -> Iterable[tuple[str, float]]:
+    if not isinstance(metrics, Mapping):
+        raise ValueError(
+            "evaluate_with must return numbers by name, {'accuracy': 0.9} say; it returned "
+            f"{type(metrics).__name__}"
+        )
+    return metrics.items()
 
 
 def _beginning(state: TrainState, split: data.Split) -> dict[str, Any]:

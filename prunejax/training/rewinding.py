@@ -6,7 +6,7 @@ from jaxtyping import PyTree
 
 from prunejax import masks as masks_lib
 from prunejax.training.slots import map_slots
-from prunejax.training.state import TrainState, refuse_donated
+from prunejax.training.state import TrainState, refuse_donated, refuse_other
 
 
 def snapshot(state: TrainState) -> TrainState:
@@ -21,6 +21,7 @@ def snapshot(state: TrainState) -> TrainState:
     Raises:
       ValueError: the state was donated to an earlier step.
     """
+    refuse_other("snapshot", state)
     refuse_donated(state.step)
     return jax.tree.map(jnp.copy, state)
 
@@ -43,6 +44,7 @@ def rewind(start: TrainState, masks: PyTree) -> TrainState:
     Raises:
       ValueError: the masks do not belong to the parameters.
     """
+    refuse_other("rewind", start)
     refuse_donated(start.step)
     params = masks_lib.apply(start.params, masks)
     named = {

@@ -88,6 +88,22 @@ def refuse_donated(leaf: Any) -> None:
         )
 
 
+def refuse_other(what: str, state: Any) -> None:
+    """Refuses what is no state of training.
+
+    Args:
+      what: who asks.
+      state: what was given.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    if not isinstance(state, TrainState):
+        raise ValueError(
+            f"{what} takes a state, from training.init_state, got {type(state).__name__}"
+        )
+
+
 class RunKeys(NamedTuple):
     """The two halves of a run's key.
 
@@ -151,8 +167,12 @@ def init_state(
       The state.
 
     Raises:
-      ValueError: the masks do not belong to the parameters.
+      ValueError: the masks do not belong to the parameters, or the optimiser or the key is none.
     """
+    if not hasattr(tx, "init"):
+        raise ValueError(f"tx must be an optimiser, optax.adam(1e-3) say, got {tx!r}")
+    if not hasattr(key, "dtype"):
+        raise ValueError(f"key must come from jax.random.key(seed), got {key!r}")
     masks = masks_lib.make(params) if masks is None else masks
     return _begin(tx, params, masks, batch_stats, key)
 

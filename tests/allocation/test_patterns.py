@@ -126,3 +126,59 @@ def test_inside_jit_as_outside(pattern, sparsity):
 def test_what_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         allocation.allocate(scores(), **settings)
+
+
+def test_what_is_pruned_counts_nothing_in_its_block():
+    scores = {"k": jnp.concatenate([jnp.full((4, 4), 9.0), jnp.full((4, 4), 2.0)])}
+    alive = {"k": jnp.ones((8, 4), bool).at[:4].set(False).at[0, 0].set(True)}
+    made = np.asarray(allocation.allocate(scores, 0.5, pattern="4x4", masks=alive)["k"])
+    np.testing.assert_array_equal(made, np.arange(8)[:, None] >= 4 * np.ones((1, 4)))
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "per_output"])
+def test_what_is_pruned_takes_no_place_of_what_scores_least(pattern):
+    scores = {"a": jnp.array([[1.0], [2.0], [-jnp.inf], [-jnp.inf]])}
+    alive = {"a": jnp.array([[False], [True], [True], [True]])}
+    made = allocation.allocate(scores, 0.5, pattern=pattern, masks=alive)["a"]
+    assert made[:, 0].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "per_output"])
+def test_denormal_and_nan_scores_in_patterns(pattern):
+    scores = {"a": jnp.array([[1e-40], [3e-40], [2e-40], [4e-40]])}
+    made = allocation.allocate(scores, 0.5, pattern=pattern)["a"]
+    assert made[:, 0].tolist() == [False, True, False, True]
+    odd = {"a": jnp.array([[jnp.nan], [-jnp.inf], [0.0], [jnp.nan]])}
+    made = jax.jit(lambda tree: allocation.allocate(tree, 0.5, pattern=pattern))(odd)["a"]
+    assert made[:, 0].tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "per_output"])
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4)])
+def test_leaves_without_entries_are_passed_over(pattern, shape):
+    scores = {"a": jnp.ones(shape), "b": jnp.arange(8.0).reshape(4, 2)}
+    made = allocation.allocate(scores, 0.5, pattern=pattern)
+    assert made["a"].shape == shape
+    assert made["b"].tolist() == [[False, False]] * 2 + [[True, True]] * 2
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    "use, message",
+    [
+        (lambda s: allocation.allocate(0.5, s), "of 'conv': .* got dict$"),
+        (lambda s: allocation.allocate({"a": "x"}, 0.5), "scores of 'a' must be floating .* str"),
+        (lambda s: allocation.allocate(s, "0.5"), r"in \[0, 1\), got '0.5'"),
+        (lambda s: allocation.keep(s, "3"), "count must be a whole number .* got '3'"),
+        (lambda s: allocation.keep(s, -3), "at least 0, got -3"),
+        (lambda s: allocation.keep(s, 2.7), "got 2.7"),
+        (lambda s: allocation.keep_per_leaf(s, 3), "one whole number per leaf, got 3"),
+        (
+            lambda s: allocation.allocate({"a": jnp.float32(1.0)}, 0.5, pattern="per_output"),
+            "'a' is one number, without outputs",
+        ),
+    ],
+)
+def test_wrong_arguments(use, message):
+    with pytest.raises(ValueError, match=message):
+        use(scores())

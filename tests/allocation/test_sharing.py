@@ -133,6 +133,21 @@ def test_what_is_refused(settings, message):
         allocation.allocate(scores(), **settings)
 
 
+def test_the_rest_may_be_nothing():
+    same(
+        kept(allocation.allocate(scores(), {"e|o": 0.5, "": 0.9})),
+        kept(allocation.allocate(scores(), 0.5)),
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_masks_of_denormal_weights(dtype):
+    tiny = np.array([[1e-40, 0.0], [-1e-40, -0.0]]).astype(jnp.dtype(dtype))
+    given = tiny if dtype == "float64" else jnp.asarray(tiny)
+    made = masks.of_nonzeros({"kernel": given})["kernel"]
+    assert made.tolist() == [[True, False], [True, False]]
+
+
 def test_masks_of_what_is_zero_already():
     params = {"a": {"kernel": jnp.array([[0.0, -2.0], [-0.0, jnp.nan]]), "bias": jnp.zeros(2)}}
     made = masks.of_nonzeros(params)

@@ -137,3 +137,52 @@ def test_scores_of_another_network_are_refused():
         layerwise.allocate(network, {"first": None}, 0.5)
     with pytest.raises(ValueError, match="do not cover 'first/bias'"):
         layerwise.allocate(network, {"first": {"bias": jnp.ones(8)}}, 0.5)
+
+
+def test_parts_of_a_fused_kernel_are_one_leaf_to_patterns():
+    keys = jax.random.split(jax.random.key(0), 2)
+    params = {
+        "qkv": {"kernel": jax.random.normal(keys[0], (8, 12))},
+        "out": {"kernel": jax.random.normal(keys[1], (4, 8))},
+    }
+
+    def forward(params, x):
+        q, k, v = jnp.split(params["qkv"]["kernel"], 3, axis=1)
+        return (jax.nn.softmax(x @ q) * (x @ k) + x @ v) @ params["out"]["kernel"]
+
+    network = trace(forward, params, jnp.ones((2, 8)))
+    scores = layerwise.wanda(network, params, [jax.random.normal(keys[0], (5, 8))])
+    whole = layerwise.allocate(network, scores, 0.5, exclude="qkv/kernel$")
+    assert whole["qkv"]["kernel"].all()
+    assert int(whole["out"]["kernel"].sum()) == 16
+    halved = layerwise.allocate(network, scores, {"qkv/kernel$": 0.5})
+    assert int(halved["qkv"]["kernel"].sum()) == 48
+    assert halved["out"]["kernel"].all()
+    missing = {"qkv": {"kernel": None}, "out": {"kernel": jnp.ones((4, 8), bool)}}
+    with pytest.raises(ValueError, match="there are scores for 'qkv/kernel', but no mask"):
+        layerwise.allocate(network, scores, 0.5, masks=missing)
+
+
+def test_blocks_stay_within_a_window_place_and_a_group():
+    x, kernel = jnp.ones((1, 5, 5, 4)), jnp.ones((2, 2, 2, 4))
+
+    def forward(params, x):
+        return jax.lax.conv_general_dilated(
+            x, params["kernel"], (1, 1), "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2,
+        )  # fmt: skip
+
+    with pytest.warns(UserWarning, match="no channel"):
+        network = trace(forward, {"kernel": kernel}, x)
+    scores = {"kernel": jax.random.normal(jax.random.key(0), kernel.shape)}
+    for blocks in ("4x1", "1x4"):
+        with pytest.raises(ValueError, match="2 inputs in a row and 2 outputs in a group"):
+            layerwise.allocate(network, scores, 0.5, pattern=blocks)
+    made = layerwise.allocate(network, scores, 0.5, pattern="2x2")["kernel"]
+    assert int(made.sum()) == 16
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_what_is_no_network():
+    with pytest.raises(ValueError, match=r"must come from network\.trace.* got dict"):
+        layerwise.wanda({}, {}, [])

@@ -169,3 +169,46 @@ def test_a_state_that_was_donated_is_refused_everywhere(split):
     ):
         with pytest.raises(ValueError, match="was given to an earlier training step"):
             use()
+
+
+def test_what_between_forgets_to_return_loses_nothing(split, tmp_path):
+    with pytest.raises(ValueError, match=r"between must return the state .* returned NoneType"):
+        fit(begun(), split, epochs=2, between=lambda state, done: None, checkpoints=tmp_path)
+    whole, _ = fit(begun(), split, epochs=2, between=lambda state, done: state)
+    resumed, _ = fit(
+        begun(), split, epochs=2, between=lambda state, done: state, checkpoints=tmp_path
+    )
+    assert_same(resumed, whole)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda s: s._replace(step=s.step - 1), lambda s: s._replace(key=jax.random.key(9))],
+)
+def test_between_must_not_change_what_orders_the_data(split, change):
+    with pytest.raises(ValueError, match="between must not change the step or the key"):
+        fit(begun(), split, epochs=2, between=lambda state, done: change(state))
+
+
+@pytest.mark.usefixtures("without_type_checks")
+@pytest.mark.parametrize(
+    "use, message",
+    [
+        (lambda s: fit({"a": 1}, s, epochs=1), "fit takes a state, .* got dict"),
+        (lambda s: fit(begun(), tuple(s), epochs=1), "split must be data.Split.* got tuple"),
+        (lambda s: fit(begun(), s, epochs=np.array([1, 2])), "epochs must be a whole number"),
+        (lambda s: fit(begun(), s, epochs=1, between=3), "between must be a function .* got 3"),
+        (lambda s: fit(begun(), s, epochs=1, evaluate_with=lambda s: None), "returned NoneType"),
+        (
+            lambda s: training.fit(begun(), STEP, s, epochs=1, batch_size="8"),
+            "batch_size must be a whole number, got '8'",
+        ),
+        (lambda s: training.snapshot(None), "snapshot takes a state, .* got NoneType"),
+        (lambda s: training.rewind({}, {}), "rewind takes a state, .* got dict"),
+        (lambda s: training.init_state({}, {}, None, key=0), "tx must be an optimiser"),
+        (lambda s: training.init_state({}, {}, TX, key=0), "key must come from jax.random.key"),
+    ],
+)
+def test_wrong_arguments(split, use, message):
+    with pytest.raises(ValueError, match=message):
+        use(split)

@@ -57,7 +57,7 @@ def test_the_digest_follows_the_file(file):
         ("{}:scor", "mine.py has no 'scor'; did you mean 'score'"),
         ("{}:number", "must be a function .* or a criteria.Criterion; it is int"),
         ("{}x.py:score", "cannot be loaded: there is no file"),
-        ("no.such.module:score", "cannot be loaded: No module named 'no'"),
+        ("no.such.module:score", "cannot be loaded: ModuleNotFoundError: No module named 'no'"),
         (":score", "cannot be loaded"),
         ("snp", "unknown method 'snp'; .*did you mean 'snip'"),
     ],
@@ -74,8 +74,17 @@ def test_a_fault_of_the_file_is_said_with_its_line(tmp_path):
         plugins.load(f"{path}:score")
 
 
+@pytest.mark.parametrize("source", ["x = undefined", "raise SystemExit(3)", "import nothing_here"])
+def test_whatever_the_file_raises_is_one_line(tmp_path, source):
+    path = tmp_path / "raising.py"
+    path.write_text(source)
+    with pytest.raises(ValueError, match=r"raising.py:score' cannot be loaded: \w+"):
+        plugins.load(f"{path}:score")
+
+
 def test_which_methods_a_shape_can_be_asked_of(file):
     assert methods.prunes_weights("snip")
+    assert methods.prunes_weights("wanda")
     assert methods.prunes_weights(f"{file}:score")
     for name in ("gmp", "rigl", "channels_l1", "entropy_kcore"):
         assert not methods.prunes_weights(name)
@@ -105,9 +114,10 @@ def test_shapes():
         ("head", "PATTERN=NUMBER, hidden1=0.9 say; got 'head'"),
         ("=0.5", "PATTERN=NUMBER"),
         ("head=most", "layer sparsity 'head=most': could not convert"),
+        ("head=0.5 head=0.6", "layer sparsities name 'head' twice"),
         ("head=1", r"layer sparsity 'head=1': sparsity is the fraction .* got 1.0"),
     ],
 )
 def test_layer_sparsities_that_are_none(given, message):
     with pytest.raises(ValueError, match=message):
-        parsed((given,))
+        parsed(tuple(given.split()))
