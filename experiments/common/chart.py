@@ -11,7 +11,7 @@ ROOM = 0.5
 MOST_NAMES = 14
 """Lines that are named at their ends; more of them get a legend beside the axes."""
 
-BELOW = "↓: a mean that lies below the axis, with its value"
+BELOW = "↓: a mean below the axis (the lowest, where there are many)"
 
 
 class Line(NamedTuple):
@@ -137,7 +137,7 @@ def draw(
         marks = one.look | ({"marker": ""} if len(one.x) > 25 else {})
         axes.plot(one.x, one.y, label=one.name, **marks)
         if one.low is not None and one.high is not None:
-            band = {"color": one.look["color"], "linewidth": 0, "alpha": 0.13}
+            band = {"color": one.look["color"], "linewidth": 0, "alpha": 0.16}
             axes.fill_between(one.x, one.low, one.high, **band)
             if len(one.x) == 1:
                 axes.vlines(one.x, one.low, one.high, color=one.look["color"], alpha=0.5)
@@ -158,20 +158,23 @@ def _below(axes: Any, lines: Sequence[Line], low: float, *, names: bool) -> bool
     stacked: dict[float, int] = {}
     found = False
     for one in sorted(lines, key=lambda each: -float(np.nanmin(each.y))):
-        for place, (x, y) in enumerate(zip(one.x, one.y, strict=True)):
-            if not y < low:
-                continue
-            found = True
-            if names and place == _last(axes, one):
-                continue
+        places = np.flatnonzero(one.y < low)
+        found = found or len(places) > 0
+        if names:
+            places = places[places != _last(axes, one)]
+        if len(places) > 2:
+            places = places[[np.argmin(one.y[places])]]
+        for x, y in zip(one.x[places], one.y[places], strict=True):
             level = stacked.get(float(x), 0)
             stacked[float(x)] = level + 1
+            across = axes.transAxes.inverted().transform(axes.transData.transform((x, low)))[0]
             axes.annotate(
                 *(f"{one.name} ↓ {y:.3g}", (x, 0)),
                 xycoords=("data", "axes fraction"),
-                xytext=(-2, 4 + 12 * level),
+                xytext=(-2 if across > 0.5 else 2, 4 + 12 * level),
                 textcoords="offset points",
-                **{"ha": "right", "fontsize": 8, "bbox": {"color": "white", "pad": 0.5}},
+                ha="right" if across > 0.5 else "left",
+                **{"fontsize": 8, "bbox": {"color": "white", "pad": 0.5}},
             )
     return found
 

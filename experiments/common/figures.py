@@ -4,7 +4,7 @@ A page shows a figure ``WIDTH`` inches wide, so that its text is read at the siz
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 from zlib import crc32
@@ -137,17 +137,18 @@ def canvas(panels: int, *, height: float = 4.0, columns: int = 0, **options: Any
     return drawn, axes.ravel()[:panels]
 
 
-def legend(drawn: Any, axes: Any, *, columns: int = 4, title: str = "") -> None:
+def legend(drawn: Any, axes: Any, *, title: str = "") -> None:
     """One legend for all panels, below them; a series that is drawn twice stands there once."""
-    handles: Mapping[str, Any] = {}
+    handles: dict[str, Any] = {}
     for one in axes:
-        found = zip(*reversed(one.get_legend_handles_labels()), strict=True)
-        handles = {**dict(found), **handles}
+        for handle, name in zip(*one.get_legend_handles_labels(), strict=True):
+            handles.setdefault(name, handle)
+    columns = int(72 * WIDTH / (5 * max(map(len, handles)) + 52))  # points, about
     drawn.legend(
         list(handles.values()),
         list(handles),
         loc="outside lower center",
-        ncols=min(columns, len(handles)),
+        ncols=max(1, min(columns, len(handles))),
         title=title or None,
         frameon=False,
         handlelength=3.2,

@@ -83,7 +83,7 @@ def entropies(records: Sequence[Record], place: Place, title: str) -> None:
             axes.plot(*both, alpha=0.5, markeredgewidth=0.7, label=layer, **dots)
         axes.set(xlabel=f"criticality, read from the surrogate's {reading}")
     panels[0].set(ylabel="entropy of firing (bits)")
-    legend(figure, panels, columns=6, title="layer")
+    legend(figure, panels, title="layer")
     settings = f"{title}; a point per neuron of {len(dense)} dense networks (one per seed)"
     save_figure(figure, place, "How critical and how informative neurons are", settings)
 
@@ -124,7 +124,7 @@ def layers(records: Sequence[Record], place: Place, title: str) -> None:
     axes.set_yticks(range(len(names)), [name.removesuffix("/kernel") for name in names])
     axes.set(xlabel="weights kept of the layer (%, log axis)", ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
-    legend(figure, [axes], columns=5, title="growth")
+    legend(figure, [axes], title="growth")
     settings = f"{title}; sparsity {sparsest:g} in all, mean over seeds"
     save_figure(figure, place, "In which layers weights stay", settings)
 
@@ -183,6 +183,6 @@ def neurons(
         bottom.set(xlabel="membrane potential before the reset", yscale="log")
     above[0].set_ylabel(f"neuron of the last layer (first {SHOWN})")
     below[0].set_ylabel("probability density (log axis)")
-    legend(figure, below, columns=6)
+    legend(figure, below)
     title = f"{title}; above: a stroke is a spike; below: {len(images)} test images, all steps"
     save_figure(figure, place, "Spikes and potentials, dense and pruned", title)
