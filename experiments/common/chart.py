@@ -5,13 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.common.figures import legend
+
 ROOM = 0.5
 """How far below the good lines the y axis goes, in parts of the height that they take."""
 
 MOST_NAMES = 14
-"""Lines that are named at their ends; more of them get a legend beside the axes."""
+"""Lines that are named at their ends; more of them get a legend below the axes."""
 
-BELOW = "↓: a mean below the axis (the lowest, where there are many)"
+LONGEST = 32
+"""Letters of a line's name."""
+
+BELOW = "↓: a mean below the axis"
 
 
 class Line(NamedTuple):
@@ -66,13 +71,25 @@ def of_seeds(name: str, x: Any, values: Any, look: dict[str, Any]) -> Line:
     return line(name, x, values.mean(axis=0), spread, look)
 
 
-def band_words(seeds: int, most: int = 0) -> str:
-    """What lines and bands are, for the settings of a figure."""
+def band_words(seeds: int, most: int = 0, *, line: str = "line", band: str = "band") -> str:
+    """What lines and bands are, for the settings of a figure.
+
+    Args:
+      seeds: the fewest that a mean is of.
+      most: the most; 0: as many.
+      line: what shows the mean.
+      band: what shows the spread.
+    """
     most = max(seeds, most)
     if most == 1:
-        return "one seed, so no bands"
+        return f"one seed, so no {band}s"
     of = f"{most}" if seeds == most else f"{seeds} to {most}"
-    return f"line: mean of {of} seeds, band: one standard deviation to either side"
+    return f"{line}: mean of {of} seeds, {band}: one standard deviation to either side"
+
+
+def height_for(lines: int) -> float:
+    """How high a figure of so many lines is, in inches: with more there is a legend below."""
+    return 4.0 + (0.09 * lines if lines > MOST_NAMES else 0.0)
 
 
 def y_range(lines: Sequence[Line], references: Sequence[float] = ()) -> tuple[float, float]:
@@ -133,9 +150,13 @@ def draw(
     low, high = y_range(lines, [level for _, level in references])
     if whole:
         low = min(low, *(float(np.nanmin(_edge(one, one.low))) for one in lines))
+    lines = [one._replace(name=_short(one.name)) for one in lines]
+    crowded = names and len(lines) > MOST_NAMES
     for one in lines:
         marks = one.look | ({"marker": ""} if len(one.x) > 25 else {})
-        axes.plot(one.x, one.y, label=one.name, **marks)
+        lowest = float(np.nanmin(one.y))
+        label = f"{one.name} ↓ to {lowest:.3g}" if crowded and lowest < low else one.name
+        axes.plot(one.x, one.y, label=label, **marks)
         if one.low is not None and one.high is not None:
             band = {"color": one.look["color"], "linewidth": 0, "alpha": 0.16}
             axes.fill_between(one.x, one.low, one.high, **band)
@@ -143,40 +164,47 @@ def draw(
                 axes.vlines(one.x, one.low, one.high, color=one.look["color"], alpha=0.5)
     for name, level in references:
         axes.axhline(level, color="black", linewidth=1, linestyle=(0, (1, 1.5)), label=name)
-    below = _below(axes, lines, low, names=names)
+    below = any(float(np.nanmin(one.y)) < low for one in lines)
+    if below and not crowded:
+        _mark_below(axes, lines, low, names=names)
     margin = 0.04 * ((high - low) or 1.0)
     axes.set_ylim(low if below else low - margin, high + margin)
-    if names:
+    if crowded:
+        legend(axes.figure, [axes])
+    elif names:
         right = axes.get_xlim()[0 if axes.xaxis_inverted() else 1]
         ends = [Line(name, np.array([right]), np.array([y]), {}) for name, y in references]
         name_ends(axes, [*lines, *ends])
     return below
 
 
-def _below(axes: Any, lines: Sequence[Line], low: float, *, names: bool) -> bool:
+def _short(name: str) -> str:
+    """The end of a long name, such as that of a criterion in a file."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"
+
+
+def _mark_below(axes: Any, lines: Sequence[Line], low: float, *, names: bool) -> None:
     """Marks points below the axis at its edge; line ends say it beside their names if there are."""
     stacked: dict[float, int] = {}
-    found = False
     for one in sorted(lines, key=lambda each: -float(np.nanmin(each.y))):
         places = np.flatnonzero(one.y < low)
-        found = found or len(places) > 0
         if names:
             places = places[places != _last(axes, one)]
+        said = "↓"
         if len(places) > 2:
-            places = places[[np.argmin(one.y[places])]]
+            places, said = places[[np.argmin(one.y[places])]], "↓ to"
         for x, y in zip(one.x[places], one.y[places], strict=True):
             level = stacked.get(float(x), 0)
             stacked[float(x)] = level + 1
             across = axes.transAxes.inverted().transform(axes.transData.transform((x, low)))[0]
             axes.annotate(
-                *(f"{one.name} ↓ {y:.3g}", (x, 0)),
+                *(f"{one.name} {said} {y:.3g}", (x, 0)),
                 xycoords=("data", "axes fraction"),
                 xytext=(-2 if across > 0.5 else 2, 4 + 12 * level),
                 textcoords="offset points",
                 ha="right" if across > 0.5 else "left",
                 **{"fontsize": 8, "bbox": {"color": "white", "pad": 0.5}},
             )
-    return found
 
 
 def name_ends(axes: Any, lines: Sequence[Line]) -> None:
@@ -184,9 +212,6 @@ def name_ends(axes: Any, lines: Sequence[Line]) -> None:
 
     An end below the axis is named at the bottom with its value.
     """
-    if len(lines) > MOST_NAMES:
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, handlelength=3.2)
-        return
     ends = [(float(one.x[_last(axes, one)]), float(one.y[_last(axes, one)])) for one in lines]
     inside = axes.transAxes.inverted()
     wanted = np.array([inside.transform(axes.transData.transform(end))[1] for end in ends])

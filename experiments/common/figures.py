@@ -29,7 +29,7 @@ GROWTH_IN = {"random": "set", "gradient": "rigl", "none": "gmp"}
 CRITICALITY = {"color": COLOURS[2], "marker": "o", "linestyle": "-"}
 """The look of the rule of growth that no method of ``NAMES`` uses."""
 
-TEXT = {
+TEXT: dict[Any, float] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.0,
@@ -143,12 +143,13 @@ def legend(drawn: Any, axes: Any, *, title: str = "") -> None:
     for one in axes:
         for handle, name in zip(*one.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    columns = int(72 * WIDTH / (5 * max(map(len, handles)) + 52))  # points, about
+    widths = [5 * len(name) + 48 for name in handles]  # points, about
+    columns = len(widths) if sum(widths) < 72 * WIDTH else int(72 * WIDTH / max(widths))
     drawn.legend(
         list(handles.values()),
         list(handles),
         loc="outside lower center",
-        ncols=max(1, min(columns, len(handles))),
+        ncols=max(1, columns),
         title=title or None,
         frameon=False,
         handlelength=3.2,

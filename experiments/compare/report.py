@@ -165,8 +165,8 @@ def figure(table: pl.DataFrame, place: Place, title: str) -> None:
       place: where to.
       title: the network, and what is pruned of it.
     """
-    drawn, (axes,) = canvas(1)
     pruned = table.filter(pl.col("method") != DENSE)
+    drawn, (axes,) = canvas(1, height=chart.height_for(pruned["method"].n_unique()))
     dense = table.filter(pl.col("method") == DENSE)["accuracy"].to_list()
     references = [(f"{DENSE} ({value:.1f})", value) for value in dense]
     looks, lines = styles(pruned["method"]), []
@@ -177,13 +177,14 @@ def figure(table: pl.DataFrame, place: Place, title: str) -> None:
     settings = title
     if lines:
         chart.density_axis(axes, _sparsities(table), "weights")
-        seeds = pruned["seeds"].to_list()
-        settings += f"; {chart.band_words(min(seeds), max(seeds))}"
+        seeds, band = pruned["seeds"].to_list(), "band" if len(_sparsities(table)) > 1 else "stroke"
+        settings += f"; {chart.band_words(min(seeds), max(seeds), band=band)}"
         if chart.draw(axes, lines, references=references):
             settings += f". {chart.BELOW}"
     else:
         axes.axhline(references[0][1], color="black", label=references[0][0])
         axes.legend()
+        axes.set_xticks([])
     axes.set_ylabel("test accuracy (%)")
     save_figure(drawn, place, "Test accuracy as more weights are pruned", settings)
 

@@ -124,9 +124,10 @@ def _means(frame: pl.DataFrame, names: tuple[str, ...], column: str) -> list[cha
             .group_by("loss_weight", maintain_order=True)
             .agg(pl.col(column).mean().alias("mean"), pl.col(column).std().alias("spread"))
         )
-        columns = (part[each].to_list() for each in ("loss_weight", "mean"))
         spread = part["spread"].cast(pl.Float64).fill_null(np.nan)
-        lines.append(chart.line(NAMES[name], *columns, spread, LOOKS[name]))
+        lines.append(
+            chart.line(NAMES[name], part["loss_weight"], part["mean"], spread, LOOKS[name])
+        )
     return lines
 
 

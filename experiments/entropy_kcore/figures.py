@@ -32,15 +32,13 @@ def thresholds(table: pl.DataFrame, _: Sequence[Record], place: Place, title: st
     table = table.sort("tau")
     _removed(panels[0], table, "tau")
     dense = [("dense", float(table["dense"][0]))]
-    for position, (axes, name, words) in enumerate(
-        (
-            (panels[1], "pruned", "accuracy, before fine-tuning"),
-            (panels[2], "accuracy", "accuracy, fine-tuned"),
-        )
+    for axes, name, words in (
+        (panels[1], "pruned", "before fine-tuning"),
+        (panels[2], "accuracy", "fine-tuned"),
     ):
-        lines = [_line(table, "tau", name, words, position + 2)]
+        lines = [_line(table, "tau", name, "test accuracy", 2)]
         chart.draw(axes, lines, references=dense, names=False, whole=True)
-        axes.set(title=words)
+        axes.set(title=f"accuracy, {words}")
     panels[1].set_ylabel("test accuracy (%)")
     for axes in panels:
         axes.set_xlabel("threshold tau of similarity")
@@ -69,7 +67,7 @@ def criteria(table: pl.DataFrame, _: Sequence[Record], place: Place, title: str)
         "test accuracy lost against the dense network (points; 0: as good, left: better)"
     )
     removed = " and ".join(f"{_between(table[name])} % of the {what}" for name, what in CUTS)
-    title = f"{title}; each removes {removed}; {_seeds(table, 'mark', 'line')}"
+    title = f"{title}; each removes {removed}; {_seeds(table, line='mark', band='stroke')}"
     save_figure(figure, place, "Accuracy lost, by the criterion that chooses filters", title)
 
 
@@ -85,9 +83,9 @@ def _between(values: pl.Series) -> str:
     return " to ".join(ends)
 
 
-def _seeds(table: pl.DataFrame, middle: str = "line", spread: str = "band") -> str:
-    words = chart.band_words(*(sorted(table["seeds"].to_list())[end] for end in (0, -1)))
-    return words.replace("band:", f"{spread}:").replace("line: mean", f"{middle}: mean")
+def _seeds(table: pl.DataFrame, **words: str) -> str:
+    seeds = sorted(table["seeds"].to_list())
+    return chart.band_words(seeds[0], seeds[-1], **words)
 
 
 def sample_sizes(table: pl.DataFrame, _: Sequence[Record], place: Place, title: str) -> None:

@@ -74,5 +74,7 @@ def rankings(frame: pl.DataFrame, place: Place, title: str) -> None:
     legend(figure, panels)
     datasets = max(frame["datasets"].to_list())
     spread = f"band: one standard deviation over {datasets} data sets" if datasets > 1 else ""
-    said = "; ".join(filter(None, (title, "1: the order of accuracies, 0: no agreement", spread)))
+    said = "; ".join(
+        filter(None, (title, "1: the order of their accuracies, 0: no agreement", spread))
+    )
     save_figure(figure, place, "How well each strategy ranks pruning methods", said)

@@ -75,6 +75,14 @@ TRACKED = (
 )
 """What of a history is drawn, and what it is called."""
 
+EXPLAINED = {
+    "sources": "sources: nodes that nothing enters",
+    "sinks": "sinks: nodes that nothing leaves",
+    "disconnected": "disconnected: nodes without edges",
+    "largest_out_degree": "most edges that leave one node",
+}
+"""The same for those who see the figure alone."""
+
 
 def tracked(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], place: Place, title: str
@@ -88,14 +96,15 @@ def tracked(
     """
     figure, panels = canvas(len(TRACKED), columns=2, height=5.4)
     looks = styles(histories)
-    for axes, (name, said) in zip(panels, TRACKED, strict=True):
+    for axes, (name, _) in zip(panels, TRACKED, strict=True):
         lines = []
         for method, seeds in histories.items():
             curves = np.array([[row[name] for row in history] for history in seeds])
             epochs = np.arange(1, curves.shape[1] + 1)
             lines.append(chart.of_seeds(method, epochs, curves, looks[method]))
         chart.draw(axes, lines, names=False, whole=True)
-        axes.set(title=said, xlabel="epoch", ylabel="links" if "degree" in said else "nodes")
+        axes.set(title=EXPLAINED[name], xlabel="epoch")
+        axes.set_ylabel("edges" if "degree" in name else "nodes")
         axes.xaxis.get_major_locator().set_params(integer=True)
     legend(figure, panels)
     counts = sorted(map(len, histories.values()))
@@ -130,8 +139,10 @@ def neurons(frame: pl.DataFrame, agreement: Mapping[str, float], place: Place, t
         axes.axhline(0, color="black", linewidth=0.6)
         unit = " (nats)" if name == "entropy" else ""
         axes.set(xlabel=f"{said}{unit}", title=f"Spearman's r = {agreement[name]:z.2f}")
-    panels[0].set_ylabel("loss gained without it (nats)")
+    panels[0].set_ylabel("test loss gained without it (nats)")
     legend(figure, panels, title="layer")
     seeds = frame["seed"].n_unique()
-    title = f"{title}; a mark per neuron, {seeds} seeds, test loss; r within layers, mean over layers and seeds"
+    title = (
+        f"{title}; a mark per neuron, {seeds} seeds; r within layers, mean over layers and seeds"
+    )
     save_figure(figure, place, "Three ideas of importance against what a neuron is worth", title)

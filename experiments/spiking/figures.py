@@ -28,6 +28,8 @@ from prunejax.spiking.reading import channels_last, inputs_of, read
 NAMES = {"none": "none (magnitude)"}
 SHOWN = 60
 """Neurons in a raster."""
+TESTED = 200
+"""Images whose potentials are drawn."""
 
 
 def accuracies(
@@ -147,7 +149,7 @@ def neurons(
     above, below = panels[: len(networks)], panels[len(networks) :]
     for top, bottom, (name, (run, loaded)) in zip(above, below, networks.items(), strict=True):
         bench = run.setup.bench(desk)
-        images = jnp.asarray(bench.test.images[:200])
+        images = jnp.asarray(bench.test.images[:TESTED])
         circuit = read(bench.traced, images)
         wanted = [value for one in circuit.neurons.values() for value in (one.spikes, one.membrane)]
         found = evaluate(circuit.program, inputs_of(circuit, loaded.variables, images), wanted)
@@ -184,5 +186,5 @@ def neurons(
     above[0].set_ylabel(f"neuron of the last layer (first {SHOWN})")
     below[0].set_ylabel("probability density (log axis)")
     legend(figure, below)
-    title = f"{title}; above: a stroke is a spike; below: {len(images)} test images, all steps"
+    title = f"{title}; above: a stroke is a spike; below: {TESTED} test images, all steps"
     save_figure(figure, place, "Spikes and potentials, dense and pruned", title)
