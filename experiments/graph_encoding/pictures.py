@@ -25,7 +25,7 @@ def graph(drawn: Graph, place: Place, title: str) -> None:
     from matplotlib.collections import LineCollection
     from matplotlib.colors import LinearSegmentedColormap
 
-    figure, (axes,) = canvas(1, height=5.5)
+    figure, (axes,) = canvas(1, height=4.6)
     across, up = np.zeros(drawn.nodes), np.zeros(drawn.nodes)
     for column, layer in enumerate(drawn.layers):
         part = slice(layer.offset, layer.offset + layer.size)
@@ -34,7 +34,7 @@ def graph(drawn: Graph, place: Place, title: str) -> None:
     every = max(1, -(-drawn.edges // DRAWN))
     ends = drawn.sources[::every], drawn.targets[::every]
     lines = np.stack([np.column_stack((across[end], up[end])) for end in ends], axis=1)
-    alpha = max(0.15, min(0.9, 2000 / max(len(lines), 1)))
+    alpha = max(0.15, min(1.0, 2000 / max(len(lines), 1)))
     order = np.argsort(drawn.weights[::every], kind="stable")  # the heaviest on top
     shade = drawn.weights[::every][order]
     colours = LinearSegmentedColormap.from_list("edges", ["#C8D6E5", "#0072B2", "#00203A"])
