@@ -64,7 +64,7 @@ def accuracies(
 _READINGS = (
     (1, lambda row: 1 - row["sparsity"]),
     (100, lambda row: row["accuracy"]),
-    (100, lambda row: row["spread"] or 0),
+    (100, lambda row: np.nan if row["spread"] is None else row["spread"]),
 )
 """Factor and number of a row: what is kept, mean accuracy in %, its standard deviation."""
 
