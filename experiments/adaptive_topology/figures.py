@@ -163,6 +163,7 @@ def degrees(
                 "linestyle": DASHES[position % len(DASHES)],
             }
             epochs = [row["epoch"] for row in of_seeds[0]]
+            dash |= {"marker": looks[name]["marker"], "markevery": chart.every(len(epochs))}
             for axes, what in zip(panels[:2], ("active", "hub"), strict=True):
                 values = np.mean(
                     [[row[f"{what}_{layer}"] for row in history] for history in of_seeds], axis=0
@@ -171,7 +172,7 @@ def degrees(
             counts = np.asarray(final[name][layer], float)
             share = 100 * counts[::-1].cumsum()[::-1] / max(counts.sum(), 1)
             there = np.flatnonzero(share[1:]) + 1
-            panels[2].plot(there, share[there], **dash)
+            panels[2].plot(there, share[there], **dash | {"markevery": 0.12})
     panels[0].set(xlabel="epoch", ylabel="neurons", ylim=(0, None))
     panels[0].set_title("neurons with links in")
     panels[1].set(

@@ -7,6 +7,9 @@ import numpy as np
 
 from experiments.common.figures import legend
 
+MARKED = 25
+"""Points of a line that all have marks; of more, about ten have."""
+
 ROOM = 0.5
 """How far below the good lines the y axis goes, in parts of the height that they take."""
 
@@ -60,11 +63,7 @@ def line(name: str, x: Any, mean: Any, spread: Any, look: dict[str, Any]) -> Lin
 def of_seeds(name: str, x: Any, values: Any, look: dict[str, Any]) -> Line:
     """A line of the mean over seeds, with their sample standard deviation as a band.
 
-    Args:
-      name: what it is called.
-      x: positions, [points].
-      values: a row per seed, [seeds, points].
-      look: colour, mark and dash.
+    Args as in ``line``, but for the values: a row per seed, [seeds, points].
     """
     values = np.asarray(values, float)
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
@@ -153,7 +152,7 @@ def draw(
     lines = [one._replace(name=_short(one.name)) for one in lines]
     crowded = names and len(lines) > MOST_NAMES
     for one in lines:
-        marks = one.look | ({"marker": ""} if len(one.x) > 25 else {})
+        marks = one.look | {"markevery": every(len(one.x))}
         lowest = float(np.nanmin(one.y))
         label = f"{one.name} ↓ to {lowest:.3g}" if crowded and lowest < low else one.name
         axes.plot(one.x, one.y, label=label, **marks)
@@ -205,6 +204,11 @@ def _mark_below(axes: Any, lines: Sequence[Line], low: float, *, names: bool) ->
                 ha="right" if across > 0.5 else "left",
                 **{"fontsize": 8, "bbox": {"color": "white", "pad": 0.5}},
             )
+
+
+def every(points: int) -> int:
+    """Of so many points of a line every n-th has a mark."""
+    return 1 if points <= MARKED else -(-points // 10)
 
 
 def name_ends(axes: Any, lines: Sequence[Line]) -> None:
