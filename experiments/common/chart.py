@@ -30,8 +30,7 @@ class Line(NamedTuple):
       x: positions, [points].
       y: values, mostly means over seeds, [points].
       look: colour, mark and dash, see ``figures.styles``.
-      low: the lower edge of its band, [points]; None: no band.
-      high: the upper edge.
+      low, high: the edges of its band, [points]; None: no band.
     """
 
     name: str
@@ -138,7 +137,7 @@ def draw(
 
     Args:
       axes: where to; its scale of x is already set.
-      lines: the lines.
+      lines: the lines; those without any finite value are left out.
       references: (name, level) of dotted lines across.
       names: whether lines are named at their right ends.
       whole: shows all values, however far apart.
@@ -146,10 +145,12 @@ def draw(
     Returns:
       Whether something is below the axis.
     """
+    lines = [one._replace(name=_short(one.name)) for one in lines if np.isfinite(one.y).any()]
+    if not lines:
+        return False
     low, high = y_range(lines, [level for _, level in references])
     if whole:
         low = min(low, *(float(np.nanmin(_edge(one, one.low))) for one in lines))
-    lines = [one._replace(name=_short(one.name)) for one in lines]
     crowded = names and len(lines) > MOST_NAMES
     for one in lines:
         marks = one.look | {"markevery": every(len(one.x))}
@@ -160,7 +161,7 @@ def draw(
             band = {"color": one.look["color"], "linewidth": 0, "alpha": 0.16}
             axes.fill_between(one.x, one.low, one.high, **band)
             if len(one.x) == 1:
-                axes.vlines(one.x, one.low, one.high, color=one.look["color"], alpha=0.5)
+                axes.vlines(one.x, one.low, one.high, color=one.look["color"])
     for name, level in references:
         axes.axhline(level, color="black", linewidth=1, linestyle=(0, (1, 1.5)), label=name)
     below = any(float(np.nanmin(one.y)) < low for one in lines)
@@ -185,6 +186,7 @@ def _short(name: str) -> str:
 def _mark_below(axes: Any, lines: Sequence[Line], low: float, *, names: bool) -> None:
     """Marks points below the axis at its edge; line ends say it beside their names if there are."""
     stacked: dict[float, int] = {}
+    axes.get_xlim()  # brings the limits up to date
     for one in sorted(lines, key=lambda each: -float(np.nanmin(each.y))):
         places = np.flatnonzero(one.y < low)
         if names:

@@ -112,6 +112,15 @@ def test_what_is_below_the_axis_is_marked_with_its_value():
     assert not [text for text in axes.texts if "↓" in text.get_text()]
 
 
+def test_lines_without_values_are_left_out():
+    _, (axes,) = figures.canvas(1)
+    nothing = chart.line("none", [0.1, 0.02], [np.nan, np.nan], None, LOOK)
+    assert not chart.draw(axes, [nothing])
+    half = chart.line("half", [0.1, 0.02], [97, np.nan], None, LOOK)
+    assert not chart.draw(axes, [nothing, half, *_falling(95, 94)])
+    assert [line.get_label() for line in axes.lines[:3]] == ["half", "m95", "m94"]
+
+
 def test_many_points_below_get_one_mark():
     _, (axes,) = figures.canvas(1)
     x = np.arange(10)
