@@ -18,7 +18,7 @@ from typing import NamedTuple
 from PIL import Image
 
 DOCS = Path(__file__).parent
-MOST = 80_000
+MOST = 120_000
 """Bytes that a figure may have; a larger one gets fewer colours, then fewer pixels."""
 
 
@@ -40,15 +40,15 @@ class Figure(NamedTuple):
     reading: str
 
 
-COMPARE = "experiments.compare"
-DURING = "experiments.compare --methods gmp set rigl ch3_l3"
-KCORE = "experiments.entropy_kcore"
-NEURONS = "experiments.critical_neurons"
-TOPOLOGY = "experiments.adaptive_topology"
-GRAPHS = "experiments.graph_encoding --track"
-IDEAS = "experiments.graph_encoding --study neurons"
-SPIKING = "experiments.spiking"
-STRUCTURED = "experiments.spiking --structured"
+COMPARE = "compare"
+DURING = "compare --methods gmp set rigl ch3_l3"
+KCORE = "entropy_kcore"
+NEURONS = "critical_neurons"
+TOPOLOGY = "adaptive_topology"
+GRAPHS = "graph_encoding --track"
+IDEAS = "graph_encoding --study neurons"
+SPIKING = "spiking"
+STRUCTURED = "spiking --structured"
 
 FIGURES = {
     "initialisation": Figure(
@@ -56,100 +56,109 @@ FIGURES = {
         "compare/accuracy.png",
         "snip",
         "Six methods that prune at initialisation",
-        "A line shows how the test accuracy of one method falls as more weights are removed; "
-        "a line that stays high to the right is better.",
+        "A line shows how the test accuracy of one method falls as more weights are removed; a "
+        "line that stays high to the right is better. The axis shows the good methods: an arrow "
+        "and a number stand for a mean that lies below it.",
     ),
     "during_training": Figure(
         DURING,
         "compare/accuracy.png",
         "gradual",
         "Four methods that prune or rewire during training",
-        "As above, for methods that change the masks while the network trains.",
+        "As above, for methods that change the masks while the network trains. With 2 % of the "
+        "weights, `set` and `ch3_l3` fall below the axis.",
     ),
     "tau": Figure(
         KCORE,
         "entropy_kcore/tau.png",
         "entropy_kcore",
         "The threshold of the entropy-guided k-core method",
-        "Left, the share of multiply-adds (FR) and of parameters (PR) that each threshold removes; "
-        "right, the accuracy before and after fine-tuning. At 1 nothing goes.",
+        "Left, the share of multiply-adds (FR) and of parameters (PR) that each threshold "
+        "removes; middle and right, the accuracy before and after fine-tuning. At 1 nothing is "
+        "removed.",
     ),
     "channel_criteria": Figure(
         KCORE,
         "entropy_kcore/criteria.png",
         "channels",
         "Criteria for channels at the same cost",
-        "Left, the accuracy that a network loses when one criterion chooses the filters (lower is "
-        "better); the other panels show that all remove as much. Thin lines are one standard "
-        "deviation.",
+        "A mark is the accuracy that a network loses when one criterion chooses the filters; "
+        "left is better. All criteria remove as many filters of each layer. Where the strokes of "
+        "two criteria overlap widely, three seeds do not tell them apart.",
     ),
     "redundancy_graph": Figure(
         KCORE,
         "entropy_kcore/graph.png",
         "entropy_kcore",
         "The redundancy graph of one layer",
-        "A node is a filter; an edge joins two filters whose feature maps look alike; "
-        "one filter of each redundant group stays.",
+        "A mark is a filter; an edge joins two filters whose feature maps look alike. Rings are "
+        "the filters that stay: those without edges, and one or more of each redundant group.",
     ),
     "neuron_scores": Figure(
         NEURONS,
         "critical_neurons/scores.png",
         "critical_neurons",
         "Scores of neurons by the mixed-integer program",
-        "The scores of each layer's neurons in falling order; neurons below the threshold go.",
+        "The scores of each layer's neurons in falling order; neurons below the threshold are "
+        "pruned.",
     ),
     "neuron_curve": Figure(
         NEURONS,
         "critical_neurons/curve.png",
         "critical_neurons",
-        "Accuracy against the share of neurons that goes",
-        "The share of each layer's neurons that goes, by lowest score, at random, and by highest "
-        "score; the first line should fall last.",
+        "Accuracy against the share of neurons pruned",
+        "Each line prunes the neurons of every layer in one order: lowest score first, at "
+        "random, highest score first. The first line should fall last.",
     ),
     "rewiring_accuracy": Figure(
         TOPOLOGY,
         "adaptive_topology/accuracy.png",
         "set",
         "Accuracy as the network rewires itself",
-        "A line is the median accuracy over seeds, by epoch, for one rule of regrowth.",
+        "A line is the median accuracy over seeds, by epoch, for one rule of regrowth. The right "
+        "panel shows the second half of the epochs close up.",
     ),
     "rewiring_degrees": Figure(
         TOPOLOGY,
         "adaptive_topology/degrees.png",
         "ch3_l3",
         "Links of neurons as the network rewires itself",
-        "The number of neurons with links in, the largest hub by epoch, and the degrees at the "
-        "end: CH3-L3 gathers links on fewer neurons.",
+        "Above, how many neurons have links in, and how many links enter the largest hub, by "
+        "epoch; below, the share of neurons that have at least so many links at the end. CH3-L3 "
+        "gathers links on fewer neurons.",
     ),
     "attacks_on_links": Figure(
         TOPOLOGY,
         "adaptive_topology/pruning.png",
         "robustness",
         "Links removed after training",
-        "Accuracy against the fraction of links that is removed; a line that falls late belongs "
-        "to a network that is robust.",
+        "Accuracy against the share of links removed, a panel per order of removal; a line that "
+        "falls late belongs to a network that is robust. Each panel has its own axes: without "
+        "the smallest weights little is lost, without 1 % of the largest nearly all.",
     ),
     "attacks_on_weights": Figure(
         TOPOLOGY,
         "adaptive_topology/weights.png",
         "robustness",
         "Weights changed after training",
-        "Accuracy against the strength of the change, for shuffled weights and for noise.",
+        "Accuracy against the strength of the change: left, weights of about the same value are "
+        "shuffled; right, noise is added. Each panel has its own axes.",
     ),
     "metric_correlations": Figure(
         GRAPHS,
         "graph_encoding/correlation.png",
         "topology",
         "What metrics of graphs say of the drop in accuracy",
-        "The colour is the correlation of a metric with the drop in accuracy, by sparsity and by "
-        "model; strong colours mark metrics that predict.",
+        "A number is the correlation of a metric with the drop in accuracy, among networks of "
+        "one sparsity or of one model. Red: the drop is larger where the metric is; blue: "
+        "smaller.",
     ),
     "metric_rankings": Figure(
         GRAPHS,
         "graph_encoding/ranking.png",
         "topology",
         "How well metrics rank pruning methods",
-        "A bar shows how far the order of methods by one strategy agrees with the order by "
+        "A line shows how far the order of methods by one strategy agrees with the order by "
         "accuracy; higher is better.",
     ),
     "graphs_in_training": Figure(
@@ -157,53 +166,56 @@ FIGURES = {
         "graph_encoding/tracked.png",
         "topology",
         "Graphs as networks train",
-        "A line follows one number of the graph over the epochs, the mean over seeds.",
+        "A line follows one number of the graph over the epochs, for four methods that prune or "
+        "rewire in training.",
     ),
     "graph": Figure(
         GRAPHS,
         "graph_encoding/graph.png",
         "topology",
         "A pruned network as a graph",
-        "Layers stand from left to right; an edge is the darker, the larger its weight.",
+        "Layers stand from left to right; a darker edge has a larger weight. Crosses are nodes "
+        "that have no edge left.",
     ),
     "ideas_of_importance": Figure(
         IDEAS,
         "graph_encoding/neurons.png",
         "critical_neurons",
         "Three ideas of the importance of neurons",
-        "A point is a neuron: across, its importance by one idea; up, the loss that is gained "
-        "without it. An idea is good where the points rise to the right.",
+        "A mark is a neuron: across, its importance by one idea; up, the test loss that is "
+        "gained without it. An idea is good where the marks rise to the right; a correlation "
+        "near 0 says that they do not.",
     ),
     "spiking_accuracy": Figure(
         SPIKING,
         "spiking/accuracy.png",
         "spiking",
         "Rules of growth for spiking networks",
-        "Accuracy against the share of weights that is kept, a line per rule; the bands are one "
-        "standard deviation.",
+        "Accuracy as more weights are pruned, a line per rule. The bands of one standard "
+        "deviation overlap: three seeds tell few rules apart.",
     ),
     "spiking_entropy": Figure(
         SPIKING,
         "spiking/entropy.png",
         "spiking",
         "Criticality and entropy of neurons",
-        "A point is a neuron of a dense network: across its criticality, read in two ways, up the "
-        "entropy of its firing.",
+        "A mark is a neuron of a dense network: across, its criticality, read in two ways; up, "
+        "the entropy of its firing.",
     ),
     "spiking_neurons": Figure(
         SPIKING,
         "spiking/neurons.png",
         "spiking",
         "Spikes and potentials",
-        "Above, the spikes of the last layer for ten images; below, the potentials around the "
-        "threshold. Left, the dense network; right, the pruned one.",
+        "Left, the dense network; right, the pruned one. Above, the spikes of the last layer for "
+        "ten images; below, how often each potential occurs, with the threshold.",
     ),
     "spiking_channels": Figure(
         STRUCTURED,
         "spiking/accuracy.png",
         "spiking",
         "Whole channels of a spiking network",
-        "Accuracy against the share of channels that is kept, a line per rule.",
+        "Accuracy as more channels are pruned, a line per rule.",
     ),
 }  # fmt: skip
 
@@ -224,7 +236,9 @@ def small(path: Path) -> bytes:
     colours = 128
     while True:
         written = io.BytesIO()
-        image.quantize(colours, dither=Image.Dither.NONE).save(written, "png", optimize=True)
+        # an octree keeps rare colours, such as those of a few marks
+        fewer = image.quantize(colours, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        fewer.save(written, "png", optimize=True)
         if len(written.getvalue()) <= MOST:
             return written.getvalue()
         if colours > 32:
@@ -248,7 +262,7 @@ def page() -> str:
     for name, figure in FIGURES.items():
         lines += ["", f"## {figure.title}", "", f"![{figure.title}](figures/{name}.png)", ""]
         lines += [*_wrapped(figure.reading), f"See [the method](methods/{figure.page}.md)."]
-        lines += ["", "```", f"python -m {figure.command}", "```"]
+        lines += ["", "```", f"prunejax {figure.command}", "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -270,8 +284,10 @@ def main() -> None:
         return
     wanted = {name: FIGURES[name] for name in given.names or FIGURES}
     for command in dict.fromkeys(figure.command for figure in wanted.values()):
-        line = [sys.executable, "-m", *shlex.split(command), "--results", str(given.results)]
-        print("python -m", command, flush=True)
+        study, *options = shlex.split(command)
+        line = [sys.executable, "-m", f"experiments.{study}", *options]
+        print("prunejax", command, flush=True)
+        line += ["--results", str(given.results)]
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
         for name, figure in wanted.items():
             if figure.command == command:

@@ -152,7 +152,7 @@ def _training_table(records: Mapping[Any, Record], measured: Mapping[str, Measur
 def _perturbation_table(measured: Mapping[str, Measured]) -> Any:
     header = ["perturbation", "regrowth", *(f"{level:g}" for level in SHOWN), "kept"]
     rows, body = [], []
-    for perturbation in figures.COLOURS:
+    for perturbation in figures.NAMES:
         for rule, one in measured.items():
             if perturbation not in one.curves:
                 continue

@@ -9,7 +9,8 @@ import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from experiments.common.figures import canvas, in_order, save_figure, style
+from experiments.common import chart
+from experiments.common.figures import canvas, in_order, save_figure, styles
 from experiments.common.gathering import Recorded
 from experiments.common.methods import NAMES, settings
 from experiments.common.outputs import DEFAULT, Format, Outputs, Place
@@ -168,38 +169,35 @@ def markdown(table: pl.DataFrame) -> str:
 
 
 def figure(table: pl.DataFrame, place: Place, title: str) -> None:
-    """Draws accuracy against sparsity, one line per method, with the spread over seeds as bars.
+    """Draws accuracy against what is kept, a line per method, the spread over seeds as a band.
 
     Args:
       table: rows of ``summary`` of one data set, model and settings.
       place: where to.
-      title: what stands above it.
+      title: the network, and what is pruned of it.
     """
-    drawn, (axes,) = canvas(1)
-    dense = table.filter(pl.col("method") == DENSE)
-    if not dense.is_empty():
-        axes.axhline(dense["accuracy"][0], color="black", linestyle="--", label=DENSE)
-    methods = [method for method in in_order(table["method"]) if method != DENSE]
-    positions = _sparsities(table)
-    for index, method in enumerate(methods):
-        part = table.filter(pl.col("method") == method).sort("sparsity")
-        # Methods stand side by side, so that their bars can be told apart.
-        shift = (index - (len(methods) - 1) / 2) * 0.6 / max(len(methods), 1)
-        places = [positions.index(value) + shift for value in part["sparsity"]]
-        axes.errorbar(
-            places,
-            part["accuracy"].to_numpy(),
-            yerr=part["spread"].fill_null(0.0).to_numpy(),
-            markersize=4,
-            capsize=3,
-            label=method,
-            **style(method),
-        )
-    axes.set_xticks(range(len(positions)), [f"{value:.4g}" for value in positions])
-    axes.set_xlabel("sparsity (fraction of prunable weights removed)")
+    pruned = table.filter(pl.col("method") != DENSE)
+    drawn, (axes,) = canvas(1, height=chart.height_for(pruned["method"].n_unique()))
+    dense = table.filter(pl.col("method") == DENSE)["accuracy"].to_list()
+    references = [(f"{DENSE} ({value:.1f})", value) for value in dense]
+    looks, lines = styles(pruned["method"]), []
+    for method in looks:
+        part = pruned.filter(pl.col("method") == method).sort("sparsity")
+        kept = 1 - part["sparsity"].to_numpy()
+        lines.append(chart.line(method, kept, part["accuracy"], part["spread"], looks[method]))
+    settings = title
+    if lines:
+        chart.density_axis(axes, _sparsities(table), "weights")
+        seeds, band = pruned["seeds"].to_list(), "band" if len(_sparsities(table)) > 1 else "stroke"
+        settings += f"; {chart.band_words(min(seeds), max(seeds), band=band)}"
+        if chart.draw(axes, lines, references=references):
+            settings += f". {chart.BELOW}"
+    else:
+        axes.axhline(references[0][1], color="black", label=references[0][0])
+        axes.legend()
+        axes.set_xticks([])
     axes.set_ylabel("test accuracy (%)")
-    axes.legend(loc="lower left", ncols=2, fontsize="small")
-    save_figure(drawn, place, title)
+    save_figure(drawn, place, "Test accuracy as more weights are pruned", settings)
 
 
 def details(record: Record) -> str:

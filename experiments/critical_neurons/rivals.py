@@ -23,7 +23,7 @@ FINE_TUNING: dict[str, dict[str, Any]] = {"digits": {"epochs": 5}, "mnist": {"ep
 """How long pruned networks are trained on; two epochs unless told."""
 
 CURVE_IMAGES = 2000
-"""On how many test images the curve is drawn."""
+"""On how many test images the curve is measured at most."""
 
 SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(10))
 """The pruned shares of the curve."""
@@ -121,10 +121,10 @@ def measure(
 
 def curve(
     bench: Workbench, scored: ChannelScores[Solution], dense: LoadedNetwork, key: Any
-) -> dict[str, list[float]]:
+) -> dict[str, Any]:
     """Accuracy, not fine-tuned, as a share of each layer goes in one of three orders.
 
-    On the first ``CURVE_IMAGES`` test images.
+    On the first ``CURVE_IMAGES`` test images, or all where there are fewer; "images" says how many.
     """
     stats = dense.variables.get("batch_stats", {})
     images = data.Split(*(part[:CURVE_IMAGES] for part in bench.test))
@@ -133,7 +133,7 @@ def curve(
         "random": at_random(scored.scores, key),
         "critical": {group: -scores for group, scores in scored.scores.items()},
     }
-    result: dict[str, list[float]] = {"share": list(SHARES)}
+    result: dict[str, Any] = {"share": list(SHARES), "images": len(images.labels)}
     for name, worth in orders.items():
         result[name] = []
         for share in SHARES:

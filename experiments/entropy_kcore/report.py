@@ -168,7 +168,7 @@ def write(
         outputs.numbers(study, part)
         outputs.latex(study, header, body, caption)
         place = outputs.figure(study)
-        figures.STUDIES[study](part, pruned, place, f"{title}: {ABOUT[study]}")
+        figures.STUDIES[study](part, pruned, place, title)
     if selection is not None:
         accuracies = f"{_accuracies(pruned, tau)}{_times(latency.get(tau))}"
         text += [

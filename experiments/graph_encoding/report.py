@@ -135,7 +135,9 @@ def write_neurons(records: Mapping[Any, Record], page: Page) -> None:
     )
     header = ["idea", *(said[name] for name in names)]
     page.add("agreement", Table(pl.DataFrame(agreement), caption, header, body))
-    pictures.neurons(frame, page.outputs.figure("neurons"), page.title)
+    worth = {row["idea"]: row["loss_gained"] for row in agreement}
+    ideas = {name: worth[said[name]] for name, _ in pictures.IDEAS}
+    pictures.neurons(frame, ideas, page.outputs.figure("neurons"), page.title)
 
 
 def draw_one(records: Mapping[Any, Record], page: Page, desk: Desk) -> None:

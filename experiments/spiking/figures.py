@@ -6,8 +6,18 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.common import chart
 from experiments.common.desk import Desk
-from experiments.common.figures import canvas, save_figure
+from experiments.common.figures import (
+    COLOURS,
+    DASHES,
+    canvas,
+    growth_styles,
+    legend,
+    look,
+    plain_log,
+    save_figure,
+)
 from experiments.common.outputs import Place
 from experiments.common.records import Record
 from experiments.spiking.run import DENSE, Loaded, SpikingNetwork
@@ -15,15 +25,11 @@ from prunejax.network.recording import evaluate
 from prunejax.spiking import GROWTH
 from prunejax.spiking.reading import channels_last, inputs_of, read
 
-STYLES = {
-    "criticality": {"color": "tab:red", "marker": "o", "linestyle": "-"},
-    "random": {"color": "tab:blue", "marker": "s", "linestyle": "--"},
-    "gradient": {"color": "tab:green", "marker": "^", "linestyle": "-."},
-    "none": {"color": "tab:gray", "marker": "D", "linestyle": ":"},
-}
 NAMES = {"none": "none (magnitude)"}
 SHOWN = 60
 """Neurons in a raster."""
+TESTED = 200
+"""Images whose potentials are drawn."""
 
 
 def accuracies(
@@ -31,28 +37,36 @@ def accuracies(
 ) -> None:
     """Draws accuracy against what is kept, a line per rule, one standard deviation as a band."""
     figure, (axes,) = canvas(1)
+    looks, lines = growth_styles(GROWTH), []
+    pruned = [row for row in rows if row["rule"] != DENSE]
     for rule in GROWTH:
         part = sorted((row for row in rows if row["rule"] == rule), key=lambda row: row["sparsity"])
-        if not part:
-            continue
-        kept = np.array([100 * (1 - row["sparsity"]) for row in part])
-        mean = np.array([100 * row["accuracy"] for row in part])
-        spread = np.array([100 * (row["spread"] or 0) for row in part])
-        axes.plot(kept, mean, label=NAMES.get(rule, rule), **STYLES[rule])
-        axes.fill_between(
-            kept, mean - spread, mean + spread, color=STYLES[rule]["color"], alpha=0.12, linewidth=0
-        )
-    for row in rows:
-        if row["rule"] == DENSE:
-            axes.axhline(100 * row["accuracy"], color="black", linewidth=0.8, label="dense")
-    axes.set_xscale("log")
-    ticks = sorted({round(100 * (1 - row["sparsity"]), 3) for row in rows if row["rule"] != DENSE})
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.invert_xaxis()
-    axes.set(xlabel=f"{what} kept (%)", ylabel="test accuracy (%)")
-    axes.legend(title="growth")
-    save_figure(figure, place, title)
+        if part:
+            kept, mean, spread = (
+                [share * number(row) for row in part] for share, number in _READINGS
+            )
+            lines.append(chart.line(NAMES.get(rule, rule), kept, mean, spread, looks[rule]))
+    dense = [100 * row["accuracy"] for row in rows if row["rule"] == DENSE]
+    references = [(f"{DENSE} ({level:.1f})", level) for level in dense]
+    settings = title
+    if lines:
+        seeds = [row["seeds"] for row in pruned]
+        settings += f"; {chart.band_words(min(seeds), max(seeds))}"
+        chart.density_axis(axes, [row["sparsity"] for row in pruned], what)
+        if chart.draw(axes, lines, references=references):
+            settings += f". {chart.BELOW}"
+    axes.set_ylabel("test accuracy (%)")
+    save_figure(
+        figure, place, f"Test accuracy by rule of growth, as more {what} are pruned", settings
+    )
+
+
+_READINGS = (
+    (1, lambda row: 1 - row["sparsity"]),
+    (100, lambda row: row["accuracy"]),
+    (100, lambda row: np.nan if row["spread"] is None else row["spread"]),
+)
+"""Factor and number of a row: what is kept, mean accuracy in %, its standard deviation."""
 
 
 def entropies(records: Sequence[Record], place: Place, title: str) -> None:
@@ -60,22 +74,27 @@ def entropies(records: Sequence[Record], place: Place, title: str) -> None:
     dense = [record for record in records if record["config"]["rule"] == DENSE]
     if not dense:
         return
-    figure, panels = canvas(2)
+    figure, panels = canvas(2, height=3.8, sharey=True)
     for axes, reading in zip(panels, ("derivative", "primitive"), strict=True):
-        layers = dense[0]["metrics"]["neurons"]["entropy"]
-        for position, layer in enumerate(layers):
+        for position, layer in enumerate(dense[0]["metrics"]["neurons"]["entropy"]):
             both = [
                 np.concatenate([record["metrics"]["neurons"][name][layer] for record in dense])
                 for name in (reading, "entropy")
             ]
-            axes.plot(*both, ".", color=f"C{position % 10}", alpha=0.4, markersize=4, label=layer)
-        axes.set(xlabel=f"criticality ({reading})", ylabel="entropy of firing (bits)")
-        axes.legend(fontsize="x-small", ncols=1 + len(layers) // 10)
-    save_figure(figure, place, title)
+            dots = look(position) | {"linestyle": "", "markersize": 3, "fillstyle": "none"}
+            axes.plot(*both, alpha=0.5, markeredgewidth=0.7, label=layer, **dots)
+        axes.set(xlabel=f"criticality, read from the surrogate's {reading}")
+    panels[0].set(ylabel="entropy of firing (bits)")
+    legend(figure, panels, title="layer")
+    settings = f"{title}; a point per neuron of {len(dense)} dense networks (one per seed)"
+    save_figure(figure, place, "How critical and how informative neurons are", settings)
 
 
 def layers(records: Sequence[Record], place: Place, title: str) -> None:
-    """Draws the density of each layer at the highest sparsity, by rule, mean over seeds."""
+    """Draws what each layer keeps at the highest sparsity, by rule, mean over seeds.
+
+    A row per layer; the rules stand below each other in it, so that none hides another.
+    """
     sparsest = max((record["config"]["sparsity"] or 0 for record in records), default=0)
     chosen: dict[str, list[Mapping[str, float]]] = {}
     for record in records:
@@ -84,22 +103,32 @@ def layers(records: Sequence[Record], place: Place, title: str) -> None:
             chosen.setdefault(rule, []).append(record["metrics"]["layer_sparsity"])
     if not chosen:
         return
-    figure, (axes,) = canvas(1)
+    rules = [rule for rule in GROWTH if rule in chosen]
     names = list(next(iter(chosen.values()))[0])
-    for rule in GROWTH:
-        if rule in chosen:
-            density = [100 * np.mean([1 - of[name] for of in chosen[rule]]) for name in names]
-            axes.plot(range(len(names)), density, label=NAMES.get(rule, rule), **STYLES[rule])
-    axes.set_yscale("log")
-    axes.set_xticks(
-        range(len(names)),
-        [name.removesuffix("/kernel") for name in names],
-        rotation=30 if len(names) > 5 else 0,
-        ha="right" if len(names) > 5 else "center",
+    figure, (axes,) = canvas(1, height=1.6 + 0.55 * len(names))
+    looks = growth_styles(GROWTH)
+    for number, rule in enumerate(rules):
+        density = np.array([[100 * (1 - of[name]) for name in names] for of in chosen[rule]])
+        rows = np.arange(len(names)) + 0.16 * (number - (len(rules) - 1) / 2)
+        axes.plot(
+            density.mean(axis=0),
+            rows,
+            **looks[rule] | {"linestyle": ""},
+            label=NAMES.get(rule, rule),
+        )
+    axes.set_xscale("log")
+    axes.axvline(
+        100 * (1 - sparsest), color="black", linestyle=":", linewidth=1, label="all layers"
     )
-    axes.set(ylabel=f"weights kept (%) at sparsity {sparsest:g}")
-    axes.legend(title="growth")
-    save_figure(figure, place, title)
+    for edge in range(1, len(names)):
+        axes.axhline(edge - 0.5, color="0.7", linewidth=0.5)
+    plain_log(axes.xaxis)
+    axes.set_yticks(range(len(names)), [name.removesuffix("/kernel") for name in names])
+    axes.set(xlabel="weights kept of the layer (%, log axis)", ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
+    legend(figure, [axes], title="growth")
+    settings = f"{title}; sparsity {sparsest:g} in all, mean over seeds"
+    save_figure(figure, place, "In which layers weights stay", settings)
 
 
 def neurons(
@@ -116,15 +145,11 @@ def neurons(
       place: where the figure goes.
       title: of the figure.
     """
-    from matplotlib import pyplot
-
-    canvas(1)
-    figure, panels = pyplot.subplots(
-        2, len(networks), figsize=(5.5 * len(networks), 7), layout="constrained", squeeze=False
-    )
-    for column, (name, (run, loaded)) in enumerate(networks.items()):
+    figure, panels = canvas(2 * len(networks), columns=len(networks), height=6.2, sharey="row")
+    above, below = panels[: len(networks)], panels[len(networks) :]
+    for top, bottom, (name, (run, loaded)) in zip(above, below, networks.items(), strict=True):
         bench = run.setup.bench(desk)
-        images = jnp.asarray(bench.test.images[:200])
+        images = jnp.asarray(bench.test.images[:TESTED])
         circuit = read(bench.traced, images)
         wanted = [value for one in circuit.neurons.values() for value in (one.spikes, one.membrane)]
         found = evaluate(circuit.program, inputs_of(circuit, loaded.variables, images), wanted)
@@ -132,31 +157,34 @@ def neurons(
         spikes = np.asarray(channels_last(found[-2], last))[:, :10, 0, :SHOWN]
         steps, shown, width = spikes.shape
         raster = spikes.transpose(1, 0, 2).reshape(steps * shown, width)
-        top = panels[0, column]
         top.eventplot(
             [np.flatnonzero(raster[:, neuron]) for neuron in range(width)],
             linelengths=0.8,
             colors="black",
         )
         for edge in range(1, shown):
-            top.axvline(edge * steps - 0.5, color="tab:blue", linewidth=0.5)
-        top.set(
-            xlabel=f"step ({shown} images, {steps} steps each)", ylabel="neuron of the last layer"
-        )
-        top.set_title(name)
-        bottom = panels[1, column]
+            top.axvline(edge * steps - 0.5, color=COLOURS[0], linewidth=0.6)
+        top.grid(visible=False)
+        top.set(xlabel=f"time step ({shown} images, {steps} steps each)", title=name)
         for position, (layer, potentials) in enumerate(
             zip(circuit.neurons, found[1::2], strict=True)
         ):
+            looks = look(position)
             bottom.hist(
                 np.asarray(potentials).ravel(),
-                bins=np.linspace(-1.5, 2.5, 121),
+                bins=np.linspace(-1.5, 2.5, 81),
                 density=True,
                 histtype="step",
-                color=f"C{position % 10}",
+                color=looks["color"],
+                linestyle=DASHES[position % len(DASHES)],
                 label=layer,
             )
-        bottom.axvline(last.kind.threshold, color="black", linewidth=0.8, linestyle="--")
-        bottom.set(xlabel="membrane potential (dashed: threshold)", ylabel="density")
-        bottom.legend(fontsize="x-small", ncols=1 + len(circuit.neurons) // 10)
-    save_figure(figure, place, title)
+        bottom.axvline(
+            last.kind.threshold, color="black", linewidth=1, linestyle=":", label="threshold"
+        )
+        bottom.set(xlabel="membrane potential before the reset", yscale="log")
+    above[0].set_ylabel(f"neuron of the last layer (first {SHOWN})")
+    below[0].set_ylabel("probability density (log axis)")
+    legend(figure, below)
+    title = f"{title}; above: a stroke is a spike; below: {TESTED} test images, all steps"
+    save_figure(figure, place, "Spikes and potentials, dense and pruned", title)

@@ -1,12 +1,10 @@
-"""Tables and figures: nothing is cut, LaTeX is LaTeX, colours are the methods' own."""
+"""Tables and files: nothing is cut, LaTeX is LaTeX, formats are those asked for."""
 
-import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
 
 from experiments.common import figures, tables
-from experiments.common.methods import NAMES
 from experiments.common.outputs import Outputs
 
 HEADER = ["method", "0.5", "0.8", "0.9", "0.95", "0.98", "0.99", "scoring s"]
@@ -52,15 +50,6 @@ def test_formats_say_what_is_written(tmp_path):
         assert [path.suffix[1:] for path in outputs.files] == list(formats)
         assert all(path.stat().st_size > 0 for path in outputs.files)
     assert (tmp_path / "x-pdf" / "f.pdf").read_bytes().startswith(b"%PDF")
-
-
-def test_methods_keep_their_colour_and_no_two_share_one():
-    styles = [figures.style(name) for name in NAMES]
-    assert len({(one["color"], one["marker"]) for one in styles}) == len(NAMES)
-    dark = np.array([one["color"][:3] for one in styles[:8]])
-    apart = [np.abs(a - b).sum() for i, a in enumerate(dark) for b in dark[:i]]
-    assert min(apart) > 0.2
-    assert figures.in_order(["snip", "random", "dense"]) == ["dense", "random", "snip"]
 
 
 def test_a_bar_in_a_cell_is_no_column_in_markdown():
