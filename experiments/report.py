@@ -10,7 +10,7 @@ twice.)
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,13 @@ def _report(config: Report, console: Console) -> int:
 def _study(config: Report, console: Console, name: str, recorded: Recorded) -> bool:
     """Prints and writes the tables of a study; False where nothing of it is recorded."""
     wanted = _wanted(config, console, name, recorded)
-    for shared, part in _groups(wanted, recorded.varying):
+    groups = _groups(wanted, recorded.varying)
+    headings = [heading(shared, recorded) for shared, _ in groups]
+    for (shared, part), title in zip(groups, headings, strict=True):
         settings = config_hash(shared)[:6]
         parts = (shared["dataset"], shared["model"], settings, _filter(config) or "all")
-        title = f"{name}: {shared['model']} on {shared['dataset']} ({settings})"
+        if headings.count(title) > 1:  # they differ in what no heading says
+            title += f" (settings {settings})"
         files = recorded.write(
             latest(part, recorded.source),
             config.results / name / "-".join(parts),
@@ -97,6 +100,11 @@ def _study(config: Report, console: Console, name: str, recorded: Recorded) -> b
     return bool(wanted)
 
 
+def heading(shared: Mapping[str, Any], recorded: Recorded) -> str:
+    """What a table is of, for people."""
+    return f"{shared['model']} on {shared['dataset']}{recorded.said(shared)}"
+
+
 def _wanted(config: Report, console: Console, name: str, recorded: Recorded) -> list[Record]:
     """The records of a study that were asked for and that its tables can use."""
     known = {"dataset": tuple(data.DATASETS), "model": tuple(models.MODELS)}
@@ -108,6 +116,8 @@ def _wanted(config: Report, console: Console, name: str, recorded: Recorded) -> 
             shell.warn(console, f"{path} is left out: {problem}")
         elif all(not of or record["config"][key] in (*of, DENSE) for key, of in asked.items()):
             chosen.append(record)
+    if config.methods and all(record["config"][recorded.key] == DENSE for record in chosen):
+        return []  # the dense network alone is not what was asked for
     return chosen
 
 

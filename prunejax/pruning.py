@@ -91,6 +91,12 @@ def prune(
       ValueError: an unknown name, rounds < 1, a sparsity outside [0, 1) or below what ``masks``
         have already, a leaf that does not fit the pattern, or scores that are NaN.
     """
+    for leaf in jax.tree.leaves((params, masks)):
+        if getattr(leaf, "is_deleted", bool)():
+            raise ValueError(
+                "these arrays were given to a training step, which reuses their memory: take those "
+                "of the state that the step (or fit) returned, or keep a copy by training.snapshot"
+            )
     chosen = as_criterion(criterion)
     rounds = chosen.rounds if rounds is None else rounds
     names.choose("schedule", schedule, SCHEDULES)

@@ -36,7 +36,7 @@ def program(word):
 
 
 def test_cutting_channels_out_and_running_them_without_the_library(tmp_path):
-    said = run(program("plan_for"), tmp_path)
+    said = run(program("save_sliced"), tmp_path)
     found = re.search(r"(\d+)%, ([\d,]+) parameters left", said)
     assert found
     assert int(found.group(1)) == pytest.approx(50, abs=3)
@@ -142,3 +142,15 @@ def test_layer_by_layer(tmp_path):
     assert rows["sparsegpt"][1] > rows["wanda"][1] - 1
     assert rows["2:4"][1] > 80
     assert "attention/query/kernel" in said
+
+
+def test_a_trained_network_is_cut_and_trained_on(tmp_path):
+    said = run(program("trained on"), tmp_path)
+    right = {
+        name: float(each)
+        for name, each in re.findall(r"^(.+): ([\d.]+)% right", said, re.MULTILINE)
+    }
+    assert list(right) == ["dense", "cut", "trained on"]
+    assert right["dense"] > 95
+    assert right["cut"] < right["trained on"]
+    assert right["trained on"] > 93

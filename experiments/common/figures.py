@@ -66,7 +66,11 @@ def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     Returns:
       Name -> what to give to matplotlib's ``plot``: colour, mark, dash.
     """
+    methods = list(methods)
     found, names, taken = {}, list(NAMES), set()
+    known = [name for name in {*methods} if name in NAMES]
+    used = {look(names.index(name))["color"] for name in known}
+    free = [colour for colour in COLOURS if colour not in used]
     for name in in_order(methods):
         if name == DENSE:
             found[name] = {"color": "black", "marker": "", "linestyle": (0, (1, 1.5))}
@@ -80,7 +84,7 @@ def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
             taken.add(place)
             dash, mark = divmod(place, len(OTHER_MARKS))
             found[name] = {
-                "color": COLOURS[place % len(COLOURS)],
+                "color": free.pop(0) if free else COLOURS[place % len(COLOURS)],
                 "marker": OTHER_MARKS[mark],
                 "linestyle": DASHES[dash],
             }

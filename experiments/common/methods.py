@@ -227,6 +227,8 @@ def find(name: str) -> Method:
     """
     if is_plugin(name):
         return partial(unstructured, criterion=load(name))
+    if name.endswith(".py"):
+        raise ValueError(f"name the function too: {name}:score, if it is called score")
     return METHODS[names.choose("method", name, NAMES)]
 
 

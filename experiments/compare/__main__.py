@@ -156,8 +156,8 @@ def check(config: Compare) -> None:
 
 def title_of(config: Compare) -> str:
     """What is compared, for people."""
-    when = "" if config.when == "init" else ", pruned after training"
-    return f"{config.setup.title}{when}{config.shape().said()}"
+    when = report.when(tuned=config.when == "trained")
+    return f"{config.setup.title}, {when}{config.shape().said()}"
 
 
 def runs(config: Compare) -> list[Compared]:

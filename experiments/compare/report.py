@@ -2,8 +2,9 @@
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -17,6 +18,7 @@ from experiments.common.outputs import DEFAULT, Format, Outputs, Place
 from experiments.common.plugins import is_plugin
 from experiments.common.protocol import DENSE
 from experiments.common.records import Record, config_hash, diverged
+from experiments.common.shape import Shape
 from experiments.common.tables import markdown_table, print_table
 from experiments.compare.run import NEEDS
 
@@ -271,6 +273,22 @@ def folder_of(frame: pl.DataFrame, root: Path, asked: str = "") -> Path:
     return root / "compare" / "-".join(filter(None, (dataset, model, settings, asked)))
 
 
+def said_of(config: Mapping[str, Any]) -> str:
+    """When the networks of a configuration are pruned, and in what shape, for a heading.
+
+    Args:
+      config: of a record, or what several share.
+    """
+    asked = (config.get("pattern"), config.get("exclude", ()), config.get("layers", {}))
+    shape = Shape(asked[0], tuple(asked[1]), tuple(asked[2].items()))
+    return f", {when(tuned=bool(config.get('tuning')))}{shape.said()}"
+
+
+def when(*, tuned: bool) -> str:
+    """When networks are pruned."""
+    return "pruned after training" if tuned else "pruned, then trained"
+
+
 def _source(method: str) -> str | None:
     if is_plugin(method):  # a record from elsewhere must not make this process run a file
         return None
@@ -295,6 +313,7 @@ RECORDED = Recorded(
     key="method",
     names=(DENSE, *NAMES),
     others=is_plugin,
+    said=said_of,
     needs=NEEDS,
     source=_source,
     varying=("method", "method_settings", "sparsity", "seed"),

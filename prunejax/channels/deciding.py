@@ -1,7 +1,7 @@
 """The layer that decides for all layers which share a group's channels."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 from prunejax import names
@@ -86,8 +86,14 @@ def deciding_layers(
             f"no group of channels is made by a layer of kind {' or '.join(kinds)}"
             + (f" and named like {select!r}" if select else "")
             + f"; there are: {there or 'none'}"
+            + (_hint(everything) if not select else "")
         )
     return deciding
+
+
+def _hint(everything: Mapping[str, Layer]) -> str:
+    kinds = dict.fromkeys(layer.kind for layer in everything.values())
+    return f" (kinds={tuple(kinds)!r} takes them)" if kinds else ""
 
 
 def _before(network: Network, layer: Layer) -> set[str]:

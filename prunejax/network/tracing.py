@@ -51,6 +51,11 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     >>> {path: leaf.shape for path, leaf in plan.slice(variables).items()}
     {'first': (4, 3), 'last': (3, 2)}
     """
+    if hasattr(apply_fn, "apply") or not callable(apply_fn):
+        raise ValueError(
+            "trace takes the function that applies the network, model.apply for a Flax module; got "
+            f"{type(apply_fn).__name__}"
+        )
     described = traced.describe(variables)
     named = [(name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(described)]
     leaves = dict(named)

@@ -182,16 +182,25 @@ def _check_arguments(state: Any, split: Any, batch_size: Any, between: Any) -> N
       ValueError: which argument, and what it should be.
     """
     refuse_other("fit", state)
-    if not hasattr(split, "images") or not hasattr(split, "labels"):
-        raise ValueError(
-            "split must be data.Split(images, labels), or what data.load gives; got "
-            f"{type(split).__name__}"
-        )
+    _check_split(split)
     if not hasattr(batch_size, "__index__"):
         raise ValueError(f"batch_size must be a whole number, got {batch_size!r}")
     if between is not None and not callable(between):
         raise ValueError(
             f"between must be a function (state, epochs done) -> state, got {between!r}"
+        )
+
+
+def _check_split(split: Any) -> None:
+    """Refuses what is no data set.
+
+    Raises:
+      ValueError: it has no images or no labels.
+    """
+    if not hasattr(split, "images") or not hasattr(split, "labels"):
+        raise ValueError(
+            "split must be data.Split(images, labels), or what data.load gives; got "
+            f"{type(split).__name__}"
         )
 
 
@@ -301,6 +310,7 @@ def evaluate(
       ValueError: labels that are no classes of the model, or parameters that a training step took
         over.
     """
+    _check_split(split)
     for leaf in jax.tree.leaves(params)[:1]:
         refuse_donated(leaf)
     classes_of = getattr(eval_step, "classes", None)

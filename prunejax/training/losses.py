@@ -93,11 +93,17 @@ def classification_loss(
     Raises:
       ValueError: the temperature is not positive.
     """
+    if not hasattr(model, "apply"):
+        raise ValueError(
+            f"classification_loss takes a model with an apply method, got {type(model).__name__}"
+        )
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     state = stats_collection(batch_stats)
 
     def loss_fn(params: PyTree, batch: Any) -> tuple[Array, Array]:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise ValueError("the batch must be (inputs, labels)")
         inputs, labels = batch
         variables = {"params": params, **state}
         if train and state:

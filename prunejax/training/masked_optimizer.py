@@ -46,6 +46,8 @@ def masked(
 
     >>> tx = masked(optax.adamw(1e-3))
     """
+    if not hasattr(tx, "update"):
+        raise ValueError(f"tx must be an optimiser, optax.adam(1e-3) say, got {tx!r}")
     if is_masked(tx):
         return tx  # pyright: ignore[reportReturnType]
     if isinstance(tx, optax.MultiSteps):

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
 from prunejax import names
-from prunejax.allocation import Pattern, as_pattern
+from prunejax.allocation import Pattern, as_pattern, check_sparsity
 from prunejax.rewiring.checks import refuse_not_finite
 from prunejax.rewiring.during_training.batching import in_any
 from prunejax.rewiring.during_training.course import Course, Moment
@@ -99,6 +99,8 @@ def sparsified(
     """
     if isinstance(tx, optax.MultiSteps):
         tx = tx.gradient_transformation()
+    if sparsity is not None:
+        check_sparsity(sparsity)
     chosen = _as_method(method)
     timing = Timing(every, begin, end)
     if chosen.changes_once:
