@@ -156,7 +156,12 @@ def check(config: Compare) -> None:
 
 def title_of(config: Compare) -> str:
     """What is compared, for people."""
+    during = {method in DURING for method in config.methods}
     when = report.when(tuned=config.when == "trained")
+    if config.when == "init" and during == {True}:
+        when = "pruned during training"
+    elif config.when == "init" and during == {False}:
+        when = "pruned at initialisation, then trained"
     return f"{config.setup.title}, {when}{config.shape().said()}"
 
 

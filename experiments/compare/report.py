@@ -286,7 +286,7 @@ def said_of(config: Mapping[str, Any]) -> str:
 
 def when(*, tuned: bool) -> str:
     """When networks are pruned."""
-    return "pruned after training" if tuned else "pruned, then trained"
+    return "pruned after training" if tuned else "pruned before or during training"
 
 
 def _source(method: str) -> str | None:

@@ -168,7 +168,7 @@ def test_a_state_that_was_donated_is_refused_everywhere(split):
             training.make_eval_step(MODEL), state.params, state.batch_stats, split
         ),
     ):
-        with pytest.raises(ValueError, match="given to (a|an earlier) training step"):
+        with pytest.raises(ValueError, match=r"given to (a|an earlier) training step"):
             use()
 
 
