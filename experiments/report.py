@@ -52,6 +52,7 @@ def main(config: Report, console: Console | None = None) -> int:
     console = Console() if console is None else console
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
             warnings.showwarning = lambda message, *_, **__: shell.warn(console, f"{message}")
             return _report(config, console)
     except (OSError, ValueError, TypeError, KeyError) as error:

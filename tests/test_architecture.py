@@ -6,21 +6,22 @@ import grimp
 import networkx as nx
 import pytest
 
-OFTEN = {"files", "masks", "names", "registry", "text"}
+OFTEN = {"extras", "files", "masks", "names", "registry", "text"}
 """Leaves of the house, which any room may use."""
 
 ROOMS = {
     "masks": {"files", "names", "packing", "selecting"},
     "packing": {"selecting"},
     "neurons": {"names"},
-    "models": {"names", "neurons", "sparse"},
-    "data": {"files", "names"},
+    "models": {"extras", "names", "neurons", "sparse"},
+    "data": {"extras", "files", "names"},
     "criteria": OFTEN,
     "filters": OFTEN,
-    "sparse": {"files", "names", "registry", "text"},
+    "sparse": {"extras", "files", "names", "registry", "text"},
     "topology": OFTEN | {"network"},
     "robustness": OFTEN | {"ranks"},
-    "spiking": OFTEN | {"channels", "distributions", "network", "neurons", "ranks", "rewiring"},
+    "spiking": OFTEN
+    | {"channels", "distributions", "network", "neurons", "ranks", "rewiring", "training"},
     "network": OFTEN,
     "channels": OFTEN | {"filters", "network"},
     "layerwise": OFTEN | {"allocation", "network", "ranks", "selecting"},

@@ -76,9 +76,12 @@ def _remembered() -> Iterator[None]:
     except ValueError:  # not the main thread, which alone hears signals
         yield
         return
+    told = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if lost.exc_type is KeyboardInterrupt else told(lost)
     try:
         yield
     finally:
+        sys.unraisablehook = told
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -302,7 +302,10 @@ def test_an_unknown_criterion_is_refused():
 
 def test_where_there_are_no_convolutions_the_groups_are_listed():
     _, variables, x, network = case("mlp")
-    message = r"kind conv or conv_transpose; there are: hidden1 \(dense\), hidden2 \(dense\)$"
+    message = (
+        r"kind conv or conv_transpose; there are: hidden1 \(dense\), hidden2 \(dense\) "
+        r"\(kinds=\('dense',\) takes them\)$"
+    )
     with pytest.raises(ValueError, match=message):
         rank(network, variables, x, criterion="l1")
     with pytest.raises(ValueError, match=message):

@@ -35,7 +35,7 @@ SAYS = {
     r"lookahead: largest pruned 0\.0\nmasked\(tx\)\.update needs masks=.*",
     "howto/lottery_ticket": rf"0% pruned, {RIGHT}\n.*95% pruned, {RIGHT}\n"
     r"epochs \[2, 3, 4, 5\], \d+% right",
-    "howto/sparsities": r"by name: .*'conv1': .*\n2:4: 0\.50 .*of zeros: 0\.80 .*",
+    "howto/sparsities": r"by name: 0\.89 .*'hidden1': .*\n2:4: 0\.4\d .*of zeros: 0\.80 .*",
     "howto/own_criterion": r"95\.0% removed\n[67]\d% of the multiply-adds go",
     "howto/own_experiment": r"random +\d\d\.\d \d\d\.\d\nsnip +[5-9]\d\.\d [5-9]\d\.\d",
     "howto/own_model": r"conv/kernel: .*hidden/kernel: [89]\d.*\(3, 3, 1, 8\) \(2, 10\)",
@@ -65,6 +65,11 @@ NEEDS = {"keras": "keras"}
 """Page -> a package that is no dependency."""
 
 
+def is_long(page):
+    """The pages of methods repeat what tests of their rooms do; one has many optimisers."""
+    return page.parent.name == "methods" or page.stem == "optimisers"
+
+
 @pytest.fixture
 def _as_users(tmp_path, monkeypatch):
     """No checks of signatures, JAX's usual promotion, and files go to a folder of their own."""
@@ -75,7 +80,11 @@ def _as_users(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("_as_users")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] if is_long(page) else []) for page in PAGES],
+    ids=[f"{page.parent.name}-{page.stem}" for page in PAGES],
+)
 def test_programs_run_as_they_stand(page):
     needed = NEEDS.get(page.stem)
     if needed and importlib.util.find_spec(needed) is None:  # not imported: pages set it up

@@ -131,6 +131,7 @@ def test_nothing_is_done_twice(finished):
     assert before.count("does not hold") == text.count("does not hold")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     config = changed(
         SMALL, epochs=4, checkpoint_epochs=1, rules=("ch3_l3",), perturbations=(), settle_at=0.9

@@ -105,6 +105,7 @@ def test_both_orders_have_records_and_tables_of_their_own(config):
     assert len({*(config.running.results / "compare").glob("digits-mlp-*")} - folders) == 1
 
 
+@pytest.mark.slow
 def test_synflow_after_training_uses_the_networks_own_statistics(config):
     config = changed(
         config, methods=("synflow",), when="trained", model="resnet8", epochs=1, limit=100,
@@ -126,7 +127,7 @@ def test_patterns_exclusions_and_layers(config):
     config = changed(config, sparsities=None, save_masks=True, epochs=1)
     status, text = go(changed(config, pattern="2:4", exclude=("classifier",)))
     assert status == 0
-    assert "mlp on digits, pattern 2:4, exclude classifier" in text
+    assert "then trained, pattern 2:4, exclude classifier" in text
     made = saved_masks(config, "magnitude")
     assert masks.sparsities(made)["classifier/kernel"] == 0
     groups = np.asarray(made["hidden1"]["kernel"]).reshape(

@@ -131,6 +131,7 @@ def test_networks_of_the_comparison_are_not_trained_again(tmp_path):
     assert len(table(pool, "networks", "pool")) == 1
 
 
+@pytest.mark.slow
 def test_neurons_by_three_ideas(tmp_path):
     config = changed(
         GraphEncoding(), study="neurons", model="mlp", seeds=1, epochs=2, limit=300,

@@ -168,6 +168,7 @@ def test_the_comparison_by_hand():
     assert comparison(ours[:1]) is None
 
 
+@pytest.mark.slow
 def test_channels_are_cut_and_tuned(tmp_path):
     config = changed(
         SMALL, results=tmp_path, structured=True, seeds=1, kept=(0.5,), tuned=1, epochs=2,

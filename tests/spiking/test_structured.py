@@ -10,7 +10,7 @@ from prunejax import channels, masks, models, network, spiking
 from tests.spiking.conftest import made
 
 
-@pytest.mark.parametrize("name", ["conv", "resnet"])
+@pytest.mark.parametrize("name", ["conv", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_channels_kept_by_scale_and_regrown_by_criticality(name):
     model, variables, x, traced = made(name)
     scales = spiking.scales(traced, variables)
