@@ -92,7 +92,7 @@ def prune(
         have already, a leaf that does not fit the pattern, or scores that are NaN.
     """
     for leaf in jax.tree.leaves((params, masks)):
-        if getattr(leaf, "is_deleted", bool)():
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
             raise ValueError(
                 "these arrays were given to a training step, which reuses their memory: take those "
                 "of the state that the step (or fit) returned, or keep a copy by training.snapshot"

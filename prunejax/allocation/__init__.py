@@ -5,16 +5,13 @@ of the highest scores (``keep``, ``keep_per_leaf``), alone or in a shape (``patt
 """
 
 from prunejax.allocation.allocating import allocate
+from prunejax.allocation.blocks import Blocks
 from prunejax.allocation.keeping import keep, keep_per_leaf
-from prunejax.allocation.patterns import (
-    Blocks,
-    NofM,
-    Pattern,
-    PerOutput,
-    Unstructured,
-    as_pattern,
-)
+from prunejax.allocation.n_of_m import NofM
+from prunejax.allocation.patterns import Pattern, as_pattern
+from prunejax.allocation.per_output import PerOutput
 from prunejax.allocation.sharing import Share, Sparsity, shares
+from prunejax.allocation.unstructured import Unstructured
 from prunejax.distributions import (
     DENSITIES,
     DISTRIBUTIONS,

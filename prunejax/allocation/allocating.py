@@ -16,8 +16,9 @@ from prunejax.allocation.keeping import (
     keep_per_leaf,
     refuse_nan,
 )
-from prunejax.allocation.patterns import Pattern, Unstructured, as_pattern
+from prunejax.allocation.patterns import Pattern, as_pattern
 from prunejax.allocation.sharing import Sparsity, shares
+from prunejax.allocation.unstructured import Unstructured
 from prunejax.distributions import DISTRIBUTIONS, kept_weights, leaf_counts, refuse_too_few
 from prunejax.selecting import Select
 

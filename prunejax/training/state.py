@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
@@ -80,8 +81,7 @@ def refuse_donated(leaf: Any) -> None:
     Raises:
       ValueError: it was donated.
     """
-    gone = getattr(leaf, "is_deleted", None)
-    if gone is not None and gone():
+    if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
         raise ValueError(
             "this state was given to an earlier training step, which reuses its memory: go on with "
             "the state that the step (or fit) returned, or keep a copy by training.snapshot(state)"

@@ -219,3 +219,9 @@ def test_between_must_not_change_what_orders_the_data(split, change):
 def test_wrong_arguments(split, use, message):
     with pytest.raises(ValueError, match=message):
         use(split)
+
+
+def test_a_step_may_be_part_of_a_program_of_ones_own(split):
+    batch = (jnp.asarray(split.images[:20]), jnp.asarray(split.labels[:20]))
+    expected = STEP(begun(), batch)
+    assert_same(jax.jit(lambda state: STEP(state, batch))(begun()).params, expected.params)

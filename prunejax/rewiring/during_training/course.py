@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from prunejax.allocation.patterns import Counts, Pattern
+from prunejax.allocation.counting import Counts
+from prunejax.allocation.patterns import Pattern
 
 
 class Course(NamedTuple):
