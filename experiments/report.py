@@ -82,7 +82,7 @@ def _study(config: Report, console: Console, name: str, recorded: Recorded) -> b
     """Prints and writes the tables of a study; False where nothing of it is recorded."""
     wanted = _wanted(config, console, name, recorded)
     groups = _groups(wanted, recorded.varying)
-    headings = [heading(shared, recorded) for shared, _ in groups]
+    headings = [heading(name, shared, recorded) for shared, _ in groups]
     for (shared, part), title in zip(groups, headings, strict=True):
         settings = config_hash(shared)[:6]
         parts = (shared["dataset"], shared["model"], settings, _filter(config) or "all")
@@ -101,9 +101,10 @@ def _study(config: Report, console: Console, name: str, recorded: Recorded) -> b
     return bool(wanted)
 
 
-def heading(shared: Mapping[str, Any], recorded: Recorded) -> str:
-    """What a table is of, for people."""
-    return f"{shared['model']} on {shared['dataset']}{recorded.said(shared)}"
+def heading(name: str, shared: Mapping[str, Any], recorded: Recorded) -> str:
+    """What a table is of, for people: what is said of the runs, or the name of their study."""
+    network = f"{shared['model']} on {shared['dataset']}"
+    return f"{network}{recorded.said(shared)}" if recorded.said else f"{name}: {network}"
 
 
 def _wanted(config: Report, console: Console, name: str, recorded: Recorded) -> list[Record]:

@@ -28,7 +28,8 @@ class Recorded(NamedTuple):
       read: reads records; raises where one cannot be read.
       write: ``(records, folder, title, formats, console) -> files``: prints and writes one table.
       kind: only records whose configuration says so.
-      said: what of the shared configuration a heading says besides network and data.
+      said: what of the shared configuration a heading says besides network and data; None: it
+        says the study's name.
       others: whether another name than those of ``names`` may stand in a record too.
     """
 
@@ -41,7 +42,7 @@ class Recorded(NamedTuple):
     write: Callable[[Sequence[Record], Path, str, Sequence[Format], Console], Sequence[Path]]
     kind: str | None = None
     others: Callable[[str], bool] = lambda _: False
-    said: Callable[[Mapping[str, Any]], str] = lambda _: ""
+    said: Callable[[Mapping[str, Any]], str] | None = None
 
 
 def studies() -> dict[str, str]:

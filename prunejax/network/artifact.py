@@ -198,8 +198,11 @@ def _words(given: Any) -> list[str]:
 
 
 def _check_replaceable(folder: Path) -> None:
-    if not folder.exists():
+    try:
+        held = {file.name for file in folder.iterdir()}
+    except FileNotFoundError:  # nothing is there, or another process replaces it at this moment
         return
-    held = {file.name for file in folder.iterdir()} if folder.is_dir() else {folder.name}
+    except NotADirectoryError:
+        held = {folder.name}
     if held and held != {PLAN, VARIABLES, FORWARD, ABOUT}:
         raise FileExistsError(f"{folder} is no sliced model, and is not replaced by one")
