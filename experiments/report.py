@@ -9,7 +9,6 @@ of its own, stay as they are; they come again when the command is given again, s
 twice.)
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +49,19 @@ class Report:
 def main(config: Report, console: Console | None = None) -> int:
     """Reports what is recorded; returns the exit status."""
     console = Console() if console is None else console
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: shell.warn(console, f"{message}")
-            return _report(config, console)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        shell.fail(console, f"{error}")
-        return 1
+    return shell.guarded(
+        console, lambda: _report(config, console), stopped="What is written stays as it is."
+    )
 
 
 def _report(config: Report, console: Console) -> int:
+    try:
+        return _all_studies(config, console)
+    except (TypeError, KeyError) as error:  # of records that a stranger has written
+        raise ValueError(f"{error}") from error
+
+
+def _all_studies(config: Report, console: Console) -> int:
     studies = gathering.gatherings()
     known = {name for recorded in studies.values() for name in recorded.names}
     for name in config.methods:

@@ -8,8 +8,6 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from prunejax import extras
-
 if TYPE_CHECKING:
     from prunejax import (
         allocation,
@@ -56,10 +54,7 @@ __all__ = [
 
 def __getattr__(name: str) -> ModuleType:
     if name in __all__:
-        try:
-            return importlib.import_module(f"{__name__}.{name}")
-        except ModuleNotFoundError as error:
-            raise extras.missing(error, f"{__name__}.{name}") from error
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

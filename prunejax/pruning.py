@@ -15,7 +15,7 @@ from prunejax import allocation, names
 from prunejax import masks as masks_lib
 from prunejax.allocation import Pattern, Sparsity
 from prunejax.criteria import Criterion, LossFn, Score, as_criterion
-from prunejax.selecting import Select
+from prunejax.selecting import Select, is_donated
 
 
 def _exponential(sparsity: float, fraction: float) -> float:
@@ -92,7 +92,7 @@ def prune(
         have already, a leaf that does not fit the pattern, or scores that are NaN.
     """
     for leaf in jax.tree.leaves((params, masks)):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
+        if is_donated(leaf):
             raise ValueError(
                 "these arrays were given to a training step, which reuses their memory: take those "
                 "of the state that the step (or fit) returned, or keep a copy by training.snapshot"
@@ -129,12 +129,7 @@ def prune(
             # The last round is exact whatever the schedule's rounding does.
             target, shape_now = sparsity, shape
             if done < rounds:
-                target = _on_the_way(sparsity, SCHEDULES[schedule], done / rounds)
-                if isinstance(shape, allocation.NofM):
-                    own = 1 - shape.kept / shape.of
-                    part = SCHEDULES[schedule](own, done / rounds) / own if own else 1.0
-                    shape_now = shape.after(part)
-                    target = _everywhere(sparsity, 1 - shape_now.kept / shape_now.of)
+                target, shape_now = _on_the_way(sparsity, shape, SCHEDULES[schedule], done / rounds)
             masks = allocation.allocate(
                 scores,
                 target,
@@ -173,22 +168,29 @@ def _check_scores(scores: PyTree, masks: PyTree) -> None:
 
 
 def _on_the_way(
-    sparsity: Sparsity | None, schedule: Callable[[float, float], float], fraction: float
-) -> Sparsity | None:
-    """The sparsity after a fraction of the rounds; of each pattern of paths its own."""
+    sparsity: Sparsity | None,
+    shape: Pattern,
+    schedule: Callable[[float, float], float],
+    fraction: float,
+) -> tuple[Sparsity | None, Pattern]:
+    """The sparsity and the pattern after a fraction of the rounds."""
+    if isinstance(shape, allocation.NofM):
+        own = shape.sparsity
+        shape = shape.after(schedule(own, fraction) / own if own else 1.0)
+        now = shape.sparsity
+        return now if sparsity is None else _each(sparsity, lambda _: now), shape
     if sparsity is None:
-        return None
+        return None, shape
+    return _each(sparsity, lambda one: schedule(one, fraction)), shape
+
+
+def _each(sparsity: Sparsity, change: Callable[[float], float]) -> Sparsity:
+    """Another sparsity in the place of each one: of all leaves, or of each pattern of paths."""
     if isinstance(sparsity, Mapping):
         return {
-            name: schedule(allocation.check_sparsity(number), fraction)
-            for name, number in sparsity.items()
+            name: change(allocation.check_sparsity(number)) for name, number in sparsity.items()
         }
-    return schedule(allocation.check_sparsity(sparsity), fraction)
-
-
-def _everywhere(sparsity: Sparsity | None, number: float) -> Sparsity:
-    """One number for whatever a sparsity names."""
-    return dict.fromkeys(sparsity, number) if isinstance(sparsity, Mapping) else number
+    return change(allocation.check_sparsity(sparsity))
 
 
 def _follows_float64(

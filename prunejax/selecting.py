@@ -5,8 +5,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from prunejax.names import listed, suggestion
 
@@ -50,7 +52,7 @@ def select_leaves(paths: list[str], leaves: list[Any], select: Select | None) ->
         if not any(chosen):
             raise ValueError(f"select picked none of the leaves. {_known(paths)}")
         return chosen
-    patterns = [select] if isinstance(select, str) else _listed(select)
+    patterns = _patterns(select)
     if not patterns:
         raise ValueError("select holds no pattern")
     chosen = [False] * len(paths)
@@ -66,7 +68,7 @@ def select_leaves(paths: list[str], leaves: list[Any], select: Select | None) ->
     return chosen
 
 
-OTHER_AXES = r"(^|/)(bias\w*|b|scale|mean|var)$"
+BIASES = r"(^|/)(bias\w*|b|scale|mean|var)$"
 """Names of what stands beside kernels and is pruned by mistake more often than on purpose."""
 
 
@@ -74,9 +76,9 @@ def warn_of_biases(paths: list[str], chosen: list[bool], select: Select) -> None
     """Names biases and scales that a pattern picks along with kernels, though it names none."""
     if callable(select):
         return
-    patterns = [select] if isinstance(select, str) else list(select)
+    patterns = _patterns(select)
     picked = [path for path, one in zip(paths, chosen, strict=True) if one]
-    others = [path for path in picked if re.search(OTHER_AXES, path)]
+    others = [path for path in picked if re.search(BIASES, path)]
     meant = any(
         path.rpartition("/")[2] in pattern or pattern in ("", ".", ".*")
         for path in others
@@ -114,7 +116,9 @@ def _parts(paths: list[str]) -> list[str]:
     return [*paths, *dict.fromkeys(part for path in paths for part in path.split("/"))]
 
 
-def _listed(select: Any) -> list[str]:
+def _patterns(select: Any) -> list[str]:
+    if isinstance(select, str):
+        return [select]
     if isinstance(select, Sequence) and all(isinstance(pattern, str) for pattern in select):
         return list(select)
     raise ValueError(
@@ -132,6 +136,11 @@ def _known(paths: list[str]) -> str:
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf is a floating point array."""
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def is_donated(leaf: Any) -> bool:
+    """Whether a compiled program has taken over a leaf's memory, so that it holds nothing more."""
+    return isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
 
 
 def describe(leaf: Any) -> str:

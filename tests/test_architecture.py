@@ -28,7 +28,7 @@ ROOMS = {
     "allocation": OFTEN | {"distributions", "ranks", "selecting"},
     "pruning": OFTEN | {"allocation", "criteria", "selecting"},
     "rewiring": OFTEN | {"allocation", "ranks", "selecting", "sparse", "training"},
-    "training": OFTEN | {"checkpoint", "data"},
+    "training": OFTEN | {"checkpoint", "data", "selecting"},
     "checkpoint": OFTEN,
 }
 """Room of ``prunejax`` -> the rooms that it may use."""

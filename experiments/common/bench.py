@@ -88,7 +88,8 @@ class Workbench(NamedTuple):
       losses: loss functions by the names of ``methods.Subject``.
       traced: the model's network, in evaluation mode, on one image.
       compiled: names of the methods that have been compiled.
-      made: tools of methods that prune during training, by what determines them.
+      made: tools of methods that prune during training, and of other protocols, by what
+        determines them.
     """
 
     model: nn.Module

@@ -42,7 +42,7 @@ class Shape:
           ValueError: there is no such pattern.
         """
         pattern = allocation.as_pattern(self.pattern)
-        return 1 - pattern.kept / pattern.of if isinstance(pattern, NofM) else None
+        return pattern.sparsity if isinstance(pattern, NofM) else None
 
     def sparsity(self, of_rest: float) -> Sparsity:
         """What ``allocate`` is given, where the kernels that ``layers`` does not name share one."""

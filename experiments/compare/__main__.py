@@ -151,7 +151,7 @@ def check(config: Compare) -> None:
         raise ValueError("--fine-tune-epochs and --fine-tune-rate go with --when trained")
     if tuning is not None:
         check_protocol(tuning)
-    setup_of(config)
+    config.protocol()  # is refused where a setting is out of its range
 
 
 def title_of(config: Compare) -> str:

@@ -39,6 +39,11 @@ class NofM:
         if not whole or not 1 <= self.kept <= self.of:
             raise ValueError(f"N of M needs whole numbers 1 <= N <= M, got {self.kept}:{self.of}")
 
+    @property
+    def sparsity(self) -> float:
+        """The fraction of weights that goes, ``1 - kept / of``."""
+        return 1 - self.kept / self.of
+
     def counts(
         self,
         params: PyTree,
@@ -64,9 +69,10 @@ class NofM:
                     f"inputs, {where.get(self.axis, f'axis {self.axis}')}, that are a multiple of "
                     f"{self.of}. {LEAVE_OUT}"
                 )
-        own = 1 - self.kept / self.of
-        if sparsity is not None and not np.isclose(float(sparsity), own):
-            raise ValueError(f"{self.kept}:{self.of} is a sparsity of {own:g}, got {sparsity}")
+        if sparsity is not None and not np.isclose(float(sparsity), self.sparsity):
+            raise ValueError(
+                f"{self.kept}:{self.of} is a sparsity of {self.sparsity:g}, got {sparsity}"
+            )
         return (self.of - np.rint(np.asarray(progress) * (self.of - self.kept))).astype(np.int32)
 
     def keep(

@@ -72,8 +72,9 @@ def allocate(
     matrices = _flat(leaves, kernels)
     ones = {key: jnp.ones(matrix.shape, bool) for key, matrix in matrices.items()}
     flat = ones if alive is None else dict(alive)
-    for share in shares(list(leaves), sparsity, exclude):
-        of_share = {list(leaves)[at] for at in share.leaves}
+    paths = list(leaves)
+    for share in shares(paths, sparsity, exclude):
+        of_share = {paths[at] for at in share.leaves}
         here = {key: kernel for key, kernel in kernels.items() if kernel.leaf in of_share}
         refuse_indivisible(here.values(), shaped)
         flat |= allocation.allocate(

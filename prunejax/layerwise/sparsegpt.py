@@ -156,7 +156,7 @@ def _n_of_m(sparsity: SupportsFloat | None, pattern: str | NofM | None, block: i
             "SparseGPT prunes single weights (sparsity=) or N of M (pattern='2:4'), got "
             f"{pattern!r}"
         )
-    own = 1 - shaped.kept / shaped.of
+    own = shaped.sparsity
     if sparsity is not None and not np.isclose(check_sparsity(sparsity), own):
         raise ValueError(
             f"{shaped.kept}:{shaped.of} is a sparsity of {own:g}, got {sparsity}: leave one out"

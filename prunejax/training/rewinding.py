@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from prunejax import masks as masks_lib
-from prunejax.training.slots import map_slots
+from prunejax.training.slots import emptied, reset
 from prunejax.training.state import TrainState, refuse_donated, refuse_other
 
 
@@ -47,14 +47,6 @@ def rewind(start: TrainState, masks: PyTree) -> TrainState:
     refuse_other("rewind", start)
     refuse_donated(start.step)
     params = masks_lib.apply(start.params, masks)
-    named = {
-        masks_lib.name(path): mask for path, mask in jax.tree_util.tree_leaves_with_path(masks)
-    }
-    prunable = jax.tree.map(
-        lambda mask, leaf: None if mask is None else leaf,
-        masks,
-        params,
-        is_leaf=lambda leaf: leaf is None,
-    )
-    slots = map_slots(lambda name, slot: jnp.where(named[name], slot, 0), prunable, start.opt_state)
+    pruned = jax.tree.map(jnp.logical_not, masks)
+    slots = reset(start.opt_state, emptied(start.opt_state), pruned)
     return snapshot(start._replace(params=params, masks=masks, opt_state=slots))

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from prunejax import masks as masks_lib
+from prunejax.selecting import is_donated
 
 
 @runtime_checkable
@@ -81,7 +81,7 @@ def refuse_donated(leaf: Any) -> None:
     Raises:
       ValueError: it was donated.
     """
-    if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted():
+    if is_donated(leaf):
         raise ValueError(
             "this state was given to an earlier training step, which reuses its memory: go on with "
             "the state that the step (or fit) returned, or keep a copy by training.snapshot(state)"
