@@ -16,7 +16,7 @@ tensorflow-datasets has prepared, without TensorFlow, and nothing is ever downlo
 """
 
 from prunejax.data.augmentation import augment
-from prunejax.data.batching import batches, batches_per_epoch, sequential
+from prunejax.data.batching import batches, batches_per_epoch, sequential, shuffled
 from prunejax.data.catalogue import DATASETS, Info
 from prunejax.data.loading import Split, load, statistics
 from prunejax.data.normalization import Statistics, normalize
@@ -34,5 +34,6 @@ __all__ = [
     "normalize",
     "prefetch",
     "sequential",
+    "shuffled",
     "statistics",
 ]

@@ -47,10 +47,24 @@ def batches(
         raise ValueError(f"epoch must be at least 0, got {epoch}")
     if not 0 <= start <= count:
         raise ValueError(f"start must be in 0..{count}, the batches of an epoch, got {start}")
-    words = np.asarray(jax.random.key_data(jax.random.fold_in(key, epoch)))
-    order = np.random.default_rng(words).permutation(len(labels))
+    order = shuffled(len(labels), key=key, epoch=epoch)
     chosen = (order[n * batch_size : (n + 1) * batch_size] for n in range(start, count))
     return ((images[indices], labels[indices]) for indices in chosen)
+
+
+def shuffled(n: int, *, key: PRNGKeyArray, epoch: int) -> np.ndarray:
+    """The order of an epoch's examples, by which ``batches`` cuts them.
+
+    Args:
+      n: how many examples there are.
+      key: decides the order; the same key serves all epochs.
+      epoch: which epoch, from 0.
+
+    Returns:
+      A permutation of 0..n - 1.
+    """
+    words = np.asarray(jax.random.key_data(jax.random.fold_in(key, epoch)))
+    return np.random.default_rng(words).permutation(n)
 
 
 def sequential(

@@ -1,7 +1,10 @@
 """Training pruned networks: a masked optimiser, compiled steps, and a loop that resumes exactly."""
 
-from prunejax.training.loop import AnotherRunError, History, Progress, evaluate, fit, is_finite
+from prunejax.training.course import AnotherRunError, History, Progress
+from prunejax.training.evaluating import evaluate, is_finite
+from prunejax.training.loop import fit
 from prunejax.training.losses import classification_loss, cross_entropy
+from prunejax.training.many import fit_many
 from prunejax.training.masked_optimizer import masked
 from prunejax.training.optimizers import (
     OPTIMIZERS,
@@ -38,6 +41,7 @@ __all__ = [
     "decayed",
     "evaluate",
     "fit",
+    "fit_many",
     "init_state",
     "init_variables",
     "is_finite",

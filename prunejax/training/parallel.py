@@ -14,12 +14,19 @@ class Placement(NamedTuple):
     Attributes:
       state: the sharding of parameters, masks and optimiser state: whole on every device.
       batch: the sharding of a batch: its first axis divided among the devices.
+      batches: that of several batches, [batches, batch, ...].
       devices: how many devices share the work.
     """
 
     state: NamedSharding
     batch: NamedSharding
+    batches: NamedSharding
     devices: int
+
+    @property
+    def first(self) -> Any:
+        """The first device."""
+        return min(self.state.device_set, key=lambda device: device.id)
 
 
 def data_parallel(devices: Sequence[Any] | None = None) -> Placement:
@@ -44,6 +51,7 @@ def data_parallel(devices: Sequence[Any] | None = None) -> Placement:
     return Placement(
         state=NamedSharding(mesh, PartitionSpec()),
         batch=NamedSharding(mesh, PartitionSpec("batch")),
+        batches=NamedSharding(mesh, PartitionSpec(None, "batch")),
         devices=int(local.size),
     )
 

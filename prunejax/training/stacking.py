@@ -1,0 +1,245 @@
+"""Many networks' states as one, and their steps as one program."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from prunejax.training.convolutions import for_stacking, has_shared
+from prunejax.training.state import TrainState
+from prunejax.training.steps import CompiledStep
+
+WIDEST = 64
+"""Channels up to which networks share a convolution on an accelerator: narrower ones leave the
+units that multiply matrices idle. (ResNet-20 on an H100: 1.5 times as fast as each by itself.)"""
+
+NETWORKS = "network"
+
+
+class Stack(NamedTuple):
+    """States of networks as one tree.
+
+    Attributes:
+      state: every array has the networks in front, but those that are shared.
+      shared: parallel to the state; True for a counter that goes on alike in all networks.
+      size: how many networks.
+    """
+
+    state: Any
+    shared: Any
+    size: int
+
+
+def find_shared(body: Any, states: Sequence[TrainState], batch: Any) -> PyTree:
+    """Which numbers of a state are, and stay, the same in all networks: counters of steps.
+
+    What depends on those alone is done once for all networks: a schedule, and whether it is time to
+    rewire.
+
+    Args:
+      body: ``(state, batch) -> state``.
+      states: of the networks.
+      batch: of one network, arrays or what describes them.
+
+    Returns:
+      Parallel to a state; bools.
+    """
+    leaves, tree = jax.tree.flatten(states[0])
+    of_all = [jax.tree.leaves(state) for state in states]
+    program = traced(body, states[0], batch).jaxpr
+    shared = {
+        place
+        for place, leaf in enumerate(leaves)
+        if leaf.ndim == 0
+        and jnp.issubdtype(leaf.dtype, jnp.integer)
+        and len({int(own[place]) for own in of_all}) == 1
+    }
+    depends: dict[Any, frozenset[int]] = {
+        variable: frozenset([place]) for place, variable in enumerate(program.invars)
+    }
+
+    def of(atom: Any) -> frozenset[int]:
+        return frozenset() if hasattr(atom, "val") else depends.get(atom, frozenset())
+
+    for equation in program.eqns:
+        reached = frozenset().union(*map(of, equation.invars))
+        depends |= dict.fromkeys(equation.outvars, reached)
+    after = [of(atom) for atom in program.outvars]
+    while differing := {place for place in shared if not after[place] <= shared}:
+        shared -= differing
+    return tree.unflatten([place in shared for place in range(len(leaves))])
+
+
+def traced(body: Any, state: TrainState, batch: Any) -> Any:
+    """The program of one network's step, whose inputs are the leaves of state and batch."""
+    leaves, tree = jax.tree.flatten((state, batch))
+
+    def flat(*leaves: Any) -> list[Any]:
+        return jax.tree.leaves(body(*tree.unflatten(leaves)))
+
+    return jax.make_jaxpr(flat)(*leaves)
+
+
+def stacked(states: Sequence[TrainState], shared: PyTree) -> Stack:
+    """Copies of states as one."""
+
+    def together(is_shared: bool, *leaves: Any) -> Any:
+        return jnp.copy(leaves[0]) if is_shared else jnp.stack(leaves)
+
+    return Stack(jax.tree.map(together, shared, *states), shared, len(states))
+
+
+def unstacked(stack: Stack) -> list[TrainState]:
+    """The states of the networks, as copies."""
+
+    def own(number: int) -> TrainState:
+        return jax.tree.map(
+            lambda is_shared, leaf: jnp.copy(leaf if is_shared else leaf[number]),
+            stack.shared,
+            stack.state,
+        )
+
+    return [own(number) for number in range(stack.size)]
+
+
+class Devices(NamedTuple):
+    """The devices that networks are spread over.
+
+    Attributes:
+      all: they.
+      whole: the sharding of what each of them has.
+      parts: the sharding of what has the networks in front.
+      parts_of_steps: of what has steps and then networks in front.
+    """
+
+    all: tuple[Any, ...]
+    whole: NamedSharding
+    parts: NamedSharding
+    parts_of_steps: NamedSharding
+
+    @classmethod
+    def of(cls, devices: Sequence[Any] | None) -> "Devices":
+        """By default all local ones.
+
+        Raises:
+          ValueError: there is none.
+        """
+        every = tuple(jax.local_devices() if devices is None else devices)
+        if not every:
+            raise ValueError("training needs at least one device")
+        mesh = Mesh(np.array(every), (NETWORKS,))
+        specs = PartitionSpec(), PartitionSpec(NETWORKS), PartitionSpec(None, NETWORKS)
+        return cls(every, *(NamedSharding(mesh, spec) for spec in specs))
+
+    def sharding(self, stack: Stack) -> PyTree:
+        """Where the arrays of stacked states go."""
+        return jax.tree.map(lambda shared: self.whole if shared else self.parts, stack.shared)
+
+
+class Program(NamedTuple):
+    """Steps of many networks, compiled.
+
+    Attributes:
+      run: ``(stacked state, images, labels, order) -> stacked state``, or with batches in the place
+        of all images and labels, and without an order.
+      bytes: what it takes on each device.
+      spreads: whether a number that is not finite may spread from one network to others.
+    """
+
+    run: Any
+    bytes: int
+    spreads: bool
+
+
+def compiled(
+    train_step: CompiledStep,
+    stack: Stack,
+    arguments: Sequence[Any],
+    devices: Devices,
+    *,
+    widest: int,
+    scans: bool,
+) -> Program:
+    """Compiles one step of many networks, or a scan of steps.
+
+    Args:
+      train_step: of one network.
+      stack: their states, on the devices.
+      arguments: images, labels and order [steps, networks, batch] of a scan; images and labels
+        [networks, batch, ...] of a step; arrays or what describes them.
+      devices: over which the networks are spread.
+      widest: see ``convolutions.for_stacking``.
+      scans: whether it is a scan.
+
+    Returns:
+      The program, from an earlier call where that was of the same.
+    """
+    described = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (stack.state, arguments))
+    key = ("stacked", str(described), str(stack.shared), devices.all, widest, scans)
+    if key not in train_step.made:
+        train_step.made[key] = _compiled(
+            train_step, stack, arguments, devices, widest=widest, scans=scans
+        )
+    return train_step.made[key]
+
+
+def _compiled(
+    train_step: CompiledStep,
+    stack: Stack,
+    arguments: Sequence[Any],
+    devices: Devices,
+    *,
+    widest: int,
+    scans: bool,
+) -> Program:
+    images, labels = arguments[:2]
+    batch = (arguments[2].shape[2:] if scans else labels.shape[1:])[0]
+    one_state = jax.tree.map(
+        lambda shared, leaf: jax.ShapeDtypeStruct(
+            leaf.shape if shared else leaf.shape[1:], leaf.dtype
+        ),
+        stack.shared,
+        stack.state,
+    )
+    one_batch = tuple(
+        jax.ShapeDtypeStruct((batch, *array.shape[1 if scans else 2 :]), array.dtype)
+        for array in (images, labels)
+    )
+    closed = traced(train_step.body, one_state, one_batch)
+    alone = for_stacking(closed, widest=widest)
+    tree = jax.tree.structure(one_state)
+    axes = tuple(None if shared else 0 for shared in jax.tree.leaves(stack.shared))
+    together = jax.vmap(lambda *leaves: tuple(alone(*leaves)), (*axes, 0, 0), out_axes=axes)
+
+    def step(state: Any, images: Any, labels: Any) -> Any:
+        return tree.unflatten(together(*jax.tree.leaves(state), images, labels))
+
+    def scan(state: Any, images: Any, labels: Any, order: Any) -> Any:
+        def one(state: Any, chosen: Any) -> tuple[Any, None]:
+            return step(state, images[chosen], labels[chosen]), None
+
+        return lax.scan(one, state, order)[0]
+
+    states = jax.tree.map(lambda sharding: sharding.spec, devices.sharding(stack))
+    whole, parts, parts_of_steps = devices[1:]
+    specs = (whole, whole, parts_of_steps) if scans else (parts, parts)
+    spread = jax.shard_map(
+        scan if scans else step,
+        mesh=whole.mesh,
+        in_specs=(states, *(one.spec for one in specs)),
+        out_specs=states,
+        check_vma=False,
+    )
+    program = jax.jit(spread, donate_argnums=0).lower(stack.state, *arguments).compile()
+    sizes = program.memory_analysis()
+    takes = 0
+    if sizes is not None:
+        takes = sizes.argument_size_in_bytes + sizes.temp_size_in_bytes
+        takes += sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    on_each = stack.size // len(devices.all)
+    return Program(program, takes, has_shared(closed, networks=on_each, widest=widest))
