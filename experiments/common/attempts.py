@@ -1,16 +1,19 @@
 """One run in one process: claimed, done unless it is recorded, and recorded with its files."""
 
+import contextlib
 import shutil
 import threading
 import time
 import traceback
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from experiments.common import claims, records
 from experiments.common.desk import Desk, Show
-from experiments.common.run import Run, path_of, recorded
+from experiments.common.run import Outcome, Run, path_of, recorded
+from experiments.common.together import TrainingRun, together
 from prunejax.files import remove_unfinished, write_atomically
 
 CHECKPOINTS = "checkpoints"
@@ -59,30 +62,77 @@ def attempt(job: Job, desk: Desk) -> Answer:
       OSError: a file could not be read or written, which no other run would escape either.
       KeyboardInterrupt: it was stopped; nothing is recorded.
     """
-    results = desk.results
-    if path_of(job.run, results) != job.path:
+    return attempt_together([job], desk)[0]
+
+
+def attempt_together(jobs: Sequence[Job], desk: Desk) -> list[Answer]:
+    """Does jobs, the trainings that they ask for as one program where they are of one kind.
+
+    Args:
+      jobs: one, or several of runs that train.
+      desk: where they are done.
+
+    Returns:
+      An answer to each. One that fails leaves the others.
+
+    Raises:
+      OSError: a file could not be read or written, which no other run would escape either.
+      KeyboardInterrupt: it was stopped; nothing is recorded.
+    """
+    answers: dict[Path, Answer] = {}
+    with contextlib.ExitStack() as stack:
+        ours: list[Job] = []
+        for job in jobs:
+            answer = _claimed(job, desk, stack)
+            if answer is None:
+                ours.append(job)
+            else:
+                answers[job.path] = answer
+        works = {job: job.run.work(desk) for job in ours if isinstance(job.run, TrainingRun)}
+        outcomes = together(works, desk.show) if len(works) > 1 else {}
+        for job in ours:
+            answers[job.path] = _answered(job, desk, outcomes.get(job))
+    return [answers[job.path] for job in jobs]
+
+
+def _claimed(job: Job, desk: Desk, stack: contextlib.ExitStack) -> Answer | None:
+    """Claims a run until the stack ends; the answer where it is not to be done.
+
+    Raises:
+      ValueError: this process names the run otherwise.
+    """
+    if path_of(job.run, desk.results) != job.path:
         raise ValueError(
             f"{job.run.title} has another configuration in this process: its code or versions are "
             "not those of the command"
         )
-    with claims.unless_claimed(job.path) as ours:
-        if not ours:
-            return Answer("busy")
-        record = recorded(job.run, results)
-        if record is not None and job.since != job.path.stat().st_mtime_ns:
-            return Answer("found", record)
-        if record is not None:  # it is done again, and from the beginning
-            shutil.rmtree(job.path.parent / CHECKPOINTS, ignore_errors=True)
-        try:
+    if not stack.enter_context(claims.unless_claimed(job.path)):
+        return Answer("busy")
+    known = recorded(job.run, desk.results)
+    if known is not None and job.since != job.path.stat().st_mtime_ns:
+        return Answer("found", known)
+    if known is not None:  # it is done again, and from the beginning
+        shutil.rmtree(job.path.parent / CHECKPOINTS, ignore_errors=True)
+    remove_unfinished(job.path.parent)
+    return None
+
+
+def _answered(job: Job, desk: Desk, outcome: Outcome | Exception | None) -> Answer:
+    """Records what a run gave, or why it failed; does it first where there is no outcome yet."""
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome is None:
             return Answer("done", perform(job.run, desk))
-        except OSError:
-            raise
-        except Exception as error:
-            note = job.path.parent / ERROR
-            write_atomically(note, traceback.format_exc().encode())
-            if isinstance(error, ValueError):  # as runs say what they cannot do
-                return Answer("failed", message=str(error))
-            return Answer("failed", message=f"{type(error).__name__}: {error} (see {note})")
+        return Answer("done", record(job.run, outcome, desk))
+    except OSError:
+        raise
+    except Exception as error:
+        note = job.path.parent / ERROR
+        write_atomically(note, traceback.format_exc().encode())
+        if isinstance(error, ValueError):  # as runs say what they cannot do
+            return Answer("failed", message=str(error))
+        return Answer("failed", message=f"{type(error).__name__}: {error} (see {note})")
 
 
 def perform(run: Run, desk: Desk) -> records.Record:
@@ -95,15 +145,18 @@ def perform(run: Run, desk: Desk) -> records.Record:
     Returns:
       The record.
     """
+    return record(run, run.do(desk), desk)
+
+
+def record(run: Run, outcome: Outcome, desk: Desk) -> records.Record:
+    """Records what a run gave, with its files."""
     path = path_of(run, desk.results)
-    remove_unfinished(path.parent)
-    outcome = run.do(desk)
     path.parent.mkdir(parents=True, exist_ok=True)
     if outcome.files:  # an old record never stands beside new files
         path.unlink(missing_ok=True)
     for name, write in outcome.files.items():
         write(path.parent / name)
-    record = records.save(
+    saved = records.save(
         path,
         config=run.config(),
         metrics=outcome.metrics,
@@ -111,7 +164,7 @@ def perform(run: Run, desk: Desk) -> records.Record:
         seconds=outcome.seconds,
     )
     clear(path)
-    return record
+    return saved
 
 
 def clear(path: Path) -> None:
@@ -124,13 +177,13 @@ _DESKS: dict[Path, Desk] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def attempt_elsewhere(job: Job, results: Path, show: Show | None = None) -> Answer:
-    """``attempt`` in a process of workers, whose desk stays; what it warns of comes back.
+def attempt_elsewhere(jobs: Sequence[Job], results: Path, show: Show | None = None) -> list[Answer]:
+    """``attempt_together`` in a process of workers, whose desk stays; what it warns of comes back.
 
-    One run at a time, however many threads a worker has: they would share a desk.
+    One thing at a time, however many threads a worker has: they would share a desk.
 
     Args:
-      job: the job.
+      jobs: the jobs.
       results: the folder of all results, which workers share.
       show: told how the run goes on.
     """
@@ -139,11 +192,12 @@ def attempt_elsewhere(job: Job, results: Path, show: Show | None = None) -> Answ
         desk = _DESKS.setdefault(results, Desk(results))
         desk.show = seldom(show) if show else lambda *_: None
         try:
-            answer = attempt(job, desk)
+            answers = attempt_together(jobs, desk)
         except OSError as error:  # of one machine, maybe
-            answer = Answer("failed", message=str(error))
+            answers = [Answer("failed", message=str(error)) for _ in jobs]
     said = (f"{one.message}" for one in caught if issubclass(one.category, UserWarning))
-    return answer._replace(warnings=tuple(dict.fromkeys(said)))
+    first, *rest = answers
+    return [first._replace(warnings=tuple(dict.fromkeys(said))), *rest]
 
 
 def seldom(show: Show, *, seconds: float = 0.2) -> Show:

@@ -2,10 +2,7 @@
 
 import dataclasses
 import functools
-import shutil
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -68,8 +65,8 @@ class Tools(NamedTuple):
     """
 
     tx: Any
-    train_step: training.TrainStep
-    eval_step: training.EvalStep
+    train_step: training.CompiledStep
+    eval_step: training.CompiledEvaluation
 
 
 class Workbench(NamedTuple):
@@ -150,60 +147,6 @@ class Workbench(NamedTuple):
             self.made[method, sparsity] = self.tools_for(self.model, self.protocol, wrapper)
         tx = wrapper(_optimizer(self.protocol, examples))
         return self.made[method, sparsity]._replace(tx=tx)
-
-    def train_network(
-        self,
-        state: training.TrainState,
-        *,
-        tools: Tools | None = None,
-        protocol: Protocol | None = None,
-        between: Callable[[training.TrainState, int], training.TrainState] | None = None,
-        evaluate_with: Callable[[training.TrainState], dict[str, float]] | None = None,
-        on_epoch: Callable[[training.Progress], None],
-        checkpoints: Path | None,
-    ) -> tuple[training.TrainState, training.History]:
-        """Trains under the protocol, going on from a checkpoint of the same run.
-
-        A run's folder is its own, so that a checkpoint that began otherwise comes from another
-        machine or version, where initial weights differ in their last bits: training begins anew.
-
-        Args:
-          state: from ``training.init_state``.
-          tools: by default those of the bench.
-          protocol: by default the bench's.
-          between: what changes after an epoch, see ``training.fit``.
-          evaluate_with: what a row of the history says besides, see ``training.fit``.
-          on_epoch: told after each epoch.
-          checkpoints: a folder for this run's checkpoints, or None.
-
-        Returns:
-          What ``training.fit`` does.
-        """
-        protocol = self.protocol if protocol is None else protocol
-        per_epoch = data.batches_per_epoch(len(self.train.labels), protocol.batch_size)
-        tools = self.tools if tools is None else tools
-
-        def fit() -> tuple[training.TrainState, training.History]:
-            return training.fit(
-                state,
-                tools.train_step,
-                self.train,
-                epochs=protocol.epochs,
-                batch_size=protocol.batch_size,
-                placement=self.placement,
-                between=between,
-                evaluate_with=evaluate_with,
-                on_epoch=on_epoch,
-                checkpoints=checkpoints,
-                checkpoint_every=max(protocol.checkpoint_epochs, 1) * per_epoch,
-            )
-
-        try:
-            return fit()
-        except training.AnotherRunError as error:
-            warnings.warn(f"training begins anew: {error}", stacklevel=2)
-            shutil.rmtree(checkpoints or "", ignore_errors=True)
-            return fit()
 
 
 def workbench(setup: Setup, show: Show = lambda *_: None) -> Workbench:

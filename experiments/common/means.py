@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from experiments.common.attempts import Answer, Job, attempt, attempt_elsewhere
+from experiments.common.attempts import Answer, Job, attempt_elsewhere, attempt_together
 from experiments.common.desk import Desk
 
 News = tuple[str, int, int]
@@ -32,11 +32,15 @@ class WorkerDiedError(Exception):
     """The process that did a run is gone; nothing of the run is recorded."""
 
 
+Answers = Future[list[Answer]]
+"""What became of jobs that are done together."""
+
+
 class Means(Protocol):
-    """Does jobs.
+    """Does jobs, of which it is given one or, of runs that train together, several at once.
 
     Attributes:
-      width: how many jobs it is given at once.
+      width: how many lots of jobs it is given at once.
       retries: how often a job is given again whose worker died.
       patience: seconds between looks at runs that other processes do.
     """
@@ -45,15 +49,15 @@ class Means(Protocol):
     retries: int
     patience: float
 
-    def start(self, job: Job) -> Any:
-        """Begins a job; returns its future."""
+    def start(self, jobs: Sequence[Job]) -> Any:
+        """Begins jobs that are done together; returns their future."""
 
     def finished(self, futures: list[Any], patience: float) -> list[Any]:
         """The futures whose jobs are over, waiting so many seconds for one at most."""
         ...
 
-    def answer(self, future: Any) -> Answer:
-        """What became of a job that is over.
+    def answer(self, future: Any) -> list[Answer]:
+        """What became of jobs that are over.
 
         Raises:
           WorkerDiedError: its process is gone.
@@ -81,18 +85,18 @@ class ThisProcess:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def start(self, job: Job) -> Future[Answer]:
-        """Does the job."""
-        future: Future[Answer] = Future()
-        future.set_result(attempt(job, self._desk))
+    def start(self, jobs: Sequence[Job]) -> Answers:
+        """Does the jobs."""
+        future: Answers = Future()
+        future.set_result(attempt_together(jobs, self._desk))
         return future
 
-    def finished(self, futures: list[Future[Answer]], patience: float) -> list[Future[Answer]]:
+    def finished(self, futures: list[Answers], patience: float) -> list[Answers]:
         """All of them."""
         del patience
         return futures
 
-    def answer(self, future: Future[Answer]) -> Answer:
+    def answer(self, future: Answers) -> list[Answer]:
         """What became of the job."""
         return future.result()
 
@@ -124,30 +128,30 @@ class Processes:
     def __init__(self, count: int, results: Path) -> None:
         self.width, self._results = count, results.resolve()
         self._idle = [self._worker() for _ in range(count)]
-        self._busy: dict[Future[Answer], _Worker] = {}
+        self._busy: dict[Answers, _Worker] = {}
         self._pids: dict[_Worker, int] = {}
         self._known = list(self._idle)
 
-    def start(self, job: Job) -> Future[Answer]:
-        """Begins a job in a process that has none."""
+    def start(self, jobs: Sequence[Job]) -> Answers:
+        """Begins jobs in a process that has none."""
         worker = self._idle.pop()
         try:
-            future = self._submit(worker, job)
+            future = self._submit(worker, jobs)
         except BrokenProcessPool:  # it died while it had nothing to do
             worker = self._replaced(worker)
-            future = self._submit(worker, job)
+            future = self._submit(worker, jobs)
         self._busy[future] = worker
         return future
 
-    def _submit(self, worker: _Worker, job: Job) -> Future[Answer]:
+    def _submit(self, worker: _Worker, jobs: Sequence[Job]) -> Answers:
         with _no_interrupt():
-            return worker.pool.submit(_attempt, job, self._results)
+            return worker.pool.submit(_attempt, jobs, self._results)
 
-    def finished(self, futures: list[Future[Answer]], patience: float) -> list[Future[Answer]]:
+    def finished(self, futures: list[Answers], patience: float) -> list[Answers]:
         """The futures whose jobs are over."""
         return list(wait(futures, patience, FIRST_COMPLETED).done)
 
-    def answer(self, future: Future[Answer]) -> Answer:
+    def answer(self, future: Answers) -> list[Answer]:
         """What became of a job; its process takes another one, or a new process does."""
         worker = self._busy.pop(future)
         try:
@@ -232,8 +236,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _attempt(job: Job, results: Path) -> Answer:
-    return attempt_elsewhere(job, results, lambda *news: _tell(news))
+def _attempt(jobs: Sequence[Job], results: Path) -> list[Answer]:
+    return attempt_elsewhere(jobs, results, lambda *news: _tell(news))
 
 
 def _tell(message: int | News) -> None:
@@ -282,11 +286,12 @@ class Dask:
         self._client = distributed.Client(scheduler, timeout=CONNECTING, set_as_default=False)
         self._count = 0
 
-    def start(self, job: Job) -> Any:
-        """Hands a job to the cluster."""
+    def start(self, jobs: Sequence[Job]) -> Any:
+        """Hands jobs to the cluster."""
         self._count += 1
+        job = jobs[0]
         key = f"{job.run.study}-{job.path.parent.name}-{os.getpid()}-{self._count}"
-        return self._client.submit(attempt_elsewhere, job, self._results, key=key, pure=False)
+        return self._client.submit(attempt_elsewhere, jobs, self._results, key=key, pure=False)
 
     def finished(self, futures: list[Any], patience: float) -> list[Any]:
         """The futures whose jobs are over."""
@@ -297,7 +302,7 @@ class Dask:
             time.sleep(0.05)
         return over
 
-    def answer(self, future: Any) -> Answer:
+    def answer(self, future: Any) -> list[Answer]:
         """What became of a job."""
         try:
             return future.result()

@@ -6,7 +6,7 @@ and, where the network was pruned, the masks.
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,8 +17,10 @@ from experiments.common import claims
 from experiments.common.attempts import CHECKPOINTS, perform
 from experiments.common.bench import Setup, Workbench
 from experiments.common.desk import Desk, Show
+from experiments.common.during import DURING
 from experiments.common.run import Outcome, Run, need, path_of
-from experiments.common.trained import Pruning, train
+from experiments.common.together import TrainingRun, Work
+from experiments.common.trained import Pruning, training_of
 from prunejax import checkpoint
 from prunejax import masks as masks_lib
 
@@ -27,7 +29,7 @@ VARIABLES, MASKS = "variables", "masks.npz"
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedNetwork(Run):
+class TrainedNetwork(TrainingRun):
     """A network that is trained, and kept.
 
     Attributes:
@@ -60,14 +62,20 @@ class TrainedNetwork(Run):
         """Variables, and masks where it has some."""
         return (VARIABLES,) if self.pruning is None else (VARIABLES, MASKS)
 
-    def do(self, desk: Desk) -> Outcome:
+    @property
+    def kind(self) -> Hashable:
+        """Of the same setup, and pruned by the same optimiser where that prunes."""
+        during = self.pruning if self.pruning and self.pruning.method in DURING else None
+        return self.study, self.setup, during
+
+    def work(self, desk: Desk) -> Work[Outcome]:
         """Prunes, trains, tests.
 
         Raises:
           ValueError: it is dense and diverged, or the method cannot prune it so far.
         """
         bench = self.setup.bench(desk)
-        made = train(
+        made = yield from training_of(
             bench,
             self.seed,
             self.pruning,

@@ -33,10 +33,13 @@ ADDRESS = r"(tcp|tls|ws|wss|ucx|ucxx|inproc)://.+"
 """What an address of a Dask scheduler looks like."""
 
 ASIDE = {
-    "results", "quick", "redo", "formats", "workers", "scheduler", "checkpoint_epochs",
+    "results", "quick", "redo", "formats", "workers", "scheduler", "checkpoint_epochs", "together",
     "solver_workers", "save_masks", "save_models", "save_networks",
 }  # fmt: skip
 """Settings that change no table."""
+
+TOGETHER = 8
+"""Networks that are trained as one program on an accelerator."""
 
 ALL = "all"
 """What ``--redo`` takes beside the names of methods."""
@@ -130,6 +133,7 @@ class RunningOptions:
       redo: do runs again though they are recorded: "all", or those of these methods.
       workers: do runs in so many processes of this machine.
       scheduler: do runs on the Dask cluster at this address, "tcp://host:8786" say.
+      together: train so many networks as one program.
       formats: of tables (csv, md, tex) and figures (png, pdf).
       results: where records, tables and figures go.
     """
@@ -139,8 +143,22 @@ class RunningOptions:
     redo: tuple[str, ...] = ()
     workers: int = 1
     scheduler: str | None = None
+    together: Annotated[
+        int | None,
+        tyro.conf.arg(
+            help_behavior_hint=f"(default: {TOGETHER} on a GPU or TPU with one worker, else 1)"
+        ),
+    ] = None
     formats: tuple[Format, ...] = DEFAULT
     results: Path = Path("results")
+
+    def networks_together(self) -> int:
+        """How many networks are trained as one program."""
+        if self.together is not None:
+            return self.together
+        # Not asked where processes of their own have the device: asking takes its memory.
+        here = self.workers == 1 and self.scheduler is None
+        return TOGETHER if here and training.on_accelerator() else 1
 
     def check(self) -> None:
         """Refuses numbers that are out of range.
@@ -148,8 +166,8 @@ class RunningOptions:
         Raises:
           ValueError: which setting is wrong, what was given and what is allowed.
         """
-        for name in ("seeds", "workers"):
-            if getattr(self, name) < 1:
+        for name in ("seeds", "workers", "together"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.scheduler is not None and self.workers > 1:
             raise ValueError("give --workers or --scheduler: a cluster has workers of its own")

@@ -1,8 +1,9 @@
 """The order of runs: what is needed first, and what cannot be done any more."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from experiments.common.run import Run
+from experiments.common.together import TrainingRun
 
 
 def with_needs(runs: Iterable[Run], is_recorded: Callable[[Run], bool]) -> list[Run]:
@@ -65,6 +66,27 @@ class Schedule:
                 del self._waiting[run]
                 return run
         return None
+
+    def begin_with(self, first: Run, most: int) -> Sequence[Run]:
+        """Further runs that can be begun and train together with one that has been.
+
+        Args:
+          first: the run.
+          most: how many.
+        """
+        if not isinstance(first, TrainingRun):
+            return []
+        alike = [
+            run
+            for run in self._waiting
+            if isinstance(run, TrainingRun)
+            and run.kind == first.kind
+            and run not in self._postponed
+            and not self._open.intersection(run.needs)
+        ][:most]
+        for run in alike:
+            del self._waiting[run]
+        return alike
 
     def settle(self, run: Run) -> None:
         """A run has its record."""

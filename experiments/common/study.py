@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from experiments.common import attempts, claims, shell
-from experiments.common.attempts import Job
+from experiments.common.attempts import Answer, Job
 from experiments.common.desk import Desk
 from experiments.common.means import Dask, Means, Processes, ThisProcess, WorkerDiedError
 from experiments.common.options import RunningOptions
@@ -100,7 +100,9 @@ def conduct(
         with shell.Bars(console, total=total, done=total - len(ordered)) as bars:
             bars.show("starting", 0, 1)
             desk.show = bars.show
-            made = _Conductor(Schedule(ordered), means, bars, since, results, console).go()
+            made = _Conductor(
+                Schedule(ordered), means, bars, since, results, console, running.networks_together()
+            ).go()
     finally:
         desk.show = lambda *_: None
         means.close()
@@ -129,10 +131,12 @@ class _Conductor:
         since: dict[Run, int],
         results: Path,
         console: Console,
+        together: int,
     ) -> None:
         self._schedule, self._means, self._bars = schedule, means, bars
         self._since, self._results, self._console = since, results, console
-        self._begun: dict[Any, Run] = {}
+        self._together = together
+        self._begun: dict[Any, list[Run]] = {}
         self._deaths: dict[Run, int] = {}
         self._looked = time.monotonic()
         self._made = _Made({}, schedule.failed, set())
@@ -159,7 +163,7 @@ class _Conductor:
 
     def _begin(self) -> None:
         while len(self._begun) < self._means.width:
-            if any(run.alone for run in self._begun.values()):
+            if any(run.alone for runs in self._begun.values() for run in runs):
                 return
             run = self._schedule.begin()
             if run is None:
@@ -167,21 +171,32 @@ class _Conductor:
             if run.alone and self._begun:
                 self._schedule.again(run)
                 return
-            job = Job(run, path_of(run, self._results), self._since.get(run))
-            self._begun[self._means.start(job)] = run
+            runs = [run]
+            if run not in self._deaths:
+                runs += self._schedule.begin_with(run, self._together - 1)
+            jobs = [Job(each, path_of(each, self._results), self._since.get(each)) for each in runs]
+            self._begun[self._means.start(jobs)] = runs
 
     def _end(self, future: Any) -> None:
-        run = self._begun.pop(future)
+        runs = self._begun.pop(future)
         try:
-            answer = self._means.answer(future)
+            answers = self._means.answer(future)
         except WorkerDiedError:
-            self._deaths[run] = self._deaths.get(run, 0) + 1
-            if self._deaths[run] > self._means.retries:
-                self._fail(run, "its worker died, again and again")
-            else:
-                shell.warn(self._console, f"the worker of {run.title} died; it is begun anew")
-                self._schedule.again(run)
+            for run in reversed(runs):
+                self._died(run)
             return
+        for run, answer in zip(runs, answers, strict=True):
+            self._answered(run, answer)
+
+    def _died(self, run: Run) -> None:
+        self._deaths[run] = self._deaths.get(run, 0) + 1
+        if self._deaths[run] > self._means.retries:
+            self._fail(run, "its worker died, again and again")
+        else:
+            shell.warn(self._console, f"the worker of {run.title} died; it is begun anew")
+            self._schedule.again(run)
+
+    def _answered(self, run: Run, answer: Answer) -> None:
         for message in answer.warnings:
             shell.warn(self._console, message)
         if answer.record is not None:

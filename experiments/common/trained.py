@@ -16,6 +16,7 @@ from experiments.common.methods import Subject, find, settings
 from experiments.common.protocol import Protocol
 from experiments.common.run import Outcome
 from experiments.common.shape import EVERYTHING, Shape
+from experiments.common.together import Training, Work, alone
 from prunejax import data, training
 from prunejax import masks as masks_lib
 from prunejax.rewiring import during_training
@@ -93,6 +94,18 @@ def train(
     show: Show = lambda *_: None,
     checkpoints: Path | None = None,
 ) -> Trained:
+    """Initialises, prunes, trains and tests one network, alone; see ``training_of``."""
+    return alone(training_of(bench, seed, pruning, show=show, checkpoints=checkpoints))
+
+
+def training_of(
+    bench: Workbench,
+    seed: int,
+    pruning: Pruning | None = None,
+    *,
+    show: Show = lambda *_: None,
+    checkpoints: Path | None = None,
+) -> Work[Trained]:
     """Initialises, prunes, trains and tests one network.
 
     The seed alone determines initial weights, scored examples, random scores and the order of the
@@ -127,14 +140,14 @@ def train(
         key=drawn.training,
         masks=None if pruning is None else masks,
     )
-    started = time.perf_counter()
-    state, history = bench.train_network(
+    state, history, trained = yield Training(
+        bench,
         state,
-        tools=tools,
-        on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
-        checkpoints=checkpoints,
+        tools,
+        bench.protocol,
+        lambda progress: show("training", progress.epoch, progress.epochs),
+        checkpoints,
     )
-    trained = time.perf_counter() - started
     if rewired:
         masks = during_training.masks_of(state.opt_state)
     elif pruning is not None:
@@ -143,7 +156,7 @@ def train(
     return _tested(bench, state, masks, history, seconds)
 
 
-def retrain(
+def retraining_of(
     bench: Workbench,
     seed: int,
     pruning: Pruning,
@@ -152,7 +165,7 @@ def retrain(
     *,
     show: Show = lambda *_: None,
     checkpoints: Path | None = None,
-) -> Trained:
+) -> Work[Trained]:
     """Prunes a trained network and trains what is left on, and tests it.
 
     Args:
@@ -186,15 +199,15 @@ def retrain(
     before = accuracy(bench.tools, pruned, bench)
     tools = bench.tools_of(tuning)
     state = training.init_state(params, batch_stats, tools.tx, key=drawn.tuning, masks=masks)
-    started = time.perf_counter()
-    state, history = bench.train_network(
+    state, history, trained = yield Training(
+        bench,
         state,
-        tools=tools,
-        protocol=tuning,
-        on_epoch=lambda progress: show("fine-tuning", progress.epoch, progress.epochs),
-        checkpoints=checkpoints,
+        tools,
+        tuning,
+        lambda progress: show("fine-tuning", progress.epoch, progress.epochs),
+        checkpoints,
     )
-    seconds = {"scoring": scoring, "training": time.perf_counter() - started}
+    seconds = {"scoring": scoring, "training": trained}
     made = _tested(bench, state, state.masks, history, seconds)
     metrics = {**made.outcome.metrics, "accuracy_pruned": before}
     return made._replace(outcome=made.outcome._replace(metrics=metrics))

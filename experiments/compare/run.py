@@ -1,5 +1,6 @@
 """One run of the comparison: a network is pruned, trained and tested, in one order or the other."""
 
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,13 @@ from jaxtyping import PyTree
 from experiments.common import networks, trained
 from experiments.common.bench import Setup
 from experiments.common.desk import Desk
+from experiments.common.during import DURING
 from experiments.common.methods import settings
 from experiments.common.networks import MASKS, TrainedNetwork
 from experiments.common.protocol import DENSE, Protocol, decisive
 from experiments.common.run import Outcome, Run, need
 from experiments.common.shape import EVERYTHING, Shape
+from experiments.common.together import TrainingRun, Work
 from experiments.common.trained import Pruning
 from prunejax import masks
 
@@ -23,7 +26,7 @@ NEEDS = ("accuracy", "kept_weights", "kept_parameters", "empty_layers")
 
 
 @dataclass(frozen=True)
-class Compared(Run):
+class Compared(TrainingRun):
     """A network that is pruned by a method and trained, or trained, pruned and trained on.
 
     Attributes:
@@ -100,11 +103,17 @@ class Compared(Run):
         """The masks, where they are kept."""
         return (MASKS,) if self.save_masks else ()
 
-    def do(self, desk: Desk) -> Outcome:
+    @property
+    def kind(self) -> Hashable:
+        """Of the same setup and fine-tuning, by the same optimiser where that prunes."""
+        during = (self.method, self.sparsity) if self.method in DURING else None
+        return self.study, self.setup, self.tuning, during
+
+    def work(self, desk: Desk) -> Work[Outcome]:
         """Prunes, trains and tests, or reads what was kept."""
         bench = self.setup.bench(desk)
         if self.tuning is not None and self.pruning is not None:
-            made = trained.retrain(
+            made = yield from trained.retraining_of(
                 bench,
                 self.seed,
                 self.pruning,
@@ -119,7 +128,7 @@ class Compared(Run):
             outcome = Outcome(record["metrics"], record["history"], record["seconds"])
             kept = networks.masks_of(self.network, bench, desk) if self.save_masks else None
         else:
-            made = trained.train(
+            made = yield from trained.training_of(
                 bench,
                 self.seed,
                 self.pruning,

@@ -1,8 +1,7 @@
 """Sub-networks of critical neurons, trained from the beginning: on other data, or another start."""
 
 import dataclasses
-import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from experiments.common.bench import Setup, Workbench
 from experiments.common.desk import Desk
 from experiments.common.protocol import decisive
 from experiments.common.run import Outcome, Run, need
+from experiments.common.together import Training, TrainingRun, Work
 from experiments.common.trained import initial, keys
 from experiments.critical_neurons.program import sample
 from experiments.critical_neurons.run import Solved
@@ -36,7 +36,7 @@ STARTS = ("new", "same")
 
 
 @dataclasses.dataclass(frozen=True)
-class Retrained(Run):
+class Retrained(TrainingRun):
     """A sub-network that is trained from the beginning.
 
     Attributes:
@@ -79,11 +79,15 @@ class Retrained(Run):
         """The program."""
         return (self.solved,)
 
-    def do(self, desk: Desk) -> Outcome:
+    @property
+    def kind(self) -> Hashable:
+        """Of the same data and protocol."""
+        return self.study, self.target
+
+    def work(self, desk: Desk) -> Work[Outcome]:
         """Trains and tests it."""
         scored = need(self.solved, desk.results)["metrics"]["certificate"]["scores"]
-        started = time.perf_counter()
-        trained, diverged = retrain(
+        trained, diverged, seconds = yield from retraining_of(
             self.target.bench(desk),
             self,
             {group: np.array(each) for group, each in scored.items()},
@@ -91,7 +95,7 @@ class Retrained(Run):
         )
         return Outcome(
             {**trained._asdict(), "diverged": diverged},
-            seconds={"training": time.perf_counter() - started},
+            seconds={"training": seconds},
         )
 
 
@@ -109,9 +113,9 @@ class Subnetwork(NamedTuple):
     parameters: float
 
 
-def retrain(
+def retraining_of(
     bench: Workbench, run: Retrained, scores: Mapping[str, np.ndarray], on_epoch: Any
-) -> tuple[Subnetwork, bool]:
+) -> Work[tuple[Subnetwork, bool, float]]:
     """Trains a sub-network on a target's data from initial weights.
 
     Args:
@@ -121,7 +125,7 @@ def retrain(
       on_epoch: told after each epoch, see ``training.fit``.
 
     Returns:
-      How it does, and whether training diverged.
+      How it does, whether training diverged, and the seconds that it took.
 
     Raises:
       ValueError: the target's network has other neurons.
@@ -137,16 +141,15 @@ def retrain(
     params, stats = variables["params"], variables.get("batch_stats", {})
     kept = keep_above(scores, run.solved.program.threshold)
     made = _masks(bench, run, variables, kept)
-    state, history = bench.train_network(
-        training.init_state(params, stats, bench.tools.tx, key=keys(seed).training, masks=made),
-        on_epoch=on_epoch,
-        checkpoints=None,
+    state = training.init_state(params, stats, bench.tools.tx, key=keys(seed).training, masks=made)
+    state, history, seconds = yield Training(
+        bench, state, bench.tools, bench.protocol, on_epoch, checkpoints=None
     )
     tested = training.evaluate(bench.tools.eval_step, state.params, state.batch_stats, bench.test)
     by_neuron = run.subnetwork not in ("whole", "snip_weights")
     gone = sum(int((~stays).sum()) for stays in kept.values()) if by_neuron else 0
     trained = Subnetwork(tested["accuracy"], gone / sum(widths.values()), removed(params, made))
-    return trained, not training.is_finite(state, history)
+    return trained, not training.is_finite(state, history), seconds
 
 
 def removed(params: PyTree, made: PyTree | None) -> float:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import jax
@@ -17,6 +18,7 @@ from experiments.common.networks import TrainedNetwork, titled
 from experiments.common.protocol import DENSE
 from experiments.common.run import Outcome, Run, need
 from experiments.common.sources import digest
+from experiments.common.together import Training, TrainingRun, Work
 from experiments.common.trained import keys
 from prunejax import channels, masks, topology, training
 from prunejax.rewiring import during_training
@@ -103,7 +105,7 @@ def _mean(values: list[float]) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tracked(Run):
+class Tracked(TrainingRun):
     """A network that is pruned or rewired as it trains, its graph measured after each epoch.
 
     Attributes:
@@ -131,7 +133,12 @@ class Tracked(Run):
         """Its name for people."""
         return f"{self.method} at {self.sparsity}, seed {self.seed}, watched"
 
-    def do(self, desk: Desk) -> Outcome:
+    @property
+    def kind(self) -> Hashable:
+        """By one method at one sparsity: its optimiser prunes."""
+        return self.study, self.setup, self.method, self.sparsity
+
+    def work(self, desk: Desk) -> Work[Outcome]:
         """Trains and watches."""
         bench, drawn = self.setup.bench(desk), keys(self.seed)
         tools = bench.tools_during(DURING[self.method], self.sparsity, drawn.method)
@@ -151,12 +158,14 @@ class Tracked(Run):
             return {"accuracy": tested["accuracy"], **summary(topology.local(tables, kept))}
 
         show = titled(desk.show, self.title)
-        state, history = bench.train_network(
+        state, history, _ = yield Training(
+            bench,
             state,
-            tools=tools,
-            evaluate_with=watched,
-            on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
+            tools,
+            bench.protocol,
+            lambda progress: show("training", progress.epoch, progress.epochs),
             checkpoints=None,
+            evaluate_with=watched,
         )
         # `fit` calls all that it is given "test_..."
         history = [{_own(name): value for name, value in row.items()} for row in history]

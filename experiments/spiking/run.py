@@ -15,6 +15,7 @@ from experiments.common.desk import Desk
 from experiments.common.networks import MASKS, VARIABLES, checkpoints_of, restored, titled
 from experiments.common.run import Outcome, Run, need, path_of
 from experiments.common.sources import digest
+from experiments.common.together import Training, fitted
 from experiments.common.trained import initial, keys
 from experiments.spiking.course import Course, Method, Scoring, scoring
 from prunejax import channels, checkpoint, models, network, spiking, training
@@ -89,13 +90,17 @@ class SpikingNetwork(Run):
             masks=masks_lib.make(start["params"]),
         )
         show = titled(desk.show, self.title)
-        state, history = bench.train_network(
+        # alone: what pruning costs is measured
+        asked = Training(
+            bench,
             state,
-            tools=tools,
+            tools,
+            bench.protocol,
+            lambda progress: show("training", progress.epoch, progress.epochs),
+            checkpoints_of(self, bench, desk),
             between=course,
-            on_epoch=lambda progress: show("training", progress.epoch, progress.epochs),
-            checkpoints=checkpoints_of(self, bench, desk),
         )
+        state, history, _ = fitted(asked)
         variables = {"params": state.params, **training.stats_collection(state.batch_stats)}
         masks = state.masks
         tested = training.evaluate(tools.eval_step, state.params, state.batch_stats, bench.test)
@@ -270,12 +275,15 @@ class CutNetwork(Run):
             sliced["params"], sliced.get("batch_stats", {}), tools.tx, key=drawn.tuning
         )
         show = titled(desk.show, self.title)
-        state, history = bench._replace(protocol=protocol).train_network(
+        asked = Training(
+            bench,
             state,
-            tools=tools,
-            on_epoch=lambda progress: show("fine-tuning", progress.epoch, progress.epochs),
+            tools,
+            protocol,
+            lambda progress: show("fine-tuning", progress.epoch, progress.epochs),
             checkpoints=None,
         )
+        state, history, _ = fitted(asked)
         tuned = {"params": state.params, **training.stats_collection(state.batch_stats)}
         tested = training.evaluate(tools.eval_step, state.params, state.batch_stats, bench.test)
         traced = network.trace(model.apply, tuned, bench.test.images[:1])

@@ -43,12 +43,13 @@ def _stream(
     free_slots = threading.Semaphore(size)
     ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
     given_up = threading.Event()
-    # A thread does not inherit the caller's `with jax.default_device(...)`.
-    default_device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    # A thread does not inherit the caller's `with jax.default_device(...)`, nor `enable_x64`.
+    config: Any = jax.config
+    default_device, wide = config.jax_default_device, config.jax_enable_x64
 
     def produce() -> None:
         try:
-            with jax.default_device(default_device):
+            with jax.default_device(default_device), jax.enable_x64(wide):
                 for item in source:
                     free_slots.acquire()
                     if given_up.is_set():

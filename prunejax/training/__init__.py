@@ -15,6 +15,7 @@ from prunejax.training.optimizers import (
 )
 from prunejax.training.parallel import Placement, data_parallel
 from prunejax.training.rewinding import rewind, snapshot
+from prunejax.training.running import on_accelerator
 from prunejax.training.state import (
     Metrics,
     TrainState,
@@ -22,12 +23,21 @@ from prunejax.training.state import (
     init_variables,
     stats_collection,
 )
-from prunejax.training.steps import EvalStep, TrainStep, make_eval_step, make_train_step
+from prunejax.training.steps import (
+    CompiledEvaluation,
+    CompiledStep,
+    EvalStep,
+    TrainStep,
+    make_eval_step,
+    make_train_step,
+)
 
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "AnotherRunError",
+    "CompiledEvaluation",
+    "CompiledStep",
     "EvalStep",
     "History",
     "Metrics",
@@ -49,6 +59,7 @@ __all__ = [
     "make_eval_step",
     "make_train_step",
     "masked",
+    "on_accelerator",
     "optimizer",
     "rewind",
     "snapshot",

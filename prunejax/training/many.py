@@ -46,7 +46,7 @@ def fit_many(
     evaluate_with: EvaluateWith | Sequence[EvaluateWith | None] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
     devices: Sequence[Any] | None = None,
-    memory: float | None = None,
+    memory: int | float | None = None,
     loop: Loop = "auto",
     checkpoints: Sequence[Folder] | None = None,
     checkpoint_every: int | None = None,
@@ -174,7 +174,7 @@ class _Together:
         plan: Plan,
         devices: Devices,
         loop: Loop,
-        memory: float | None,
+        memory: int | float | None,
     ) -> None:
         self._step, self._plan, self._devices = train_step, plan, devices
         first = devices.all[0]

@@ -93,6 +93,11 @@ def whole_loop(loop: Loop, step: Any, split: data.Split, placement: Placement) -
     return limit is None or split.images.nbytes <= SHARE * limit
 
 
+def on_accelerator() -> bool:
+    """Whether this process trains on a GPU or TPU."""
+    return is_accelerator(jax.local_devices()[0])
+
+
 def is_accelerator(device: Any) -> bool:
     """Whether a device waits for Python, and does loops of convolutions at full speed."""
     return device.platform != "cpu"

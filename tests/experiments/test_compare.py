@@ -93,7 +93,7 @@ def test_methods_of_one_seed_share_everything_but_the_masks(config):
 def test_finished_runs_are_not_done_again(config, monkeypatch):
     go(config)
     monkeypatch.setattr(
-        trained, "train", lambda *_, **__: pytest.fail("a finished run was repeated")
+        trained, "training_of", lambda *_, **__: pytest.fail("a finished run was repeated")
     )
     status, text = go(config)
     assert status == 0
@@ -101,7 +101,7 @@ def test_finished_runs_are_not_done_again(config, monkeypatch):
 
 
 def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on(config, monkeypatch):
-    real, calls = trained.train, []
+    real, calls = trained.training_of, []
 
     def interrupted(*args, **kwargs):
         calls.append(args[1:3])
@@ -109,7 +109,7 @@ def test_an_interrupted_sweep_keeps_what_is_finished_and_goes_on(config, monkeyp
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(trained, "train", interrupted)
+    monkeypatch.setattr(trained, "training_of", interrupted)
     status, text = go(config)
     assert status == 130
     assert "Every finished run is recorded" in text
@@ -166,7 +166,7 @@ def test_a_full_disk_stops_with_a_message_and_loses_nothing(config, monkeypatch)
 
 def test_a_folder_that_cannot_be_written_is_found_before_training(config, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(trained, "train", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr(trained, "training_of", lambda *_, **__: pytest.fail("trained in vain"))
     status, text = go(changed(config, results=tmp_path / "file"))
     assert status == 1
     assert "cannot write" in text
@@ -302,13 +302,13 @@ def test_runs_are_done_again_when_asked(config, monkeypatch):
     go(config)
     before = records(config)
     done = []
-    real = trained.train
+    real = trained.training_of
 
     def counting(bench, seed, pruning, **kwargs):
         done.append(pruning and pruning.method)
         return real(bench, seed, pruning, **kwargs)
 
-    monkeypatch.setattr(trained, "train", counting)
+    monkeypatch.setattr(trained, "training_of", counting)
     status, text = go(changed(config, redo=("snip",)))
     assert status == 0
     assert done == ["snip"] * 4

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from experiments.common.bench import workbench
 from experiments.common.options import changed
+from experiments.common.together import alone
 from experiments.critical_neurons import __main__ as critical_neurons
 from experiments.critical_neurons import program, retraining, rivals, studies
 from experiments.critical_neurons.__main__ import CriticalNeurons
-from experiments.critical_neurons.retraining import Retrained, retrain
+from experiments.critical_neurons.retraining import Retrained, retraining_of
 from prunejax.channels import sum_weights
 
 STUDIES = get_args(studies.StudyName)
@@ -202,8 +203,13 @@ def test_sub_networks_need_data_with_their_own_neurons():
     solved = critical_neurons.first(SMALL)
     bench = workbench(solved.setup)
     with pytest.raises(ValueError, match="hidden1 256, hidden2 128, not hidden1 3"):
-        retrain(
-            bench, Retrained(solved, solved.setup, "method", "new"), {"hidden1": np.ones(3)}, None
+        alone(
+            retraining_of(
+                bench,
+                Retrained(solved, solved.setup, "method", "new"),
+                {"hidden1": np.ones(3)},
+                None,
+            )
         )
 
 

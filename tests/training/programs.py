@@ -1,5 +1,7 @@
 """A small network of convolutions, batch normalisation, dropout; for tests of how it is trained."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,13 @@ MODEL = Net()
 EPOCHS, BATCH = 3, 20
 
 
+@contextlib.contextmanager
+def in_float64():
+    """Flax's layers mix widths there, which tests otherwise forbid."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 def split(dtype=np.float64):
     """100 digits."""
     whole = data.load("digits")
@@ -45,7 +54,10 @@ def rewired(state, epochs):
     """Masks that change: other weights of the first layer, drawn from the key and the epoch."""
     mask = state.masks["first"]["kernel"]
     drawn = jax.random.permutation(jax.random.fold_in(state.key, epochs), mask.ravel())
-    changed = {**state.masks, "first": {**state.masks["first"], "kernel": drawn.reshape(mask.shape)}}
+    changed = {
+        **state.masks,
+        "first": {**state.masks["first"], "kernel": drawn.reshape(mask.shape)},
+    }
     return state._replace(masks=changed, params=masks.apply(state.params, changed))
 
 
