@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from benchmarks import (
+    accelerators,
     compilation,
     filters,
     imports,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "rewiring": rewiring.run,
     "topology": topology.run,
     "spiking": spiking.run,
+    "accelerators": accelerators.run,
 }
 
 

@@ -15,10 +15,14 @@ from prunejax import __version__, extras, names
 HELP = ("-h", "--help", "help")
 
 
+OF_ALL = ("report", "tables")
+"""Commands that are about all studies."""
+
+
 def studies() -> list[str]:
-    """The names of all commands: each study's folder that has a ``__main__``, and ``report``."""
+    """The names of all commands: each study's folder that has a ``__main__``, and two more."""
     found = [module.name for module in pkgutil.iter_modules(experiments.__path__) if module.ispkg]
-    return [*sorted({*found} - {"common"}), "report"]
+    return [*sorted({*found} - {"common"}), *OF_ALL]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,6 +56,6 @@ def _main(given: list[str]) -> int:
         print(f"prunejax has no {name!r}; there are {', '.join(studies())}{near}", file=sys.stderr)
         return 2
     sys.argv[1:] = rest
-    module = name if name == "report" else f"{name}.__main__"
+    module = name if name in OF_ALL else f"{name}.__main__"
     importlib.import_module(f"experiments.{module}").start()
     return 0

@@ -34,6 +34,7 @@ ADDRESS = r"(tcp|tls|ws|wss|ucx|ucxx|inproc)://.+"
 
 ASIDE = {
     "results", "quick", "redo", "formats", "workers", "scheduler", "checkpoint_epochs", "together",
+    "profile",
     "solver_workers", "save_masks", "save_models", "save_networks",
 }  # fmt: skip
 """Settings that change no table."""
@@ -134,6 +135,8 @@ class RunningOptions:
       workers: do runs in so many processes of this machine.
       scheduler: do runs on the Dask cluster at this address, "tcp://host:8786" say.
       together: train so many networks as one program.
+      profile: write a trace of one epoch of the first training, for TensorBoard or Perfetto, to
+        the folder "profile" of the results.
       formats: of tables (csv, md, tex) and figures (png, pdf).
       results: where records, tables and figures go.
     """
@@ -149,6 +152,7 @@ class RunningOptions:
             help_behavior_hint=f"(default: {TOGETHER} on a GPU or TPU with one worker, else 1)"
         ),
     ] = None
+    profile: bool = False
     formats: tuple[Format, ...] = DEFAULT
     results: Path = Path("results")
 
@@ -169,6 +173,8 @@ class RunningOptions:
         for name in ("seeds", "workers", "together"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.profile and (self.scheduler is not None or self.workers > 1):
+            raise ValueError("--profile goes with one worker: it traces this process")
         if self.scheduler is not None and self.workers > 1:
             raise ValueError("give --workers or --scheduler: a cluster has workers of its own")
         if self.scheduler is not None and not re.fullmatch(ADDRESS, self.scheduler):

@@ -86,9 +86,28 @@ def _remembered() -> Iterator[None]:
 
 
 def stop_if_interrupted() -> None:
-    """Raises KeyboardInterrupt where an earlier one was lost."""
+    """Raises KeyboardInterrupt where an earlier one was lost, or where the time is up."""
     if _PRESSED:
         raise KeyboardInterrupt
+    if _ENDS and time.monotonic() > min(_ENDS):
+        raise OutOfTimeError
+
+
+class OutOfTimeError(KeyboardInterrupt):
+    """The time that was given is up: as Ctrl-C, but nobody pressed it."""
+
+
+_ENDS: list[float] = []
+
+
+@contextlib.contextmanager
+def until(moment: float) -> Iterator[None]:
+    """What goes on inside is stopped by ``OutOfTimeError`` at a moment of the monotonic clock."""
+    _ENDS.append(moment)
+    try:
+        yield
+    finally:
+        _ENDS.pop()
 
 
 def warn(console: Console, message: str) -> None:

@@ -13,6 +13,7 @@ from experiments.common.attempts import Answer, Job
 from experiments.common.desk import Desk
 from experiments.common.means import Dask, Means, Processes, ThisProcess, WorkerDiedError
 from experiments.common.options import RunningOptions
+from experiments.common.profiling import FOLDER, profiled
 from experiments.common.records import Record, diverged
 from experiments.common.run import Run, path_of, recorded
 from experiments.common.schedule import Schedule, with_needs
@@ -97,7 +98,11 @@ def conduct(
         results = results.resolve()
     total = len(asked) + len(set(ordered) - set(asked))
     try:
-        with shell.Bars(console, total=total, done=total - len(ordered)) as bars:
+        folder = results / FOLDER if running.profile else None
+        with (
+            shell.Bars(console, total=total, done=total - len(ordered)) as bars,
+            profiled(folder),
+        ):
             bars.show("starting", 0, 1)
             desk.show = bars.show
             made = _Conductor(

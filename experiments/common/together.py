@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from experiments.common.bench import Tools, Workbench
 from experiments.common.desk import Desk, Show
+from experiments.common.profiling import watched
 from experiments.common.protocol import Protocol
 from experiments.common.run import Outcome, Run
 from prunejax import data, training
@@ -130,15 +131,13 @@ def _fit(asked: Training) -> tuple[training.TrainState, training.History]:
         placement=asked.bench.placement,
         between=asked.between,
         evaluate_with=asked.evaluate_with,
-        on_epoch=asked.on_epoch,
+        on_epoch=watched(asked.on_epoch, asked.protocol.epochs),
         checkpoints=asked.checkpoints,
         **asked.settings,
     )
 
 
-def together(
-    works: Mapping[Name, Work[Outcome]], show: Show
-) -> dict[Name, Outcome | Exception]:
+def together(works: Mapping[Name, Work[Outcome]], show: Show) -> dict[Name, Outcome | Exception]:
     """Drives works side by side; what they ask for at the same time and is of one kind is one.
 
     Args:
@@ -195,7 +194,10 @@ def _trained(asked: Mapping[Name, Training], show: Show) -> dict[Name, Fitted | 
                 several[0].bench.train,
                 between=[one.between for one in several],
                 evaluate_with=[one.evaluate_with for one in several],
-                on_epoch=lambda progress: show(title, progress.epoch, progress.epochs),
+                on_epoch=watched(
+                    lambda progress: show(title, progress.epoch, progress.epochs),
+                    several[0].protocol.epochs,
+                ),
                 checkpoints=folders or None,
                 **several[0].settings,
             )

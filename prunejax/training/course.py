@@ -163,14 +163,19 @@ class Course:
         self.history.append(row)
         return state
 
+    def is_due(self, step: int) -> bool:
+        """Whether it is time for a checkpoint."""
+        plan = self._plan
+        return self.folder is not None and (step % plan.every == 0 or step == plan.steps)
+
     def save(self, state: TrainState, step: int) -> None:
-        """Saves a checkpoint where it is time for one.
+        """Saves a checkpoint, where there is a folder for it.
 
         Raises:
           OSError: it could not be written; earlier ones are unchanged.
         """
         plan = self._plan
-        if self.folder is None or (step % plan.every and step != plan.steps):
+        if self.folder is None:
             return
         values = (self.history, plan.per_epoch, plan.batch_size, self._given)
         checkpoint.save(self.folder, step, state, dict(zip(_EXTRA, values, strict=True)))

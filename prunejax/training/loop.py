@@ -55,7 +55,8 @@ def fit(
         have.
       evaluate_with: called after each epoch with the state; what it returns enters the history
         under ``test_`` names.
-      on_epoch: called after each epoch with a ``Progress``.
+      on_epoch: called after each epoch with a ``Progress``. Where it raises, the state is saved
+        first, so that what stops a training there (a clock, Ctrl-C) loses nothing.
       placement: from ``data_parallel``; by default all local devices.
       loop: "steps": each step is a program; "epoch": the data live on the device and the steps
         between two checkpoints are one program, a scan, which a GPU or TPU works off without
@@ -107,14 +108,19 @@ def fit(
         until = plan.until(step, saving=checkpoints is not None)
         state, step = run(state, step, until), until
         epoch, rest = divmod(step, plan.per_epoch)
-        if rest:
+        if not rest:
+            metrics = state.metrics.read()
+            state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
+            state = jax.device_put(course.end_epoch(state, epoch, metrics), placement.state)
+        if course.is_due(step):
             course.save(state, step)
-            continue
-        metrics = state.metrics.read()
-        state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
-        state = jax.device_put(course.end_epoch(state, epoch, metrics), placement.state)
-        course.save(state, step)
-        course.report()
+        if not rest:
+            try:
+                course.report()
+            except BaseException:
+                if not course.is_due(step):
+                    course.save(state, step)
+                raise
     return state, course.history
 
 

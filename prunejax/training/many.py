@@ -258,16 +258,23 @@ class _Together:
             if own is not None:
                 stack = stacked(own, stack.shared)
             stack = self._placed(stack)
-        if any(course.folder is not None for course in courses) and (
-            step % plan.every == 0 or step == plan.steps
-        ):
-            own = unstacked(stack) if own is None else own
-            for course, state in zip(courses, own, strict=False):
-                course.save(state, step)
+        due = any(course.is_due(step) for course in courses)
+        if due:
+            self._save(courses, stack, step)
         if not rest:
-            for course in courses:
-                course.report()
+            try:
+                for course in courses:
+                    course.report()
+            except BaseException:
+                if not due:
+                    self._save(courses, stack, step)
+                raise
         return stack
+
+    def _save(self, courses: list[Course], stack: Stack, step: int) -> None:
+        if any(course.folder is not None for course in courses):
+            for course, state in zip(courses, unstacked(stack), strict=False):
+                course.save(state, step)
 
     def _placed(self, stack: Stack) -> Stack:
         return stack._replace(state=jax.device_put(stack.state, self._devices.sharding(stack)))

@@ -141,3 +141,14 @@ def test_how_many_are_trained_together_follows_the_device(monkeypatch):
     assert RunningOptions(scheduler="tcp://localhost:8786").networks_together() == 1
     with pytest.raises(ValueError, match="together must be at least 1, got 0"):
         RunningOptions(together=0).check()
+
+
+@pytest.mark.parametrize("changes", [{}, {"together": 2}, {"epochs": 1}])
+def test_a_trace_of_one_epoch_is_written_where_it_is_asked_for(tmp_path, changes):
+    status, _, made = go(tmp_path, methods=("random",), profile=True, **changes)
+    assert status == 0
+    assert len(made) == 4
+    (trace,) = tmp_path.glob("profile/**/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+    with pytest.raises(ValueError, match="--profile goes with one worker"):
+        RunningOptions(profile=True, workers=2).check()

@@ -115,3 +115,21 @@ def test_what_is_no_loop_is_refused():
 
     with pytest.raises(ValueError, match="needs a step from"):
         training.evaluate(own, state.params, state.batch_stats, digits, loop="epoch")
+
+
+@pytest.mark.parametrize("loop", ["steps", "epoch"])
+def test_what_stops_a_training_after_an_epoch_loses_nothing(tmp_path, loop):
+    def stop(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    saved = {"checkpoint_every": 1000, "checkpoints": tmp_path / "stopped"}
+    with in_float64():
+        whole, history = fitted(loop)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(loop, on_epoch=stop, **saved)
+        told = []
+        resumed, again = fitted(loop, on_epoch=lambda now: told.append(now.epoch), **saved)
+    assert told == [3]
+    assert largest_difference(whole, resumed) == 0
+    assert history == again
