@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from prunejax import data, masks, models, network, training
+from prunejax.training import many, stacking
 
 EPOCHS = 3
 """Of which the first, which compiles, does not count."""
@@ -140,8 +141,9 @@ def by_plain_scan(one: Case) -> float:
     return min(seconds[1:])
 
 
-def by_fit(one: Case, loop: Any, together: int = 0) -> float:
+def by_fit(one: Case, loop: Any, together: int = 0, widest: int = stacking.WIDEST) -> float:
     """Seconds per epoch of ``fit``, or of ``fit_many`` with so many networks."""
+    many.WIDEST = widest
     params, stats = one.variables
     tx = training.masked(optimizer())
     step = training.make_train_step(one.model, tx, augment=one.augment)
@@ -188,7 +190,7 @@ def run() -> list[dict[str, Any]]:
     narrow = {"widths": (4,) * 13} if small else {}
     vgg = case("vgg16", small=small, **narrow)
     sparse = case("sparse_mlp", small=small)
-    many = (2, 3, 2) if small else (8, 16, 4)
+    sizes = (2, 3, 2) if small else (8, 16, 4)
     ends = time.perf_counter() + float(os.environ.get("PRUNEJAX_BENCH_SECONDS", "600"))
     rows: list[dict[str, Any]] = []
     plain: dict[str, float] = {}
@@ -218,7 +220,7 @@ def run() -> list[dict[str, Any]]:
 
     name = "resnet20"
     row(name, "plain loop", resnet, lambda: by_plain_loop(resnet))
-    row(name, "fit_many", resnet, lambda: by_fit(resnet, "epoch", many[0]), many[0])
+    row(name, "fit_many", resnet, lambda: by_fit(resnet, "epoch", sizes[0]), sizes[0])
     unmasked = row(name, "plain scan", resnet, lambda: by_plain_scan(resnet))
     masked = row(name, "fit, epoch", resnet, lambda: by_fit(resnet, "epoch"))
     name = "vgg16"
@@ -229,10 +231,19 @@ def run() -> list[dict[str, Any]]:
     name = "sparse_mlp"
     row(name, "plain loop", sparse, lambda: by_plain_loop(sparse))
     row(name, "fit, epoch", sparse, lambda: by_fit(sparse, "epoch"))
-    row(name, "fit_many", sparse, lambda: by_fit(sparse, "epoch", 2 * many[1]), 2 * many[1])
+    row(name, "fit_many", sparse, lambda: by_fit(sparse, "epoch", 2 * sizes[1]), 2 * sizes[1])
     row("resnet20", "fit, steps", resnet, lambda: by_fit(resnet, "steps"))
-    row("vgg16", "fit_many", vgg, lambda: by_fit(vgg, "epoch", many[2]), many[2])
-    row("resnet20", "fit_many", resnet, lambda: by_fit(resnet, "epoch", many[1]), many[1])
+    for widest in (2 * stacking.WIDEST, 0):
+        how = f"fit_many, convolutions shared up to {widest} channels"
+        row(
+            "resnet20",
+            how,
+            resnet,
+            lambda widest=widest: by_fit(resnet, "epoch", sizes[0], widest),
+            sizes[0],
+        )
+    row("vgg16", "fit_many", vgg, lambda: by_fit(vgg, "epoch", sizes[2]), sizes[2])
+    row("resnet20", "fit_many", resnet, lambda: by_fit(resnet, "epoch", sizes[1]), sizes[1])
     row("vgg16", "fit, steps", vgg, lambda: by_fit(vgg, "steps"))
     print(
         f"masked / unmasked step {unmasked / masked:.3f}, VGG-16 with {left:.0%} of its "
