@@ -35,6 +35,8 @@ SAYS = {
     r"lookahead: largest pruned 0\.0\nmasked\(tx\)\.update needs masks=.*",
     "howto/lottery_ticket": rf"0% pruned, {RIGHT}\n.*95% pruned, {RIGHT}\n"
     r"epochs \[2, 3, 4, 5\], \d+% right",
+    "howto/together": r"(seed [01], (50|90)% pruned, rate 0\.001: [89]\d% right\n"
+    r"seed [01], (50|90)% pruned, rate 1e-05: [1-6]?\d% right\n?){4}",
     "howto/sparsities": r"by name: 0\.89 .*'hidden1': .*\n2:4: 0\.4\d .*of zeros: 0\.80 .*",
     "howto/own_criterion": r"95\.0% removed\n[67]\d% of the multiply-adds go",
     "howto/own_experiment": r"random +\d\d\.\d \d\d\.\d\nsnip +[5-9]\d\.\d [5-9]\d\.\d",
