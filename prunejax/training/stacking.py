@@ -1,5 +1,6 @@
 """Many networks' states as one, and their steps as one program."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -88,23 +89,36 @@ def traced(body: Any, state: TrainState, batch: Any) -> Any:
 def stacked(states: Sequence[TrainState], shared: PyTree) -> Stack:
     """Copies of states as one."""
 
-    def together(is_shared: bool, *leaves: Any) -> Any:
-        return jnp.copy(leaves[0]) if is_shared else jnp.stack(leaves)
-
-    return Stack(jax.tree.map(together, shared, *states), shared, len(states))
+    leaves = [jax.tree.leaves(state) for state in states]
+    together = _together(tuple(jax.tree.leaves(shared)), list(zip(*leaves, strict=True)))
+    return Stack(jax.tree.structure(shared).unflatten(together), shared, len(states))
 
 
 def unstacked(stack: Stack) -> list[TrainState]:
     """The states of the networks, as copies."""
 
-    def own(number: int) -> TrainState:
-        return jax.tree.map(
-            lambda is_shared, leaf: jnp.copy(leaf if is_shared else leaf[number]),
-            stack.shared,
-            stack.state,
-        )
+    shared, leaves = tuple(jax.tree.leaves(stack.shared)), jax.tree.leaves(stack.state)
+    tree = jax.tree.structure(stack.shared)
+    return [tree.unflatten(_own(shared, leaves, number)) for number in range(stack.size)]
 
-    return [own(number) for number in range(stack.size)]
+
+# As one program each: leaf by leaf, a large tree takes longer than an epoch.
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _together(shared: tuple[bool, ...], leaves: list[tuple[Any, ...]]) -> list[Any]:
+    return [
+        jnp.copy(of_all[0]) if is_shared else jnp.stack(of_all)
+        for is_shared, of_all in zip(shared, leaves, strict=True)
+    ]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _own(shared: tuple[bool, ...], leaves: list[Any], number: Any) -> list[Any]:
+    return [
+        jnp.copy(leaf) if is_shared else leaf[number]
+        for is_shared, leaf in zip(shared, leaves, strict=True)
+    ]
 
 
 class Devices(NamedTuple):
