@@ -1,7 +1,8 @@
 """What the CPU computes an accelerator computes too: the same function on both, and compared.
 
 Under pytest the accelerators must be asked for, as tests run on CPUs alone by default; without
-pytest JAX finds them, and only the packages that a check itself uses need to be there:
+pytest JAX finds them, and only the packages that a check itself uses need to be there (Flax,
+optax, scikit-learn for its digits, and what ``prunejax[topology]`` brings):
 
     JAX_PLATFORMS=cuda,cpu python -m pytest tests/test_platforms.py -q -p no:cacheprovider
     python -m tests.test_platforms
@@ -243,7 +244,7 @@ def check_rewiring(device):
             return rewiring.evolve(key, state, regrowth=regrowth, gradients=gradients, chain=chain)
 
         found = on_both(device, evolved, jax.random.key(1), state, gradients)
-        check_alike(found)
+        check_alike(found, rtol=1e-4, atol=1e-5)
         assert sum(found[0][1].removed.values()) > 0
 
 
