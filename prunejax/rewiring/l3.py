@@ -13,6 +13,7 @@ that leave it for a neuron other than u and v: Cannistraci's internal and extern
 "Epitopological learning and Cannistraci-Hebb network shape intelligence", ICLR 2024).
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -73,7 +74,8 @@ def path_scores(
     def add(scores: Array, chunk: tuple[Array, Array, Array]) -> tuple[Array, None]:
         sources, middles, weights = chunk  # u, z1
         seconds = adjacency[:, middles].T * of_inputs[:, sources].T * weights[:, None]  # over z2
-        return scores.at[sources].add(of_outputs[middles] * (seconds @ adjacency)), None
+        ended = jnp.matmul(seconds, adjacency, precision="highest")  # by the end, v
+        return scores.at[sources].add(of_outputs[middles] * ended), None
 
     sources, middles, weights = (each.reshape(-1, CHUNK) for each in (*padded, there))
     empty = jnp.zeros((inputs, outputs), dtype)
@@ -85,12 +87,23 @@ def l3_scores(
 ) -> Float[Array, "inputs outputs"]:
     """The same as ``path_scores``, by compiled kernels on a CPU where they are there.
 
-    Their work is the number of paths.
+    Their work is the number of paths. Links that lie on another device are scored there.
     """
     if jax.default_backend() == "cpu" and library.is_available():
+        return _where_they_lie(links, kept, rule=rule)
+    return path_scores(links, kept, rule=rule)
+
+
+@functools.partial(jax.jit, static_argnames="rule")
+def _where_they_lie(
+    links: Links, kept: Bool[Array, " links"] | None, *, rule: str
+) -> Float[Array, "inputs outputs"]:
+    def by_kernels(links: Links, kept: Bool[Array, " links"] | None) -> Array:
         number = scores.RULES.index(rule)
         return scores.l3_scores(links, number, jnp.result_type(float), kept=kept)
-    return path_scores(links, kept, rule=rule)
+
+    by_products = functools.partial(path_scores, rule=rule)
+    return jax.lax.platform_dependent(links, kept, cpu=by_kernels, default=by_products)
 
 
 def _factors(adjacency: Float[Array, "here there"], rule: str) -> Float[Array, "here here"]:

@@ -257,7 +257,8 @@ def _degrees(kernel: _Kernel, entries: Array) -> tuple[Array, Array]:
     classes, channels = len(kernel.reads), len(kernel.targets)
     rows = np.arange(channels)[:, None] * classes + kernel.classes[kernel.keys]
     by_class = jax.ops.segment_sum(own.ravel(), rows.ravel(), channels * classes)
-    into = by_class.reshape(channels, classes) @ kernel.reads
+    # counts: a GPU's own choice for float32 keeps 11 bits, and whole numbers up to 2,048
+    into = jnp.matmul(by_class.reshape(channels, classes), kernel.reads, precision="highest")
     keys = len(kernel.classes)
     by_key = jax.ops.segment_sum(own.ravel(), kernel.keys.ravel(), keys)
     out = jnp.append(by_key, 0.0)[kernel.read_by].sum(axis=1)

@@ -7,7 +7,7 @@ import pytest
 
 from prunejax import rewiring
 from prunejax.rewiring import l3
-from prunejax.sparse import Links
+from prunejax.sparse import Links, native
 from tests.support.l3_reference import l3_scores
 
 
@@ -69,6 +69,16 @@ def test_jits_and_takes_masks_of_a_known_size():
     np.testing.assert_allclose(found, rewiring.scores(mask, "ch3_l3"), rtol=1e-6, atol=1e-6)
     with pytest.raises(ValueError, match="inside jit from_mask needs size="):
         jax.jit(lambda mask: rewiring.scores(mask, "ch3_l3"))(mask)
+
+
+@pytest.mark.skipif(not native.is_available(), reason="no C++ compiler")
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_the_platform_of_the_links_decides_whether_kernels_run(platform):
+    links = Links.from_mask(jnp.asarray(LAYERS[0]))
+    traced = jax.jit(lambda links: rewiring.scores(links, "ch3_l3")).trace(links)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("prunejax_l3_scores" in text) == (platform == "cpu")
+    assert ("dot_general" in text) == (platform != "cpu")
 
 
 def test_bad_input():

@@ -13,6 +13,7 @@ import pytest
 from prunejax.sparse import Links, native, sparse_linear
 from prunejax.sparse.native import __main__ as command
 from prunejax.sparse.native import building, scores
+from prunejax.sparse.native.product import _dense
 from tests.support import sparse_reference as reference
 
 TINY = 'extern "C" int one() { return 1; }\n'
@@ -26,6 +27,38 @@ def there_is_a_compiler():
 
 
 NEEDS_COMPILER = pytest.mark.skipif(not there_is_a_compiler(), reason="no C++ compiler")
+
+
+@pytest.mark.usefixtures("kernels")
+def test_where_no_kernel_runs_dense_products_compute_the_same():
+    random = np.random.default_rng(0)
+    links = Links.from_mask(random.random((9, 7)) < 0.4)
+    sizes = ((len(links),), (5, 9), (5, 7))
+    operands = [jnp.asarray(random.normal(size=size), jnp.float32) for size in sizes]
+    for wanted in (native.WEIGHTS, native.INPUTS, native.OUTPUTS):
+        first, second = (each for number, each in enumerate(operands) if number != wanted)
+        found = _dense(
+            first, second, links.sources, links.targets, wanted=wanted, shape=links.shape
+        )
+        expected = native.product(wanted, first, second, links)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_the_platform_of_the_data_decides_whether_kernels_run(platform):
+    """Also where JAX computes on a CPU by default, as here, and the data lie on a GPU."""
+    links = Links.from_mask(np.random.default_rng(0).random((9, 7)) < 0.4)
+
+    def gradient(weights, links, x):
+        def loss(weights, x):
+            return jnp.sum(jnp.sin(sparse_linear(weights, links, x)))
+
+        return jax.grad(loss, (0, 1))(weights, x)
+
+    given = (jnp.ones(len(links)), links, jnp.ones((5, 9)))
+    text = jax.jit(gradient).trace(*given).lower(lowering_platforms=(platform,)).as_text()
+    assert ("prunejax_product" in text) == (platform == "cpu")
 
 
 @pytest.mark.usefixtures("kernels")

@@ -33,6 +33,8 @@ def product(
 ) -> Float[Array, "..."]:
     """The derivative of a layer's trilinear form with respect to one operand.
 
+    A kernel computes it on a CPU, a dense product elsewhere.
+
     Args:
       wanted: which operand, ``WEIGHTS`` [links], ``INPUTS`` [batch, inputs] or ``OUTPUTS`` [batch,
         outputs].
@@ -61,6 +63,17 @@ def _call(
     kernel = jax.ffi.ffi_call("prunejax_product", jax.ShapeDtypeStruct(made.shape, made.dtype))
     sizes = {"inputs": np.int64(inputs), "outputs": np.int64(outputs)}
     return kernel(first, second, sources, targets, wanted=np.int32(wanted), **sizes)
+
+
+def _dense(
+    first: Array, second: Array, sources: Array, targets: Array, *, wanted: int, shape: Any
+) -> Array:
+    """The same by a dense matrix, as the back end ``densify`` does it: where no kernel runs."""
+    links = Links(sources, targets, shape)
+    if wanted == WEIGHTS:
+        return links.gather(first.T @ second)
+    matrix = links.scatter(first)
+    return second @ (matrix.T if wanted == INPUTS else matrix)
 
 
 def _abstract(
@@ -125,4 +138,6 @@ _PRODUCT.def_abstract_eval(_abstract)
 ad.defjvp(_PRODUCT, functools.partial(_tangent, 0), functools.partial(_tangent, 1), None, None)
 ad.primitive_transposes[_PRODUCT] = _transpose
 batching.primitive_batchers[_PRODUCT] = _batch
+# Which device runs a program is known when it is lowered, and not before: by where its data lie.
+mlir.register_lowering(_PRODUCT, mlir.lower_fun(_dense, multiple_results=False))
 mlir.register_lowering(_PRODUCT, mlir.lower_fun(_call, multiple_results=False), platform="cpu")
