@@ -223,15 +223,15 @@ def run() -> list[dict[str, Any]]:
     row(name, "fit_many", resnet, lambda: by_fit(resnet, "epoch", sizes[0]), sizes[0])
     unmasked = row(name, "plain scan", resnet, lambda: by_plain_scan(resnet))
     masked = row(name, "fit, epoch", resnet, lambda: by_fit(resnet, "epoch"))
+    name = "sparse_mlp"
+    row(name, "plain loop", sparse, lambda: by_plain_loop(sparse))
+    row(name, "fit, epoch", sparse, lambda: by_fit(sparse, "epoch"))
+    row(name, "fit_many", sparse, lambda: by_fit(sparse, "epoch", 2 * sizes[1]), 2 * sizes[1])
     name = "vgg16"
     row(name, "plain loop", vgg, lambda: by_plain_loop(vgg))
     whole = row(name, "fit, epoch", vgg, lambda: by_fit(vgg, "epoch"))
     cut, left = half(vgg)
     sliced = row(name, f"fit, epoch, {left:.0%} of it", cut, lambda: by_fit(cut, "epoch"))
-    name = "sparse_mlp"
-    row(name, "plain loop", sparse, lambda: by_plain_loop(sparse))
-    row(name, "fit, epoch", sparse, lambda: by_fit(sparse, "epoch"))
-    row(name, "fit_many", sparse, lambda: by_fit(sparse, "epoch", 2 * sizes[1]), 2 * sizes[1])
     row("resnet20", "fit, steps", resnet, lambda: by_fit(resnet, "steps"))
     for widest in (2 * stacking.WIDEST, 0):
         how = f"fit_many, convolutions shared up to {widest} channels"
