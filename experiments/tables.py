@@ -188,28 +188,27 @@ def _conduct(step: Step, console: Console, desk: Desk) -> Done:
     )
 
 
-def _records(step: Step, results: Path) -> list[Record]:
-    """Of the runs and of what they need."""
-    found: dict[Run, Record] = {}
-    for run in step.runs:
-        for one in (run, *run.needs):
-            record = None if one in found else recorded(one, results)
-            if record is not None:
-                found[one] = record
-    return list(found.values())
+def _records(steps: Iterable[Step], results: Path) -> list[Record]:
+    """Of the runs and of what they need, each once."""
+    asked = dict.fromkeys(one for step in steps for run in step.runs for one in (run, *run.needs))
+    found = (recorded(run, results) for run in asked)
+    return [record for record in found if record is not None]
 
 
 def _show(steps: Sequence[Step], config: Tables, console: Console) -> None:
     """How far each command is, and how long its runs took."""
     body = []
     for step in steps:
-        missing, records = step.missing(config.results), _records(step, config.results)
+        missing, records = step.missing(config.results), _records([step], config.results)
         spent = sum(sum(record["seconds"].values()) for record in records) / 60
         done = len(step.runs) - len(missing)
         each = f"{spent / done:.1f}" if done and spent else "-"
-        body.append([step.name, f"{done} of {len(step.runs)}", f"{spent:.1f}", each, step.said])
-    header = ["table", "recorded", "minutes", "each", "command"]
-    print_table(console, "Commands in the order of worth, and what their runs took.", header, body)
+        body.append([step.name, f"{done} of {len(step.runs)}", f"{spent:.1f}", each])
+    header = ["table", "recorded", "minutes", "each"]
+    print_table(console, "In the order of worth: runs, and what they took.", header, body)
+    for step in steps:
+        console.print(f"{step.name}: {step.said}", highlight=False, soft_wrap=True)
+    console.print()
 
 
 def _write(steps: Sequence[Step], config: Tables, console: Console) -> list[Path]:
@@ -217,15 +216,14 @@ def _write(steps: Sequence[Step], config: Tables, console: Console) -> list[Path
     outputs = Outputs(config.results / STUDY, config.formats)
     for name in dict.fromkeys(step.name for step in steps):
         own = [step for step in steps if step.name == name]
-        records = [one for step in own for one in _records(step, config.results)]
-        unique = {id(one): one for one in records}.values()
+        records = _records(own, config.results)
         table = TABLES[name]
         if config.quick:  # nothing of it can be compared
             table = table._replace(title=f"{table.title}: in small, on digits", numbers={})
-        header, body = beside(table, unique)
+        header, body = beside(table, records)
         title = f"{table.title} ({table.unit})"
-        about = _about(table, own, list(unique))
-        if unique:
+        about = _about(table, own, records)
+        if records:
             print_table(console, f"{title}. {table.source}.", header, body)
         file = f"{name}_quick" if config.quick else name
         outputs.report(file, f"# {title}\n\n{about}\n\n{markdown_table(header, body)}\n")

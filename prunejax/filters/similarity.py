@@ -1,6 +1,6 @@
 """Similarity of filters: the fraction of hash bits in which their feature maps agree."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,36 @@ def _count(bits: Bool[Array, "images bits channels"]) -> Int[Array, "channels ch
 def _quotients(
     counts: Int[Array, "channels channels"], total: Int[Array, ""]
 ) -> Float[Array, "channels channels"]:
+    # Rounded otherwise, a similarity of exactly tau would pass it or not.
+    return jax.lax.platform_dependent(
+        counts, jnp.broadcast_to(total, counts.shape), cpu=_divided, default=_divided_by_bits
+    )
+
+
+def _divided(counts: Array, totals: Array) -> Array:
     # Behind the barrier XLA cannot see that all divisors are one: it would multiply by the
-    # reciprocal, which rounds twice, and a similarity of exactly tau would pass it or not.
-    totals = jax.lax.optimization_barrier(jnp.broadcast_to(total, counts.shape))
+    # reciprocal, which rounds twice.
+    totals = jax.lax.optimization_barrier(totals)
     return counts.astype(jnp.float32) / totals.astype(jnp.float32)
+
+
+def _divided_by_bits(counts: Array, totals: Array) -> Array:
+    """Quotients in [0, 1] by long division: a GPU's own may be off by the last bit.
+
+    Rounded once where they are 1/64 or more, to 2^-32 below.
+    """
+    divisors = totals.astype(jnp.uint32)
+
+    def next_bit(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        bits, rest = carry
+        rest = rest * jnp.uint32(2)  # below 2^32, as totals are below 2^31
+        fits = rest >= divisors
+        rest = jnp.where(fits, rest - divisors, rest)
+        return bits * jnp.uint32(2) + fits.astype(jnp.uint32), rest
+
+    start = jnp.zeros_like(divisors), counts.astype(jnp.uint32)
+    bits, rest = jax.lax.fori_loop(0, 31, next_bit, start)
+    # the last bit says whether anything is left, so that the conversion is the only rounding
+    bits = bits * jnp.uint32(2) + (rest > 0).astype(jnp.uint32)
+    quotients = bits.astype(jnp.float32) * jnp.float32(2.0**-32)
+    return jnp.where(counts == totals, jnp.float32(1), quotients)

@@ -1,5 +1,8 @@
 """Similarity against the pair loop, to the last bit."""
 
+import importlib
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,8 @@ import pytest
 
 from prunejax import filters
 from tests.support import filter_reference as reference
+
+similarity_module = importlib.import_module("prunejax.filters.similarity")
 
 
 def random_maps(height, width, images=7, channels=9):
@@ -54,3 +59,16 @@ def test_more_bits_than_can_be_counted_exactly_are_refused():
     maps = jax.ShapeDtypeStruct((2**18 + 1, 8, 8, 1), jnp.float32)
     with pytest.raises(ValueError, match="pass the images in batches"):
         jax.eval_shape(filters.agreement, maps)
+
+
+@pytest.mark.parametrize("most", [7, 1344, 6300, 2**24, 2**31 - 1])
+def test_quotients_by_bits_are_rounded_once(most):
+    """Where a device's own division is not exact: an H100's differed in the last bit."""
+    random = np.random.default_rng(most)
+    totals = random.integers(most // 2 + 1, most, 2000, endpoint=True).astype(np.int32)
+    counts = (totals * random.uniform(1 / 32, 1, totals.size)).astype(np.int32)
+    counts[:50] = totals[:50]
+    counts[50:100] = 0
+    made = similarity_module._divided_by_bits(jnp.asarray(counts), jnp.asarray(totals))
+    exact = np.array([float(Fraction(int(c), int(t))) for c, t in zip(counts, totals, strict=True)])
+    np.testing.assert_array_equal(made, exact.astype(np.float32))
