@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from prunejax import data, masks, models, network, training
-from prunejax.training import many, stacking
+from prunejax.training import stacking
 
 EPOCHS = 3
 """Of which the first, which compiles, does not count."""
@@ -143,7 +143,7 @@ def by_plain_scan(one: Case) -> float:
 
 def by_fit(one: Case, loop: Any, together: int = 0, widest: int = stacking.WIDEST) -> float:
     """Seconds per epoch of ``fit``, or of ``fit_many`` with so many networks."""
-    many.WIDEST = widest
+    engine.WIDEST = widest
     params, stats = one.variables
     tx = training.masked(optimizer())
     step = training.make_train_step(one.model, tx, augment=one.augment)

@@ -195,22 +195,8 @@ def compiled(
     """
     described = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (stack.state, arguments))
     key = ("stacked", str(described), str(stack.shared), devices.all, widest, scans)
-    if key not in train_step.made:
-        train_step.made[key] = _compiled(
-            train_step, stack, arguments, devices, widest=widest, scans=scans
-        )
-    return train_step.made[key]
-
-
-def _compiled(
-    train_step: CompiledStep,
-    stack: Stack,
-    arguments: Sequence[Any],
-    devices: Devices,
-    *,
-    widest: int,
-    scans: bool,
-) -> Program:
+    if key in train_step.made:
+        return train_step.made[key]
     images, labels = arguments[:2]
     batch = (arguments[2].shape[2:] if scans else labels.shape[1:])[0]
     one_state = jax.tree.map(
@@ -256,4 +242,6 @@ def _compiled(
         takes = sizes.argument_size_in_bytes + sizes.temp_size_in_bytes
         takes += sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     on_each = stack.size // len(devices.all)
-    return Program(program, takes, has_shared(closed, networks=on_each, widest=widest))
+    spreads = has_shared(closed, networks=on_each, widest=widest)
+    train_step.made[key] = Program(program, takes, spreads)
+    return train_step.made[key]

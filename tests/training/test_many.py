@@ -12,7 +12,7 @@ import pytest
 
 from prunejax import data, masks, training
 from prunejax.rewiring.during_training import masks_of, sparsified
-from prunejax.training import many
+from prunejax.training import together as engine
 from tests.training.programs import (
     BATCH,
     EPOCHS,
@@ -45,8 +45,8 @@ def assert_alike(alone, together, within=1e-12):
 @pytest.mark.parametrize("loop", ["steps", "epoch"])
 @pytest.mark.parametrize("widest", [0, 64])
 def test_each_network_comes_out_as_if_trained_alone(loop, widest, monkeypatch):
-    monkeypatch.setattr(many, "WIDEST", widest)
-    monkeypatch.setattr(many, "is_accelerator", lambda device: True)
+    monkeypatch.setattr(engine, "WIDEST", widest)
+    monkeypatch.setattr(engine, "is_accelerator", lambda device: True)
     with in_float64():
         step = training.make_train_step(MODEL, TX, augment=data.augment)
         given = {**SETTINGS, "between": rewired, "evaluate_with": measured}
@@ -120,7 +120,7 @@ def test_counters_that_all_networks_share_are_counted_once():
 
 
 def test_a_network_that_diverges_leaves_the_others_as_they_are(monkeypatch):
-    monkeypatch.setattr(many, "is_accelerator", lambda device: True)
+    monkeypatch.setattr(engine, "is_accelerator", lambda device: True)
     with in_float64():
 
         def of(rate):
@@ -210,14 +210,14 @@ import sys
 import jax
 jax.config.update("jax_enable_x64", True)
 from prunejax import data, masks, training
-from prunejax.training import many
+from prunejax.training import together as engine
 from tests.training.programs import *
 tx = training.masked(training.optimizer("sgd", 0.05, momentum=0.9, weight_decay=1e-4))
 assert len(jax.devices()) == 8
 one = training.data_parallel(jax.devices()[:1])
 alone = training.make_train_step(MODEL, tx, augment=data.augment, placement=one)
 step = training.make_train_step(MODEL, tx, augment=data.augment)
-many.is_accelerator = lambda device: True
+engine.is_accelerator = lambda device: True
 given = {"epochs": EPOCHS, "batch_size": BATCH, "between": rewired}
 for count, loop in ((10, "epoch"), (3, "steps")):
     wanted = [
@@ -280,7 +280,7 @@ def test_what_does_not_fit_is_trained_in_parts():
 
 
 def test_a_device_that_runs_out_of_memory_gets_fewer_networks(monkeypatch):
-    real, asked = many.compiled, []
+    real, asked = engine.compiled, []
 
     def limited(train_step, stack, *arguments, **settings):
         asked.append(stack.size)
@@ -288,7 +288,7 @@ def test_a_device_that_runs_out_of_memory_gets_fewer_networks(monkeypatch):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
         return real(train_step, stack, *arguments, **settings)
 
-    monkeypatch.setattr(many, "compiled", limited)
+    monkeypatch.setattr(engine, "compiled", limited)
     with in_float64():
         step = training.make_train_step(MODEL, TX)
 
@@ -301,7 +301,7 @@ def test_a_device_that_runs_out_of_memory_gets_fewer_networks(monkeypatch):
     assert_alike(alone, parts)
     assert {size for size in asked if size <= 2} == {1, 2}
     monkeypatch.setattr(
-        many,
+        engine,
         "compiled",
         lambda *_, **__: (_ for _ in ()).throw(jax.errors.JaxRuntimeError("INTERNAL: broken")),
     )
