@@ -19,6 +19,7 @@ import optax
 
 from prunejax import data, masks, models, network, training
 from prunejax.training import stacking
+from prunejax.training import together as engine
 
 EPOCHS = 3
 """Of which the first, which compiles, does not count."""
