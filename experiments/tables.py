@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 from rich.console import Console
@@ -26,7 +26,7 @@ from experiments.common import shell
 from experiments.common.command import Study
 from experiments.common.desk import Desk
 from experiments.common.options import Options, changed
-from experiments.common.outputs import Format, Outputs
+from experiments.common.outputs import Outputs
 from experiments.common.records import Record
 from experiments.common.run import Run, recorded
 from experiments.common.study import Done, conduct
@@ -50,16 +50,19 @@ class Tables:
       quick: small versions on digits, apart from the real ones.
       together: train so many networks as one program, see the studies' --together.
       workers: do runs in so many processes of this machine.
-      formats: of tables (csv, md, tex).
+      formats: of tables.
       results: where records and tables are kept.
     """
 
     minutes: float = 0.0
-    tables: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
+    tables: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="(default: all)"),
+    ] = ()
     quick: bool = False
     together: int | None = None
     workers: int = 1
-    formats: tuple[Format, ...] = ("csv", "md")
+    formats: tuple[Literal["md", "tex"], ...] = ("md",)
     results: Path = Path("results")
 
     def check(self) -> None:
@@ -169,7 +172,7 @@ def _fill(steps: Sequence[Step], config: Tables, console: Console, desk: Desk) -
             left = len(step.missing(config.results))
             console.print(f"the time is up; {left} of {len(missing)} runs are left")
             break
-        except FileNotFoundError as error:  # data that is not on this machine
+        except (FileNotFoundError, ValueError) as error:  # data that is not on this machine, say
             shell.warn(console, f"{error}")
         finally:
             spent = (time.monotonic() - before) / 60

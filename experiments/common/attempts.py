@@ -89,9 +89,15 @@ def attempt_together(jobs: Sequence[Job], desk: Desk) -> list[Answer]:
             else:
                 answers[job.path] = answer
         works = {job: job.run.work(desk) for job in ours if isinstance(job.run, TrainingRun)}
-        outcomes = together(works, desk.show) if len(works) > 1 else {}
+
+        def ended(job: Job, outcome: Outcome | Exception) -> None:
+            answers[job.path] = _answered(job, desk, outcome)
+
+        if len(works) > 1:
+            together(works, desk.show, ended)
         for job in ours:
-            answers[job.path] = _answered(job, desk, outcomes.get(job))
+            if job.path not in answers:
+                answers[job.path] = _answered(job, desk, None)
     return [answers[job.path] for job in jobs]
 
 

@@ -137,20 +137,22 @@ def _fit(asked: Training) -> tuple[training.TrainState, training.History]:
     )
 
 
-def together(works: Mapping[Name, Work[Outcome]], show: Show) -> dict[Name, Outcome | Exception]:
+def together(
+    works: Mapping[Name, Work[Outcome]],
+    show: Show,
+    ended: Callable[[Name, Outcome | Exception], None],
+) -> None:
     """Drives works side by side; what they ask for at the same time and is of one kind is one.
 
     Args:
       works: by any names.
       show: told how the common trainings go on.
-
-    Returns:
-      What each gave, or why it failed. One that fails leaves the others.
+      ended: told of each, as soon as it ends, what it gave, or why it failed. One that fails leaves
+        the others.
 
     Raises:
       OSError: a file could not be read or written, which no other run would escape either.
     """
-    ended: dict[Name, Outcome | Exception] = {}
     waiting: dict[Name, Training] = {}
 
     def go_on(run: Name, answer: Fitted | None) -> None:
@@ -158,11 +160,11 @@ def together(works: Mapping[Name, Work[Outcome]], show: Show) -> dict[Name, Outc
         try:
             waiting[run] = next(work) if answer is None else work.send(answer)
         except StopIteration as end:
-            ended[run] = end.value
+            ended(run, end.value)
         except OSError:
             raise
         except Exception as error:
-            ended[run] = error
+            ended(run, error)
 
     for run in works:
         go_on(run, None)
@@ -174,10 +176,9 @@ def together(works: Mapping[Name, Work[Outcome]], show: Show) -> dict[Name, Outc
         for run, answer in _trained(chosen, show).items():
             if isinstance(answer, Exception):
                 works[run].close()
-                ended[run] = answer
+                ended(run, answer)
             else:
                 go_on(run, answer)
-    return ended
 
 
 def _trained(asked: Mapping[Name, Training], show: Show) -> dict[Name, Fitted | Exception]:

@@ -1,8 +1,11 @@
-"""Convolutions of networks that are stacked: as dense ones, never in groups.
+"""The steps of networks that are stacked: their convolutions as dense ones, never in groups.
 
 ``jax.vmap`` turns the convolutions of networks with kernels of their own into one in groups, which
 a GPU does slowly. Here each network's convolution stays one of its own, or narrow ones are put
 beside each other as one dense convolution whose kernel has a block per network.
+
+Keys of another kind than threefry's are drawn from network by network: under ``jax.vmap`` their
+bits are others.
 """
 
 import itertools
@@ -18,6 +21,9 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
 _CONVOLUTION = "conv_general_dilated"
+_DRAWING = {"random_bits", "random_split", "random_fold_in"}
+"""Primitives that draw from a key."""
+
 _INLINED = {
     "jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat", "remat2",
     "checkpoint",
@@ -74,6 +80,8 @@ def _bind(equation: Any, given: list[Any], widest: int) -> Sequence[Any]:
     primitive, params = equation.primitive, equation.params
     if _is_convolution(equation):
         return [_convolution(primitive, params, widest)(*given)]
+    if primitive.name in _DRAWING and not _draws_by_counting(equation):
+        return [_one_by_one(primitive, params)(*given)]
     if primitive.name in _INLINED:
         (inner,) = _programs(params)
         return _evaluate(inner.jaxpr, inner.consts, given, widest)
@@ -81,6 +89,11 @@ def _bind(equation: Any, given: list[Any], widest: int) -> Sequence[Any]:
         params = {name: _replaced(value, widest) for name, value in params.items()}
     results = primitive.bind(*given, **params)
     return results if primitive.multiple_results else [results]
+
+
+def _draws_by_counting(equation: Any) -> bool:
+    """Whether a key's bits are those of each network under ``vmap``: threefry's are, others not."""
+    return "fry" in str(equation.invars[0].aval.dtype)
 
 
 def _is_convolution(equation: Any) -> bool:
@@ -149,6 +162,27 @@ def _convolution(primitive: Any, params: Any, widest: int) -> Callable[[Array, A
     return convolve
 
 
+def _one_by_one(primitive: Any, params: Any) -> Callable[..., Array]:
+    """An operation that is done for each network by itself."""
+
+    @custom_vmap
+    def done(*given: Any) -> Any:
+        return primitive.bind(*given, **params)
+
+    @done.def_vmap
+    def stacked(size: int, batched: Sequence[bool], *given: Any) -> tuple[Any, bool]:
+        made = [
+            primitive.bind(
+                *(each[n] if own else each for each, own in zip(given, batched, strict=True)),
+                **params,
+            )
+            for n in range(size)
+        ]
+        return jnp.stack(made), True
+
+    return done
+
+
 def _channels(inputs: Sequence[int], kernel: Sequence[int], params: Any) -> int:
     """Of one network, in and out, the larger number."""
     numbers = params["dimension_numbers"]
@@ -181,7 +215,7 @@ def _makes_kernels(inputs: Sequence[int], kernel: Sequence[int], params: Any) ->
             padded, window, params["rhs_dilation"], params["window_strides"], strict=True
         )
     ]
-    return math.prod(window) > math.prod(places)
+    return bool(math.prod(window) > math.prod(places))
 
 
 def _beside(

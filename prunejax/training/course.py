@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from prunejax import checkpoint, data
@@ -203,12 +204,28 @@ def _check_changed(changed: Any, state: TrainState) -> None:
             "between must return the state to go on with, changed or not; it returned "
             f"{type(changed).__name__}"
         )
+    before, after = described(state), described(changed)
+    if after != before:
+        where = next(path for path in {**before, **after} if before.get(path) != after.get(path))
+        raise ValueError(
+            "between must return a state of the same arrays; it changed "
+            f"{where} from {before.get(where)} to {after.get(where)}"
+        )
     same_key = np.array_equal(jax.random.key_data(changed.key), jax.random.key_data(state.key))
     if int(changed.step) != int(state.step) or not same_key:
         raise ValueError(
             "between must not change the step or the key, by which the data are ordered. To go "
             "back to an earlier state, begin another fit with training.rewind(start, masks)"
         )
+
+
+def described(state: TrainState) -> dict[str, Any]:
+    """Shape and dtype of every array of a state, by its path."""
+    paths = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        jax.tree_util.keystr(path): (jnp.shape(leaf), str(jnp.result_type(leaf)))
+        for path, leaf in paths
+    }
 
 
 def _numbers(metrics: Any) -> Iterable[tuple[str, float]]:

@@ -55,13 +55,16 @@ def evaluate(
       ValueError: labels that are no classes of the model, or parameters that a training step took
         over.
     """
-    check_split(split)
+    split = as_split(split)
     for leaf in jax.tree.leaves(params)[:1]:
         refuse_donated(leaf)
     classes_of = getattr(eval_step, "classes", None)
     check_labels(split.labels, classes_of and classes_of(params, batch_stats, split.images[:1]))
     size = min(batch_size, len(split.labels))
-    placement = _where(params) if placement is None else placement
+    if placement is None:
+        placement = _where(params)
+    else:
+        params, batch_stats = jax.device_put((params, batch_stats), placement.state)
     shared = size % placement.devices == 0
     check_loop(loop, eval_step)
     if whole_loop(loop, eval_step, split, placement):
@@ -72,8 +75,7 @@ def evaluate(
     metrics = Metrics.zero()
     sharding = placement.batch if shared else placement.state
     for batch in data.sequential(split, size):
-        batch = jax.device_put(batch, sharding) if placement.devices > 1 else batch
-        metrics = eval_step(params, batch_stats, metrics, batch)
+        metrics = eval_step(params, batch_stats, metrics, jax.device_put(batch, sharding))
     return metrics.read()
 
 
@@ -96,3 +98,24 @@ def check_split(split: Any) -> None:
             "split must be data.Split(images, labels), or what data.load gives; got "
             f"{type(split).__name__}"
         )
+    images, labels = np.shape(split.images), np.shape(split.labels)
+    if not images or images[:1] != labels:
+        raise ValueError(
+            f"images and labels must have one length, got shapes {images} and {labels}"
+        )
+    if not labels[0]:
+        raise ValueError("there must be at least one example, got none")
+
+
+def as_split(split: Any) -> data.Split:
+    """A data set as arrays; lists are made arrays.
+
+    Raises:
+      ValueError: it is none, is empty, or has more or fewer labels than images.
+    """
+    check_split(split)
+    arrays = (
+        each if hasattr(each, "dtype") else np.asarray(each)
+        for each in (split.images, split.labels)
+    )
+    return data.Split(*arrays)

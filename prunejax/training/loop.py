@@ -10,7 +10,7 @@ import numpy as np
 
 from prunejax import data
 from prunejax.training.course import Course, History, Plan, Progress
-from prunejax.training.evaluating import check_split
+from prunejax.training.evaluating import as_split, check_split
 from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
 from prunejax.training.running import Loop, runner
@@ -79,8 +79,9 @@ def fit(
         the data or the devices, or a checkpoint of another model or run (``AnotherRunError``).
       OSError: a checkpoint could not be written; earlier ones are unchanged.
     """
-    check_arguments("fit", [state], split, batch_size, between)
-    placement = data_parallel() if placement is None else placement
+    check_arguments("fit", [state], split, batch_size, [between], [evaluate_with, on_epoch])
+    split = as_split(split)
+    placement = _placement(placement, train_step)
     check_batch_size(batch_size, placement)
     plan = make_plan(
         int(state.step),
@@ -184,7 +185,30 @@ def check_classes(train_step: TrainStep, state: TrainState, split: data.Split) -
     check_labels(split.labels, classes_of and classes_of(state, split.images[:1]))
 
 
-def check_arguments(what: str, states: Any, split: Any, batch_size: Any, *between: Any) -> None:
+def _placement(given: Any, train_step: Any) -> Placement:
+    """The devices that train: those of the step.
+
+    Raises:
+      ValueError: others were given.
+    """
+    own = getattr(train_step, "placement", None)
+    if given is None:
+        return data_parallel() if own is None else own
+    if not isinstance(given, Placement):
+        raise ValueError(
+            f"placement must come from training.data_parallel, got {type(given).__name__}"
+        )
+    if own is not None and own.state.device_set != given.state.device_set:
+        raise ValueError(
+            "the step was made for other devices than placement= names: give make_train_step the "
+            "same placement"
+        )
+    return given
+
+
+def check_arguments(
+    what: str, states: Any, split: Any, batch_size: Any, between: Any, others: Any
+) -> None:
     """Refuses what is no state, no data, no number, no function.
 
     Raises:
@@ -194,10 +218,13 @@ def check_arguments(what: str, states: Any, split: Any, batch_size: Any, *betwee
         refuse_other(what, state)
         refuse_donated(state.step)
     check_split(split)
-    if not hasattr(batch_size, "__index__"):
+    if not hasattr(batch_size, "__index__") or np.ndim(batch_size):
         raise ValueError(f"batch_size must be a whole number, got {batch_size!r}")
     for function in between:
         if function is not None and not callable(function):
             raise ValueError(
                 f"between must be a function (state, epochs done) -> state, got {function!r}"
             )
+    for function in others:
+        if function is not None and not callable(function):
+            raise ValueError(f"evaluate_with and on_epoch must be functions, got {function!r}")

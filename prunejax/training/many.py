@@ -1,14 +1,15 @@
 """Many networks of one model, trained together: seeds, masks and learning rates side by side."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 import jax
 
 from prunejax import data
-from prunejax.training.course import Course, History, Progress
+from prunejax.training.course import Course, History, Progress, described
+from prunejax.training.evaluating import as_split
 from prunejax.training.loop import check_arguments, check_classes, make_plan, warn_of_nothing
 from prunejax.training.running import Loop, check_loop
 from prunejax.training.stacking import Devices
@@ -79,11 +80,17 @@ def fit_many(
     >>> states = [start(seed) for seed in range(8)]
     >>> trained = fit_many(states, step, train, epochs=10, batch_size=128)
     """
-    states = list(states)
+    if isinstance(states, TrainState) or not isinstance(states, Iterable):
+        raise ValueError(f"states must be a list of states, got {type(states).__name__}")
+    states, split = list(states), as_split(split)
     if not states:
         return []
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError("fit_many is one compiled program: call it outside of jax.disable_jit()")
+    check_memory(memory)
     betweens = _one_each("between", between, len(states))
-    check_arguments("fit_many", states, split, batch_size, *betweens)
+    evaluating = _one_each("evaluate_with", evaluate_with, len(states))
+    check_arguments("fit_many", states, split, batch_size, betweens, [*evaluating, on_epoch])
     _check_alike(states)
     check_loop(loop, train_step)
     if not isinstance(train_step, CompiledStep):
@@ -102,7 +109,6 @@ def fit_many(
         checkpoint_every=checkpoint_every,
     )
     folders = _folders(checkpoints, len(states))
-    evaluating = _one_each("evaluate_with", evaluate_with, len(states))
     courses = [
         Course(
             plan,
@@ -116,7 +122,7 @@ def fit_many(
     ]
     begins = [course.begin(state) for course, state in zip(courses, states, strict=True)]
     if all(one is state for one, state in zip(begins, states, strict=True)):
-        warn_of_nothing(max(begun), plan, stacklevel=3)
+        warn_of_nothing(min(begun), plan, stacklevel=3)
     check_classes(train_step, states[0], split)
     spread = Devices.of(devices)
     together = Together(train_step, plan, spread, loop, memory)
@@ -135,6 +141,17 @@ def fit_many(
         (jax.device_put(ended[number], placement), courses[number].history)
         for number in range(len(states))
     ]
+
+
+def check_memory(memory: Any) -> None:
+    """Refuses what is no size.
+
+    Raises:
+      ValueError: what it should be.
+    """
+    is_number = isinstance(memory, int | float) and not isinstance(memory, bool)
+    if memory is not None and not (is_number and memory > 0):
+        raise ValueError(f"memory must be a positive number of bytes, got {memory!r}")
 
 
 def _one_each(name: str, given: Any, count: int) -> list[Any]:
@@ -158,9 +175,11 @@ def _folders(checkpoints: Any, count: int) -> list[Folder | None]:
     """
     if checkpoints is None:
         return [None] * count
-    if isinstance(checkpoints, str | os.PathLike):
+    if isinstance(checkpoints, str | os.PathLike) or not isinstance(checkpoints, Iterable):
         raise ValueError("checkpoints of fit_many is a list of folders, one for each network")
     folders = list(checkpoints)
+    if not all(isinstance(one, str | os.PathLike) for one in folders):
+        raise ValueError(f"checkpoints must be names of folders, got {folders}")
     if len(folders) != count or len({os.path.abspath(one) for one in folders}) != count:
         raise ValueError(
             f"checkpoints must name a folder of its own for each of {count} networks, got {folders}"
@@ -174,10 +193,6 @@ def _check_alike(states: list[TrainState]) -> None:
     Raises:
       ValueError: which one differs from the first, and where.
     """
-
-    def described(state: TrainState) -> Any:
-        paths = jax.tree_util.tree_leaves_with_path(state)
-        return {jax.tree_util.keystr(path): (leaf.shape, str(leaf.dtype)) for path, leaf in paths}
 
     first = described(states[0])
     for number, state in enumerate(states[1:], start=1):

@@ -143,9 +143,17 @@ class Devices(NamedTuple):
         Raises:
           ValueError: there is none.
         """
-        every = tuple(jax.local_devices() if devices is None else devices)
+        every = jax.local_devices() if devices is None else devices
+        is_list = isinstance(every, Sequence | np.ndarray) and not isinstance(every, str)
+        every = tuple(every) if is_list else None
+        if every is None or not all(isinstance(one, jax.Device) for one in every):
+            raise ValueError(
+                f"devices must be a list of devices, jax.devices() say, got {devices!r}"
+            )
         if not every:
             raise ValueError("training needs at least one device")
+        if len(set(every)) < len(every):
+            raise ValueError(f"devices has a device twice: {devices}")
         mesh = Mesh(np.array(every), (NETWORKS,))
         specs = PartitionSpec(), PartitionSpec(NETWORKS), PartitionSpec(None, NETWORKS)
         return cls(every, *(NamedSharding(mesh, spec) for spec in specs))
@@ -194,7 +202,9 @@ def compiled(
       The program, from an earlier call where that was of the same.
     """
     described = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (stack.state, arguments))
-    key = ("stacked", str(described), str(stack.shared), devices.all, widest, scans)
+    config: Any = jax.config
+    precision = config.jax_default_matmul_precision
+    key = ("stacked", str(described), str(stack.shared), devices.all, widest, scans, precision)
     if key in train_step.made:
         return train_step.made[key]
     images, labels = arguments[:2]

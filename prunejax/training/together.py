@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prunejax import data
+from prunejax.selecting import is_donated
 from prunejax.training.course import Course, Plan
 from prunejax.training.parallel import Placement
 from prunejax.training.running import Loop, is_accelerator, order, whole_loop
@@ -28,11 +29,11 @@ from prunejax.training.steps import CompiledStep
 
 
 class _TooLargeError(Exception):
-    """The networks do not fit into the memory together."""
+    """The networks do not fit into the memory together; in how many parts, and from where."""
 
-    def __init__(self, parts: int, why: str) -> None:
+    def __init__(self, parts: int, why: str, states: list[TrainState]) -> None:
         super().__init__(why)
-        self.parts = parts
+        self.parts, self.states = parts, states
 
 
 class _Residence(NamedTuple):
@@ -70,6 +71,7 @@ class Together:
         try:
             return self._train(courses, states)
         except _TooLargeError as error:
+            states = error.states
             parts = min(error.parts, math.ceil(len(states) / len(self._devices.all)))
             if parts < 2:
                 raise ValueError(f"one network per device is too much: {error}") from error
@@ -86,33 +88,32 @@ class Together:
         # every device has as many networks: the last one is trained more than once
         states = states + states[-1:] * (-count % len(self._devices.all))
         keys = [run_keys(state).order for state in states]
-        batch = tuple(array[: plan.batch_size] for array in (plan.split.images, plan.split.labels))
-        shared = find_shared(self._step.body, states, batch)
+        shared = find_shared(self._step.body, states, self._first_batch())
         stack = self._placed(stacked(states, shared))
         saving = any(course.folder is not None for course in courses)
-        step, widest, first = int(states[0].step), self._widest, True
+        step, widest = int(states[0].step), self._widest
         while step < plan.steps:
             until = plan.until(step, saving=saving)
+            before = None
             try:
                 program = self._program(stack, until - step, widest)
-                self._check_memory(program, count)
-                before = stack.state
-                if program.spreads:
-                    before = jax.tree.map(jnp.copy, stack.state)
-                after = self._run(program, stack.state, keys, step, until)
-                stack = stack._replace(state=after)
-                finite = not program.spreads or _all_finite(stack)
+                self._check_memory(program, stack, count)
+                before = jax.tree.map(jnp.copy, stack.state) if program.spreads else None
+                after = stack._replace(state=self._run(program, stack.state, keys, step, until))
+                finite = not program.spreads or _all_finite(after)
             except jax.errors.JaxRuntimeError as error:
-                if not first or "RESOURCE_EXHAUSTED" not in str(error):
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                left = stack if before is None else stack._replace(state=before)
+                if is_donated(left.state.step):
                     raise
                 said = f"{count} networks together are too much for the device's memory"
-                raise _TooLargeError(2, said) from error
-            first = False
-            if not finite:
+                raise _TooLargeError(2, said, unstacked(left)[:count]) from error
+            if not finite and before is not None:
                 widest, stack = 0, stack._replace(state=before)
                 continue
             step = until
-            stack = self._after(courses, stack, step)
+            stack = self._after(courses, after, step)
         return unstacked(stack)[:count]
 
     def _after(self, courses: list[Course], stack: Stack, step: int) -> Stack:
@@ -134,7 +135,7 @@ class Together:
                 if own is not None:
                     own[number] = changed
             if own is not None:
-                stack = stacked(own, stack.shared)
+                stack = self._stacked(own, stack)
             stack = self._placed(stack)
         due = any(course.is_due(step) for course in courses)
         if due:
@@ -148,6 +149,22 @@ class Together:
                     self._save(courses, stack, step)
                 raise
         return stack
+
+    def _stacked(self, states: list[TrainState], before: Stack) -> Stack:
+        """States that may have been changed; counters that now differ are no longer shared."""
+        shared = before.shared
+        for is_shared, *leaves in zip(
+            jax.tree.leaves(shared), *map(jax.tree.leaves, states), strict=True
+        ):
+            if is_shared and len({int(leaf) for leaf in leaves}) > 1:
+                shared = find_shared(self._step.body, states, self._first_batch())
+                break
+        return stacked(states, shared)
+
+    def _first_batch(self) -> tuple[Any, Any]:
+        """A batch, for its shapes."""
+        split, size = self._plan.split, self._plan.batch_size
+        return split.images[:size], split.labels[:size]
 
     def _save(self, courses: list[Course], stack: Stack, step: int) -> None:
         if any(course.folder is not None for course in courses):
@@ -198,16 +215,31 @@ class Together:
             state = program.run(state, *batch)
         return state
 
-    def _check_memory(self, program: Program, count: int) -> None:
+    def _check_memory(self, program: Program, stack: Stack, count: int) -> None:
         # what is free is an estimate: one network on each device is tried all the same
         if self._is_estimate and count <= len(self._devices.all):
             return
-        if program.bytes > self._memory:
-            raise _TooLargeError(
-                math.ceil(program.bytes / self._memory),
-                f"{count} networks together take {program.bytes / 2**30:.2g} GiB on a device, and "
-                f"{self._memory / 2**30:.2g} are free",
-            )
+        needed = program.bytes
+        if program.spreads:  # a copy of the states is kept
+            held = sum(leaf.nbytes for leaf in jax.tree.leaves(stack.state) if _is_plain(leaf))
+            needed += held // len(self._devices.all)
+        if needed > self._memory:
+            who = f"{count} networks together take" if count > 1 else "a network takes"
+            said = f"{who} {_readable(needed)} on a device, {_readable(self._memory)} may be used"
+            parts = math.ceil(needed / self._memory)
+            raise _TooLargeError(parts, said, unstacked(stack)[:count])
+
+
+def _is_plain(leaf: Any) -> bool:
+    return not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _readable(size: int | float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} bytes"
 
 
 def _free(devices: Devices) -> float:

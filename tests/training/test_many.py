@@ -244,7 +244,21 @@ found = [
     for s, loop, size in ((whole, "epoch", 40), (whole, "steps", 40), (whole, "epoch", 30),
                           (single, "steps", 500))
 ]
+some = training.data_parallel(jax.devices()[2:5])
+found += [
+    training.evaluate(
+        evaluation, s.params, s.batch_stats, split(), loop=loop, placement=some, batch_size=30
+    )
+    for s in (whole, single) for loop in ("steps", "epoch")
+]
 assert max(abs(each["loss"] - found[0]["loss"]) for each in found) < 1e-12, found
+try:
+    training.fit(start(tx, 0), step, split(), placement=one, **given)
+    raise AssertionError("other devices were accepted")
+except ValueError as error:
+    assert "the step was made for other devices" in str(error)
+# without a placement: where the step was made for
+training.fit(start(tx, 0), alone, split(), **given)
 assert len({each["accuracy"] for each in found}) == 1
 """
 
@@ -359,3 +373,176 @@ def test_states_stay_and_nothing_is_nothing():
     )
     assert int(later.step) == (EPOCHS + 1) * 5
     assert [row["epoch"] for row in history] == [EPOCHS + 1]
+
+
+def of_adam():
+    return training.masked(training.optimizer("adamw", 0.01))
+
+
+@pytest.mark.parametrize("which", [(1,), (0,), (0, 1, 2)])
+def test_a_counter_that_one_network_starts_anew_is_its_own(which):
+    """The optimiser begins again after the first epoch, of some networks."""
+    tx = of_adam()
+
+    def reset(state, epochs):
+        return state._replace(opt_state=tx.init(state.params)) if epochs == 1 else state
+
+    with in_float64():
+        step = training.make_train_step(MODEL, tx)
+        between = [reset if seed in which else None for seed in range(3)]
+        alone = [
+            training.fit(start(tx, seed), step, split(), between=between[seed], **SETTINGS)
+            for seed in range(3)
+        ]
+        made = training.fit_many(
+            [start(tx, seed) for seed in range(3)], step, split(), between=between, **SETTINGS
+        )
+    assert_alike(alone, made, within=1e-10)
+
+
+@pytest.mark.parametrize("cause", ["a limit", "the device"])
+def test_what_does_not_fit_any_more_goes_on_in_parts_from_where_it_is(monkeypatch, cause):
+    """The third piece is too large: no epoch is done, told or changed twice."""
+    real, pieces, told = engine.compiled, [], []
+
+    def growing(train_step, stack, *arguments, **settings):
+        program = real(train_step, stack, *arguments, **settings)
+        pieces.append(stack.size)
+        if len(pieces) < 3 or stack.size < 3:
+            return program
+        if cause == "a limit":
+            return program._replace(bytes=10**12)
+
+        def run(*_):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+
+        return program._replace(run=run)
+
+    def between(state, epochs):
+        told.append(epochs)
+        return rewired(state, epochs)
+
+    monkeypatch.setattr(engine, "is_accelerator", lambda device: True)
+    with in_float64():
+        step = training.make_train_step(MODEL, TX)
+        alone = [
+            training.fit(start(TX, seed), step, split(), between=rewired, **SETTINGS)
+            for seed in range(3)
+        ]
+        monkeypatch.setattr(engine, "compiled", growing)
+        with pytest.warns(UserWarning, match="trained in [23] parts"):
+            made = training.fit_many(
+                [start(TX, seed) for seed in range(3)],
+                step,
+                split(),
+                between=between,
+                memory=10**9,
+                **SETTINGS,
+            )
+    assert_alike(alone, made)
+    assert sorted(told) == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("kind", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_kinds_are_drawn_from_as_alone(kind):
+    """Their bits are others under ``vmap``; the model has dropout, and images are moved."""
+    with in_float64():
+        step = training.make_train_step(MODEL, TX, augment=data.augment)
+
+        def state(seed):
+            return start(TX, seed)._replace(key=jax.random.key(seed, impl=kind))
+
+        alone = [training.fit(state(seed), step, split(), **SETTINGS) for seed in range(3)]
+        made = training.fit_many([state(seed) for seed in range(3)], step, split(), **SETTINGS)
+    assert_alike(alone, made)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda s: s._replace(params={"a": s.params}), r"it changed .params\['"),
+        (lambda s: s._replace(masks=None), r"it changed .masks\['"),
+        (
+            lambda s: s._replace(params=jax.tree.map(lambda a: a.astype(jnp.bfloat16), s.params)),
+            r"it changed .params.* from .*float32.* to .*bfloat16",
+        ),
+        (lambda s: s._replace(step=s.step + 1), "must not change the step or the key"),
+        (lambda s: None, "it returned NoneType"),
+    ],
+)
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.usefixtures("without_type_checks")
+def test_what_between_may_not_return(change, message, together):
+    step = training.make_train_step(MODEL, TX)
+    given = {**SETTINGS, "between": lambda state, epochs: change(state)}
+    fit = training.fit_many if together else training.fit
+    states = [one(), one()] if together else one()
+    with pytest.raises(ValueError, match=message):
+        fit(states, step, split(np.float32), **given)
+
+
+def test_of_networks_with_other_pasts_only_those_that_are_done_are_not_trained():
+    step, digits = training.make_train_step(MODEL, TX), split(np.float32)
+    (done,) = training.fit_many([one()], step, digits, **SETTINGS)
+    made = training.fit_many([done[0], one()], step, digits, **SETTINGS)
+    assert [len(history) for _, history in made] == [0, EPOCHS]
+    assert largest_difference(made[1][0], done[0]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"memory": 0}, "memory must be a positive number of bytes, got 0"),
+        ({"memory": -1.0}, "memory must be a positive number of bytes, got -1"),
+        ({"memory": float("nan")}, "memory must be a positive number of bytes, got nan"),
+        ({"memory": "1GB"}, "memory must be a positive number of bytes, got '1GB'"),
+        ({"evaluate_with": 3}, "evaluate_with and on_epoch must be functions, got 3"),
+        ({"on_epoch": [print]}, "evaluate_with and on_epoch must be functions"),
+        ({"devices": 1}, "devices must be a list"),
+        ({"devices": "cpu"}, "devices must be a list"),
+        ({"devices": jax.devices() * 2}, "devices has a device twice"),
+        ({"checkpoints": 3}, "is a list of folders"),
+        ({"checkpoints": [1, 2]}, "must be names of folders"),
+        ({"batch_size": np.arange(3)}, "batch_size must be a whole number"),
+        ({"states": None}, "states must be a list of states, got NoneType"),
+        ({"states": "one"}, "fit_many takes a state"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_other_bad_settings_are_refused_before_anything_is_trained(changes, message):
+    step, given = training.make_train_step(MODEL, TX), {**SETTINGS, **changes}
+    states = given.pop("states", [one(), one()])
+    with pytest.raises(ValueError, match=message):
+        training.fit_many(states, step, split(np.float32), **given)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_one_state_is_no_list_and_no_jit_is_no_program():
+    step, digits = training.make_train_step(MODEL, TX), split(np.float32)
+    state = one()
+    with pytest.raises(ValueError, match=r"outside of jax\.disable_jit"), jax.disable_jit():
+        training.fit_many([state], step, digits, **SETTINGS)
+    with pytest.raises(ValueError, match="must be a list of states, got TrainState"):
+        training.fit_many(state, step, digits, **SETTINGS)
+
+
+@pytest.mark.parametrize("loop", ["steps", "epoch"])
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.usefixtures("without_type_checks")
+def test_data_that_do_not_match_are_refused_and_lists_are_arrays(loop, together):
+    step, digits = training.make_train_step(MODEL, TX), split(np.float32)
+
+    def fitted(images, labels):
+        given = {**SETTINGS, "loop": loop}
+        both = data.Split(images, labels)
+        if together:
+            return training.fit_many([one()], step, both, **given)[0]
+        return training.fit(one(), step, both, **given)
+
+    with pytest.raises(ValueError, match=r"must have one length, got shapes \(60, .* \(100,\)"):
+        fitted(digits.images[:60], digits.labels)
+    with pytest.raises(ValueError, match="at least one example"):
+        fitted(digits.images[:0], digits.labels[:0])
+    state, _ = fitted(digits.images, digits.labels)
+    same, _ = fitted(digits.images.tolist(), digits.labels.tolist())
+    assert largest_difference(state, same) < 1e-6
