@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import jax
+
 from experiments.common.bench import Tools, Workbench
 from experiments.common.desk import Desk, Show
 from experiments.common.profiling import watched
@@ -46,7 +48,9 @@ class Training(NamedTuple):
     @property
     def kind(self) -> Hashable:
         """Trainings of one kind can be one program."""
-        return id(self.tools.train_step), id(self.bench.train), self.protocol
+        leaves, tree = jax.tree.flatten(self.state)
+        arrays = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        return id(self.tools.train_step), id(self.bench.train), self.protocol, tree, arrays
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """Runs whose networks are trained together give the records of runs that are done alone."""
 
 import json
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
 from experiments.common import together
+from experiments.common.bench import Tools
 from experiments.common.options import RunningOptions, changed
+from experiments.common.protocol import Protocol
 from experiments.compare import __main__ as compare
 from experiments.compare.__main__ import Compare
 from prunejax import training
@@ -152,3 +157,20 @@ def test_a_trace_of_one_epoch_is_written_where_it_is_asked_for(tmp_path, changes
     assert trace.stat().st_size > 1000
     with pytest.raises(ValueError, match="--profile goes with one worker"):
         RunningOptions(profile=True, workers=2).check()
+
+
+def test_networks_whose_masks_have_other_leaves_are_of_another_kind():
+    """Masks of neurons cover biases, those of weights do not: one program cannot have both."""
+    params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
+    tx = training.masked(training.optimizer("sgd", 0.1))
+    step, evaluation, bench = object(), object(), SimpleNamespace(train=object())
+
+    def asked(seed, **leaves):
+        made = {"kernel": jnp.ones((3, 2), bool), "bias": None} | leaves
+        state = training.init_state(params, {}, tx, key=jax.random.key(seed), masks=made)
+        tools = Tools(tx, step, evaluation)
+        return together.Training(bench, state, tools, Protocol(), lambda _: None, None)
+
+    with_bias = {"bias": jnp.ones(2, bool)}
+    assert asked(0).kind == asked(1).kind
+    assert asked(0).kind != asked(0, **with_bias).kind
