@@ -86,20 +86,55 @@ def traced(body: Any, state: TrainState, batch: Any) -> Any:
     return jax.make_jaxpr(flat)(*leaves)
 
 
-def stacked(states: Sequence[TrainState], shared: PyTree) -> Stack:
-    """Copies of states as one."""
+def stacked(states: Sequence[TrainState], shared: PyTree, devices: "Devices") -> Stack:
+    """Copies of states as one, some on each device.
 
-    leaves = [jax.tree.leaves(state) for state in states]
-    together = _together(tuple(jax.tree.leaves(shared)), list(zip(*leaves, strict=True)))
-    return Stack(jax.tree.structure(shared).unflatten(together), shared, len(states))
+    No program of several devices has a part in it: such programs wait for each other, and several
+    of them at once may wait for ever where devices are threads of few cores.
+
+    Args:
+      states: on any devices; as many for each.
+      shared: from ``find_shared``.
+      devices: where the networks go.
+    """
+    flags, tree = jax.tree.flatten(shared)
+    each = len(states) // len(devices.all)
+    parts = []
+    for number, device in enumerate(devices.all):
+        own = jax.device_put(list(states[number * each : (number + 1) * each]), device)
+        leaves = list(zip(*map(jax.tree.leaves, own), strict=True))
+        parts.append(_together(tuple(flags), leaves))
+
+    def joined(is_shared: bool, pieces: Sequence[Any]) -> Any:
+        shape = pieces[0].shape if is_shared else (len(states), *pieces[0].shape[1:])
+        if not jnp.issubdtype(pieces[0].dtype, jax.dtypes.prng_key):
+            sharding = devices.whole if is_shared else devices.parts
+            return jax.make_array_from_single_device_arrays(shape, sharding, list(pieces))
+        words = joined(is_shared, [jax.random.key_data(piece) for piece in pieces])
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(pieces[0]))
+
+    leaves = [joined(*leaf) for leaf in zip(flags, zip(*parts, strict=True), strict=True)]
+    return Stack(tree.unflatten(leaves), shared, len(states))
 
 
-def unstacked(stack: Stack) -> list[TrainState]:
-    """The states of the networks, as copies."""
+def unstacked(stack: Stack, devices: "Devices") -> list[TrainState]:
+    """The states of the networks, as copies, each on its device."""
+    flags, tree = jax.tree.flatten(stack.shared)
 
-    shared, leaves = tuple(jax.tree.leaves(stack.shared)), jax.tree.leaves(stack.state)
-    tree = jax.tree.structure(stack.shared)
-    return [tree.unflatten(_own(shared, leaves, number)) for number in range(stack.size)]
+    def pieces(leaf: Any) -> list[Any]:
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            by_device = {shard.device: shard.data for shard in leaf.addressable_shards}
+            return [by_device[device] for device in devices.all]
+        impl, words = jax.random.key_impl(leaf), pieces(jax.random.key_data(leaf))
+        return [jax.random.wrap_key_data(one, impl=impl) for one in words]
+
+    parts = zip(*map(pieces, jax.tree.leaves(stack.state)), strict=True)
+    each = stack.size // len(devices.all)
+    return [
+        tree.unflatten(_own(tuple(flags), list(leaves), number))
+        for leaves in parts
+        for number in range(each)
+    ]
 
 
 # As one program each: leaf by leaf, a large tree takes longer than an epoch.

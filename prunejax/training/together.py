@@ -89,7 +89,7 @@ class Together:
         states = states + states[-1:] * (-count % len(self._devices.all))
         keys = [run_keys(state).order for state in states]
         shared = find_shared(self._step.body, states, self._first_batch())
-        stack = self._placed(stacked(states, shared))
+        stack = stacked(states, shared, self._devices)
         saving = any(course.folder is not None for course in courses)
         step, widest = int(states[0].step), self._widest
         while step < plan.steps:
@@ -108,13 +108,13 @@ class Together:
                 if is_donated(left.state.step):
                     raise
                 said = f"{count} networks together are too much for the device's memory"
-                raise _TooLargeError(2, said, unstacked(left)[:count]) from error
+                raise _TooLargeError(2, said, unstacked(left, self._devices)[:count]) from error
             if not finite and before is not None:
                 widest, stack = 0, stack._replace(state=before)
                 continue
             step = until
             stack = self._after(courses, after, step)
-        return unstacked(stack)[:count]
+        return unstacked(stack, self._devices)[:count]
 
     def _after(self, courses: list[Course], stack: Stack, step: int) -> Stack:
         """Between two pieces: what changes, what is saved, what is told."""
@@ -123,11 +123,10 @@ class Together:
         own: list[TrainState] | None = None
         if not rest:
             sums = jax.device_get(stack.state.metrics)
-            stack = stack._replace(
-                state=stack.state._replace(metrics=jax.tree.map(jnp.zeros_like, sums))
-            )
+            none = jax.device_put(jax.tree.map(np.zeros_like, sums), self._devices.parts)
+            stack = stack._replace(state=stack.state._replace(metrics=none))
             if any(course.looks for course in courses):
-                own = unstacked(stack)
+                own = unstacked(stack, self._devices)
             for number, course in enumerate(courses):
                 metrics = Metrics(*(each[number] for each in sums)).read()
                 state = stack.state if own is None else own[number]
@@ -136,7 +135,6 @@ class Together:
                     own[number] = changed
             if own is not None:
                 stack = self._stacked(own, stack)
-            stack = self._placed(stack)
         due = any(course.is_due(step) for course in courses)
         if due:
             self._save(courses, stack, step)
@@ -159,7 +157,7 @@ class Together:
             if is_shared and len({int(leaf) for leaf in leaves}) > 1:
                 shared = find_shared(self._step.body, states, self._first_batch())
                 break
-        return stacked(states, shared)
+        return stacked(states, shared, self._devices)
 
     def _first_batch(self) -> tuple[Any, Any]:
         """A batch, for its shapes."""
@@ -168,11 +166,8 @@ class Together:
 
     def _save(self, courses: list[Course], stack: Stack, step: int) -> None:
         if any(course.folder is not None for course in courses):
-            for course, state in zip(courses, unstacked(stack), strict=False):
+            for course, state in zip(courses, unstacked(stack, self._devices), strict=False):
                 course.save(state, step)
-
-    def _placed(self, stack: Stack) -> Stack:
-        return stack._replace(state=jax.device_put(stack.state, self._devices.sharding(stack)))
 
     def _of_steps(self, keys: list[Any], begin: int, end: int) -> Iterator[Any]:
         """(images, labels) of each step, [networks, batch, ...]."""
@@ -227,7 +222,7 @@ class Together:
             who = f"{count} networks together take" if count > 1 else "a network takes"
             said = f"{who} {_readable(needed)} on a device, {_readable(self._memory)} may be used"
             parts = math.ceil(needed / self._memory)
-            raise _TooLargeError(parts, said, unstacked(stack)[:count])
+            raise _TooLargeError(parts, said, unstacked(stack, self._devices)[:count])
 
 
 def _is_plain(leaf: Any) -> bool:
