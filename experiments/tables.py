@@ -45,7 +45,8 @@ class Tables:
     """What to fill, and for how long.
 
     Attributes:
-      minutes: how long to do what is missing; 0: only show and write what is recorded.
+      minutes: how long to do what is missing; the clock is looked at after each epoch. 0: only
+        show and write what is recorded.
       tables: which tables; by default all, in the order of worth.
       quick: small versions on digits, apart from the real ones.
       together: train so many networks as one program, see the studies' --together.
@@ -170,7 +171,8 @@ def _fill(steps: Sequence[Step], config: Tables, console: Console, desk: Desk) -
             failed += len(done.failed)
         except shell.OutOfTimeError:
             left = len(step.missing(config.results))
-            console.print(f"the time is up; {left} of {len(missing)} runs are left")
+            said = f"the time is up; {left} of {len(missing)} runs are left"
+            console.print(f"{said} (those that train go on from their last epoch)")
             break
         except (FileNotFoundError, ValueError) as error:  # data that is not on this machine, say
             shell.warn(console, f"{error}")
@@ -211,6 +213,8 @@ def _show(steps: Sequence[Step], config: Tables, console: Console) -> None:
     print_table(console, "In the order of worth: runs, and what they took.", header, body)
     for step in steps:
         console.print(f"{step.name}: {step.said}", highlight=False, soft_wrap=True)
+    if not config.minutes and any(step.missing(config.results) for step in steps):
+        console.print("--minutes 8 does what is missing, in this order, for eight minutes")
     console.print()
 
 

@@ -108,6 +108,8 @@ def conduct(
             made = _Conductor(
                 Schedule(ordered), means, bars, since, results, console, running.networks_together()
             ).go()
+        if folder is not None:
+            console.print(f"a trace of one epoch is in {folder}", highlight=False, soft_wrap=True)
     finally:
         desk.show = lambda *_: None
         means.close()

@@ -188,8 +188,16 @@ class Course:
             self._on_epoch(Progress(int(row["epoch"]), self._plan.epochs, row, self._number))
 
     def _distinguished(self, state: TrainState) -> str:
-        """What distinguishes one run from another: parameters, masks, key and data."""
-        arrays = {"params": state.params, "masks": state.masks, "key": state.key}
+        """What distinguishes one run from another: all that its state holds, and the data.
+
+        Learning rates are in it where the optimiser keeps them in its state.
+        """
+        arrays = {
+            "params": state.params,
+            "masks": state.masks,
+            "key": state.key,
+            "opt_state": state.opt_state,
+        }
         return f"{checkpoint.fingerprint(arrays)} {self._plan.data}"
 
 
@@ -264,7 +272,7 @@ def _refuse_another_run(
     if given in (last.extra["given"], given_of(saved)):
         return
     same_masks = checkpoint.fingerprint(saved.masks) == checkpoint.fingerprint(state.masks)
-    differing = "other initial parameters, images or labels"
+    differing = "other initial parameters, images or labels, or another state of the optimiser"
     if not same_masks:
         differing = "other masks, of as many weights"
     raise AnotherRunError(

@@ -61,8 +61,8 @@ def fit(
       loop: "steps": each step is a program; "epoch": the data live on the device and the steps
         between two checkpoints are one program, a scan, which a GPU or TPU works off without
         waiting for Python; "auto": that, where the devices are such and the data take at most a
-        quarter of their memory. The numbers are the same, to rounding. (On a CPU convolutions are
-        slow inside a scan.)
+        quarter of their memory. The numbers are the same, to each step's rounding. (On a CPU
+        convolutions are many times slower inside a scan.)
       checkpoints: a folder to save to and to resume from; one folder per run. The state given must
         be the one that the run in it began with (its parameters, masks and key), or the saved one,
         and the data the same. (The step and its optimiser are functions, whose settings cannot be

@@ -1,7 +1,7 @@
 """Many networks of one model, trained together: seeds, masks and learning rates side by side."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -46,9 +46,10 @@ def fit_many(
     (``optax.inject_hyperparams``). On a GPU or TPU a small network leaves most of the device idle;
     together they fill it. Networks are spread over the devices, some to each.
 
-    What ``fit`` would give is given, to rounding: sums are added in another order. On a GPU or TPU
-    narrow convolutions of several networks become one, in which a number that is not finite would
-    spread to the neighbours of a network that diverges; where that happens, the epoch is done again
+    What ``fit`` would give is given, to rounding: sums are added in another order, which over
+    hundreds of steps in float32 makes as much of a difference as any other rounding. On a GPU or
+    TPU narrow convolutions of several networks become one, in which a number that is not finite
+    would spread to the neighbours of a network that diverges; where that happens, it is done again
     with each convolution by itself.
 
     Args:
@@ -80,7 +81,7 @@ def fit_many(
     >>> states = [start(seed) for seed in range(8)]
     >>> trained = fit_many(states, step, train, epochs=10, batch_size=128)
     """
-    if isinstance(states, TrainState) or not isinstance(states, Iterable):
+    if isinstance(states, TrainState | Mapping | str) or not isinstance(states, Iterable):
         raise ValueError(f"states must be a list of states, got {type(states).__name__}")
     states, split = list(states), as_split(split)
     if not states:
@@ -200,6 +201,7 @@ def _check_alike(states: list[TrainState]) -> None:
         if own != first:
             where = next(path for path in {**first, **own} if first.get(path) != own.get(path))
             raise ValueError(
-                f"networks that train together must be of one model: state {number} differs from "
-                f"the first at {where}, {own.get(where)} and {first.get(where)}"
+                f"networks that train together must be of one model and one optimiser: state "
+                f"{number} differs from the first at {where}: {own.get(where, 'nothing')} and "
+                f"{first.get(where, 'nothing')}"
             )

@@ -233,7 +233,7 @@ def _readable(size: int | float) -> str:
     """Bytes in the unit that suits them."""
     for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if size >= factor:
-            return f"{size / factor:.3g} {unit}"
+            return f"{size / factor:.4g} {unit}"
     return f"{size:.0f} bytes"
 
 

@@ -505,7 +505,8 @@ def test_of_networks_with_other_pasts_only_those_that_are_done_are_not_trained()
         ({"checkpoints": [1, 2]}, "must be names of folders"),
         ({"batch_size": np.arange(3)}, "batch_size must be a whole number"),
         ({"states": None}, "states must be a list of states, got NoneType"),
-        ({"states": "one"}, "fit_many takes a state"),
+        ({"states": "one"}, "must be a list of states, got str"),
+        ({"states": [1]}, "fit_many takes a state, from training.init_state, got int"),
     ],
 )
 @pytest.mark.usefixtures("without_type_checks")
@@ -546,3 +547,19 @@ def test_data_that_do_not_match_are_refused_and_lists_are_arrays(loop, together)
     state, _ = fitted(digits.images, digits.labels)
     same, _ = fitted(digits.images.tolist(), digits.labels.tolist())
     assert largest_difference(state, same) < 1e-6
+
+
+def test_a_folder_is_of_one_learning_rate(tmp_path):
+    def of(rate):
+        return training.masked(optax.inject_hyperparams(optax.sgd)(rate))
+
+    def states(*rates):
+        return [start(of(rate), 0, dtype=jnp.float32) for rate in rates]
+
+    step, digits = training.make_train_step(MODEL, of(0.1)), split(np.float32)
+    given = {**SETTINGS, "checkpoints": [tmp_path / "a", tmp_path / "b"]}
+    training.fit_many(states(0.1, 0.01), step, digits, **given)
+    with pytest.raises(training.AnotherRunError, match="another state of the optimiser"):
+        training.fit_many(states(0.01, 0.1), step, digits, **given)
+    made = training.fit_many(states(0.1, 0.01), step, digits, **given)
+    assert all(len(history) == EPOCHS for _, history in made)
