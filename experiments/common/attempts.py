@@ -77,7 +77,7 @@ def attempt_together(jobs: Sequence[Job], desk: Desk) -> list[Answer]:
 
     Raises:
       OSError: a file could not be read or written, which no other run would escape either.
-      KeyboardInterrupt: it was stopped; nothing is recorded.
+      KeyboardInterrupt: it was stopped; what had ended is recorded.
     """
     answers: dict[Path, Answer] = {}
     with contextlib.ExitStack() as stack:

@@ -67,7 +67,7 @@ def evaluate(
         params, batch_stats = jax.device_put((params, batch_stats), placement.state)
     shared = size % placement.devices == 0
     check_loop(loop, eval_step)
-    if whole_loop(loop, eval_step, split, placement):
+    if whole_loop(loop, eval_step, split, placement.first):
         batches = [np.stack(arrays) for arrays in zip(*data.sequential(split, size), strict=True)]
         sharding = placement.batches if shared else placement.state
         steps = eval_step.steps  # pyright: ignore[reportFunctionMemberAccess]

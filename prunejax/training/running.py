@@ -49,7 +49,7 @@ def runner(loop: Loop, train_step: TrainStep, plan: Plan, placement: Placement) 
             state = train_step(state, batch)
         return state
 
-    if not whole_loop(loop, train_step, split, placement):
+    if not whole_loop(loop, train_step, split, placement.first):
         return steps
     images, labels = jax.device_put((split.images, split.labels), placement.state)
 
@@ -83,13 +83,13 @@ def check_loop(loop: Any, step: Any) -> None:
         )
 
 
-def whole_loop(loop: Loop, step: Any, split: data.Split, placement: Placement) -> bool:
-    """Whether steps are one program, see ``fit``."""
+def whole_loop(loop: Loop, step: Any, split: data.Split, device: Any) -> bool:
+    """Whether steps are one program on devices like this one, see ``fit``."""
     if loop != "auto":
         return loop == "epoch"
-    if not hasattr(step, "steps") or not is_accelerator(placement.first):
+    if not hasattr(step, "steps") or not is_accelerator(device):
         return False
-    limit = (placement.first.memory_stats() or {}).get("bytes_limit")
+    limit = (device.memory_stats() or {}).get("bytes_limit")
     return limit is None or split.images.nbytes <= SHARE * limit
 
 

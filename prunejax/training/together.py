@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,6 @@ import numpy as np
 from prunejax import data
 from prunejax.selecting import is_donated
 from prunejax.training.course import Course, Plan
-from prunejax.training.parallel import Placement
 from prunejax.training.running import Loop, is_accelerator, order, whole_loop
 from prunejax.training.stacking import (
     WIDEST,
@@ -36,13 +35,6 @@ class _TooLargeError(Exception):
         self.parts, self.states = parts, states
 
 
-class _Residence(NamedTuple):
-    """Where a scan finds the data."""
-
-    images: Any
-    labels: Any
-
-
 class Together:
     """Trains networks of one plan together, in parts where they do not fit."""
 
@@ -57,14 +49,11 @@ class Together:
         self._step, self._plan, self._devices = train_step, plan, devices
         first = devices.all[0]
         self._widest = WIDEST if is_accelerator(first) else 0
-        placement = Placement(devices.whole, devices.parts, devices.parts_of_steps, 1)
-        self._scans = whole_loop(loop, train_step, plan.split, placement)
         self._is_estimate = memory is None
         self._memory = _free(devices) if memory is None else memory
-        self._data = None
-        if self._scans:
-            arrays = (plan.split.images, plan.split.labels)
-            self._data = _Residence(*jax.device_put(arrays, devices.whole))
+        self._data = None  # where a scan finds images and labels
+        if whole_loop(loop, train_step, plan.split, first):
+            self._data = jax.device_put((plan.split.images, plan.split.labels), devices.whole)
 
     def train(self, courses: list[Course], states: list[TrainState]) -> list[TrainState]:
         """Networks that have as many steps behind them."""

@@ -69,7 +69,6 @@ def test_a_stopped_run_goes_on_exactly_between_checkpoints(tmp_path, every):
 
 def test_data_stay_on_a_device_that_waits_for_python_where_they_fit():
     from prunejax.training import running
-    from prunejax.training.parallel import Placement
 
     step = training.make_train_step(MODEL, TX)
     digits = split()
@@ -82,12 +81,7 @@ def test_data_stay_on_a_device_that_waits_for_python_where_they_fit():
             return self.limit and {"bytes_limit": self.limit}
 
     def chosen(platform, limit, loop="auto", step=step):
-        placement = training.data_parallel()
-
-        class Placed(Placement):
-            first = Device(platform, limit)
-
-        return running.whole_loop(loop, step, digits, Placed(*placement))
+        return running.whole_loop(loop, step, digits, Device(platform, limit))
 
     size = digits.images.nbytes
     assert not chosen("cpu", None)
