@@ -78,8 +78,17 @@ def fit_many(
         for two networks, or memory that does not suffice for one network per device.
       OSError: a checkpoint could not be written; earlier ones are unchanged.
 
-    >>> states = [start(seed) for seed in range(8)]
-    >>> trained = fit_many(states, step, train, epochs=10, batch_size=128)
+    >>> from prunejax import models, training
+    >>> train = data.load("digits", limit=100)
+    >>> model = models.build("mlp", num_classes=10)
+    >>> tx = training.masked(training.optimizer("sgd", 0.1))
+    >>> def start(seed):
+    ...     params, _ = training.init_variables(model, jax.random.key(seed), train.images[:1])
+    ...     return training.init_state(params, {}, tx, key=jax.random.key(seed))
+    >>> step = training.make_train_step(model, tx)
+    >>> trained = fit_many([start(0), start(1)], step, train, epochs=1, batch_size=50)
+    >>> [int(state.step) for state, history in trained]
+    [2, 2]
     """
     if isinstance(states, TrainState | Mapping | str) or not isinstance(states, Iterable):
         raise ValueError(f"states must be a list of states, got {type(states).__name__}")
