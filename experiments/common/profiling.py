@@ -22,6 +22,11 @@ class _Trace:
     def __init__(self, folder: Path) -> None:
         self.folder, self._state = folder, "waiting"
 
+    @property
+    def is_written(self) -> bool:
+        """Whether there was an epoch to trace."""
+        return self._state == "over"
+
     def begin(self, epochs: int) -> None:
         """A training begins."""
         if epochs == 1:
@@ -50,19 +55,22 @@ class _Trace:
 
 
 @contextlib.contextmanager
-def profiled(folder: Path | None) -> Iterator[None]:
+def profiled(folder: Path | None) -> Iterator["_Trace | None"]:
     """Traces an epoch of the first training inside the block.
 
     Args:
       folder: where the trace goes, for TensorBoard or Perfetto; None: nothing is traced.
+
+    Yields:
+      The trace, which says after the block whether it ``is_written``.
     """
     if folder is None:
-        yield
+        yield None
         return
     trace = _Trace(folder)
     _WANTED.append(trace)
     try:
-        yield
+        yield trace
     finally:
         _WANTED.pop()
         trace.stop()

@@ -101,15 +101,17 @@ def conduct(
         folder = results / FOLDER if running.profile else None
         with (
             shell.Bars(console, total=total, done=total - len(ordered)) as bars,
-            profiled(folder),
+            profiled(folder) as trace,
         ):
             bars.show("starting", 0, 1)
             desk.show = bars.show
             made = _Conductor(
                 Schedule(ordered), means, bars, since, results, console, running.networks_together()
             ).go()
-        if folder is not None:
-            console.print(f"a trace of one epoch is in {folder}", highlight=False, soft_wrap=True)
+        if trace is not None:
+            said = f"a trace of one epoch is in {folder}"
+            said = said if trace.is_written else "nothing was trained that --profile can trace"
+            console.print(said, highlight=False, soft_wrap=True)
     finally:
         desk.show = lambda *_: None
         means.close()

@@ -206,9 +206,10 @@ def _trained(asked: Mapping[Name, Training], show: Show) -> dict[Name, Fitted | 
                 checkpoints=folders or None,
                 **several[0].settings,
             )
-        except (OSError, training.AnotherRunError) as error:
-            if isinstance(error, OSError):
-                raise
+        except OSError:
+            raise
+        except training.AnotherRunError:
+            pass  # alone, that one begins anew
         except Exception as error:
             warnings.warn(
                 f"{len(several)} networks are trained one after the other: {error}", stacklevel=2

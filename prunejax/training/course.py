@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -212,12 +212,11 @@ def _check_changed(changed: Any, state: TrainState) -> None:
             "between must return the state to go on with, changed or not; it returned "
             f"{type(changed).__name__}"
         )
-    before, after = described(state), described(changed)
-    if after != before:
-        where = next(path for path in {**before, **after} if before.get(path) != after.get(path))
+    if difference := first_difference(state, changed):
+        where, before, after = difference
         raise ValueError(
             "between must return a state of the same arrays; it changed "
-            f"{where} from {before.get(where)} to {after.get(where)}"
+            f"{where} from {before} to {after}"
         )
     same_key = np.array_equal(jax.random.key_data(changed.key), jax.random.key_data(state.key))
     if int(changed.step) != int(state.step) or not same_key:
@@ -227,13 +226,51 @@ def _check_changed(changed: Any, state: TrainState) -> None:
         )
 
 
-def described(state: TrainState) -> dict[str, Any]:
-    """Shape and dtype of every array of a state, by its path."""
-    paths = jax.tree_util.tree_leaves_with_path(state)
-    return {
-        jax.tree_util.keystr(path): (jnp.shape(leaf), str(jnp.result_type(leaf)))
-        for path, leaf in paths
-    }
+def first_difference(one: TrainState, other: TrainState) -> tuple[str, Any, Any] | None:
+    """Where two states hold arrays of other shapes or dtypes, and which ones; None where nowhere.
+
+    The second and third are None where a state has no such array.
+    """
+
+    def described(state: TrainState) -> dict[str, Any]:
+        paths = jax.tree_util.tree_leaves_with_path(state)
+        return {
+            jax.tree_util.keystr(path): (jnp.shape(leaf), str(jnp.result_type(leaf)))
+            for path, leaf in paths
+        }
+
+    first, second = described(one), described(other)
+    for path in {**first, **second}:
+        if first.get(path) != second.get(path):
+            return path, first.get(path), second.get(path)
+    return None
+
+
+def end_piece(
+    courses: Sequence[Course], step: int, *, epoch_ends: bool, save: Callable[[], None]
+) -> None:
+    """After a piece of training: saves where it is time, tells where an epoch is over.
+
+    Where being told raises, the state is saved first, so that nothing is lost.
+
+    Args:
+      courses: of the networks that trained.
+      step: up to which.
+      epoch_ends: whether it was the last one of an epoch.
+      save: saves all of them.
+    """
+    due = any(course.is_due(step) for course in courses)
+    if due:
+        save()
+    if not epoch_ends:
+        return
+    try:
+        for course in courses:
+            course.report()
+    except BaseException:
+        if not due:
+            save()
+        raise
 
 
 def _numbers(metrics: Any) -> Iterable[tuple[str, float]]:

@@ -1,5 +1,6 @@
 """The training loop: epochs of steps, evaluation, checkpoints and exact resume."""
 
+import functools
 import os
 import warnings
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from prunejax import data
-from prunejax.training.course import Course, History, Plan, Progress
+from prunejax.training.course import Course, History, Plan, Progress, end_piece
 from prunejax.training.evaluating import as_split, check_split
 from prunejax.training.losses import check_labels
 from prunejax.training.parallel import Placement, check_batch_size, data_parallel
@@ -64,9 +65,9 @@ def fit(
         quarter of their memory. The numbers are the same, to each step's rounding. (On a CPU
         convolutions are many times slower inside a scan.)
       checkpoints: a folder to save to and to resume from; one folder per run. The state given must
-        be the one that the run in it began with (its parameters, masks and key), or the saved one,
-        and the data the same. (The step and its optimiser are functions, whose settings cannot be
-        compared: a loop over learning rates needs a folder for each.)
+        be the one that the run in it began with (its parameters, masks, key and optimiser's state),
+        or the saved one, and the data the same. (The step and its optimiser are functions, whose
+        settings cannot be compared: a loop over learning rates needs a folder for each.)
       checkpoint_every: steps between checkpoints; by default one per epoch.
 
     Returns:
@@ -113,15 +114,8 @@ def fit(
             metrics = state.metrics.read()
             state = state._replace(metrics=jax.device_put(Metrics.zero(), placement.state))
             state = jax.device_put(course.end_epoch(state, epoch, metrics), placement.state)
-        if course.is_due(step):
-            course.save(state, step)
-        if not rest:
-            try:
-                course.report()
-            except BaseException:
-                if not course.is_due(step):
-                    course.save(state, step)
-                raise
+        save = functools.partial(course.save, state, step)
+        end_piece([course], step, epoch_ends=not rest, save=save)
     return state, course.history
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from prunejax import data
-from prunejax.training.course import Course, History, Progress, described
+from prunejax.training.course import Course, History, Progress, first_difference
 from prunejax.training.evaluating import as_split
 from prunejax.training.loop import check_arguments, check_classes, make_plan, warn_of_nothing
 from prunejax.training.running import Loop, check_loop
@@ -203,14 +203,11 @@ def _check_alike(states: list[TrainState]) -> None:
     Raises:
       ValueError: which one differs from the first, and where.
     """
-
-    first = described(states[0])
     for number, state in enumerate(states[1:], start=1):
-        own = described(state)
-        if own != first:
-            where = next(path for path in {**first, **own} if first.get(path) != own.get(path))
+        if difference := first_difference(states[0], state):
+            where, first, own = difference
             raise ValueError(
                 f"networks that train together must be of one model and one optimiser: state "
-                f"{number} differs from the first at {where}: {own.get(where, 'nothing')} and "
-                f"{first.get(where, 'nothing')}"
+                f"{number} differs from the first at {where}: {own or 'nothing'} and "
+                f"{first or 'nothing'}"
             )

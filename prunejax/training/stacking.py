@@ -193,10 +193,6 @@ class Devices(NamedTuple):
         specs = PartitionSpec(), PartitionSpec(NETWORKS), PartitionSpec(None, NETWORKS)
         return cls(every, *(NamedSharding(mesh, spec) for spec in specs))
 
-    def sharding(self, stack: Stack) -> PyTree:
-        """Where the arrays of stacked states go."""
-        return jax.tree.map(lambda shared: self.whole if shared else self.parts, stack.shared)
-
 
 class Program(NamedTuple):
     """Steps of many networks, compiled.
@@ -270,8 +266,8 @@ def compiled(
 
         return lax.scan(one, state, order)[0]
 
-    states = jax.tree.map(lambda sharding: sharding.spec, devices.sharding(stack))
     whole, parts, parts_of_steps = devices[1:]
+    states = jax.tree.map(lambda shared: (whole if shared else parts).spec, stack.shared)
     specs = (whole, whole, parts_of_steps) if scans else (parts, parts)
     spread = jax.shard_map(
         scan if scans else step,

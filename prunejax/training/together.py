@@ -1,5 +1,6 @@
 """Networks of one plan that are trained together, in parts where they do not fit."""
 
+import functools
 import math
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 
 from prunejax import data
 from prunejax.selecting import is_donated
-from prunejax.training.course import Course, Plan
+from prunejax.training.course import Course, Plan, end_piece
 from prunejax.training.running import Loop, is_accelerator, order, whole_loop
 from prunejax.training.stacking import (
     WIDEST,
@@ -124,17 +125,8 @@ class Together:
                     own[number] = changed
             if own is not None:
                 stack = self._stacked(own, stack)
-        due = any(course.is_due(step) for course in courses)
-        if due:
-            self._save(courses, stack, step)
-        if not rest:
-            try:
-                for course in courses:
-                    course.report()
-            except BaseException:
-                if not due:
-                    self._save(courses, stack, step)
-                raise
+        save = functools.partial(self._save, courses, stack, step)
+        end_piece(courses, step, epoch_ends=not rest, save=save)
         return stack
 
     def _stacked(self, states: list[TrainState], before: Stack) -> Stack:
