@@ -138,6 +138,11 @@ def is_floating(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is an array of random keys, typed ones from ``jax.random.key``."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def is_donated(leaf: Any) -> bool:
     """Whether a compiled program has taken over a leaf's memory, so that it holds nothing more."""
     return isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()

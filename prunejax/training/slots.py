@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from prunejax import masks as masks_lib
+from prunejax.selecting import is_key
 
 
 def map_slots(change: Callable[..., Array], params: PyTree, opt_state: Any, *others: Any) -> Any:
@@ -68,6 +69,6 @@ def emptied(state: Any) -> Any:
     """A state with zeros in the place of its arrays; keys stay as they are."""
 
     def zero(leaf: Array) -> Array:
-        return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jnp.zeros_like(leaf)
+        return leaf if is_key(leaf) else jnp.zeros_like(leaf)
 
     return jax.tree.map(zero, state)

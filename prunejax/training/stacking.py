@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from prunejax.selecting import is_key
 from prunejax.training.convolutions import for_stacking, has_shared
 from prunejax.training.state import TrainState
 from prunejax.training.steps import CompiledStep
@@ -107,7 +108,7 @@ def stacked(states: Sequence[TrainState], shared: PyTree, devices: "Devices") ->
 
     def joined(is_shared: bool, pieces: Sequence[Any]) -> Any:
         shape = pieces[0].shape if is_shared else (len(states), *pieces[0].shape[1:])
-        if not jnp.issubdtype(pieces[0].dtype, jax.dtypes.prng_key):
+        if not is_key(pieces[0]):
             sharding = devices.whole if is_shared else devices.parts
             return jax.make_array_from_single_device_arrays(shape, sharding, list(pieces))
         words = joined(is_shared, [jax.random.key_data(piece) for piece in pieces])
@@ -122,7 +123,7 @@ def unstacked(stack: Stack, devices: "Devices") -> list[TrainState]:
     flags, tree = jax.tree.flatten(stack.shared)
 
     def pieces(leaf: Any) -> list[Any]:
-        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if not is_key(leaf):
             by_device = {shard.device: shard.data for shard in leaf.addressable_shards}
             return [by_device[device] for device in devices.all]
         impl, words = jax.random.key_impl(leaf), pieces(jax.random.key_data(leaf))

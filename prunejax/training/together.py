@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from prunejax import data
-from prunejax.selecting import is_donated
+from prunejax.selecting import is_donated, is_key
 from prunejax.training.course import Course, Plan, end_piece
 from prunejax.training.running import Loop, is_accelerator, order, whole_loop
 from prunejax.training.stacking import (
@@ -197,17 +197,13 @@ class Together:
             return
         needed = program.bytes
         if program.spreads:  # a copy of the states is kept
-            held = sum(leaf.nbytes for leaf in jax.tree.leaves(stack.state) if _is_plain(leaf))
+            held = sum(leaf.nbytes for leaf in jax.tree.leaves(stack.state) if not is_key(leaf))
             needed += held // len(self._devices.all)
         if needed > self._memory:
             who = f"{count} networks together take" if count > 1 else "a network takes"
             said = f"{who} {_readable(needed)} on a device, {_readable(self._memory)} may be used"
             parts = math.ceil(needed / self._memory)
             raise _TooLargeError(parts, said, unstacked(stack, self._devices)[:count])
-
-
-def _is_plain(leaf: Any) -> bool:
-    return not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _readable(size: int | float) -> str:

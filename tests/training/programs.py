@@ -24,6 +24,7 @@ class Net(nn.Module):
 
 MODEL = Net()
 EPOCHS, BATCH = 3, 20
+TX = training.masked(training.optimizer("sgd", 0.05, momentum=0.9, weight_decay=1e-4))
 
 
 @contextlib.contextmanager
@@ -70,3 +71,8 @@ def largest_difference(one, other):
         gap = np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64))
         worst = max(worst, float(gap.max(initial=0.0)))
     return worst
+
+
+def one(**changes):
+    """A network of seed 0 in float32, with other fields of its state."""
+    return start(TX, 0, dtype=jnp.float32)._replace(**changes)

@@ -8,14 +8,13 @@ from tests.training.programs import (
     BATCH,
     EPOCHS,
     MODEL,
+    TX,
     in_float64,
     largest_difference,
     rewired,
     split,
     start,
 )
-
-TX = training.masked(training.optimizer("sgd", 0.05, momentum=0.9, weight_decay=1e-4))
 
 
 def fitted(loop, seed=0, **changes):
