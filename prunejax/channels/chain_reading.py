@@ -28,8 +28,7 @@ from prunejax.channels.chain_draft import (
 )
 from prunejax.channels.chain_layers import kernel_layer, pool_layer
 from prunejax.network import Network
-from prunejax.network.program import Op
-from prunejax.network.resizing import bind
+from prunejax.network.program import Op, bind
 from solvers import layers as solvers_layers
 
 SAME = ("copy", "copy_p", "stop_gradient", "convert_element_type")

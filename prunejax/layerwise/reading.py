@@ -14,8 +14,7 @@ from jaxtyping import Int, PyTree
 from prunejax import names
 from prunejax.layerwise import layouts
 from prunejax.network import Structure, traced
-from prunejax.network.program import Op, Program
-from prunejax.network.resizing import bind
+from prunejax.network.program import Op, Program, bind
 
 MOVES = frozenset(
     (

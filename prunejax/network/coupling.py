@@ -1,45 +1,48 @@
 """One pass over a program that finds which channels must be kept or removed together."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
+import jax
 import numpy as np
+from jax import core
 
-from prunejax.network import contractions, elementwise, shaping
+from prunejax.network import contractions, elementwise, indexing, loops, reshaping, shaping
+from prunejax.network.derivable import keeps_derivative
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.layers import ACTIVITY
 from prunejax.network.program import Op, Program
-from prunejax.network.values import Value, fixed, fresh, frozen
+from prunejax.network.values import KNOWN, LOOSE, Value, fixed, fresh, frozen, loose
 
-SAME = frozenset(("optimization_barrier", "sharding_constraint", ACTIVITY))
+SAME = frozenset(
+    ("optimization_barrier", "sharding_constraint", "name", "pvary", "device_put", ACTIVITY)
+)
+"""Primitives that give what they are given."""
+
 SOURCES = frozenset(
     (
+        "iota",
         "random_bits",
         "random_seed",
         "random_wrap",
         "random_unwrap",
         "random_fold_in",
         "random_split",
+        "random_gamma",
         "threefry2x32",
         "random_clone",
+        "rng_bit_generator",
     )
 )
-"""Random numbers depend on the shape they are drawn in, which therefore stays."""
+"""What these give depends on the shape they are asked for, which is therefore the full one."""
 
+SILENT = frozenset(("debug_callback", "debug_print"))
+"""Primitives that look at values and give nothing."""
 
-SplitKey: TypeAlias = tuple[int, int]
+LARGEST_CONSTANT = 2**16
+"""Of larger constants it is not asked whether all entries are the same."""
 
-
-class Split(NamedTuple):
-    """A reshape that cuts an axis of channels into several.
-
-    Attributes:
-      axis: the labels of the axis.
-      candidates: how many of the new axes might carry them.
-    """
-
-    axis: np.ndarray
-    candidates: int
+MOST_INDICES = 2**20
 
 
 class Coupling:
@@ -49,62 +52,187 @@ class Coupling:
       program: the program.
       labels: the labels so far.
       inputs: what is known of its inputs.
-      choices: for each reshape with several possible results the one to take, see ``splits``.
 
     Attributes:
       labels: the union-find.
-      axes: for each value the labels of its axes.
+      program: the program.
       unknown: the names of the primitives that no rule covers, in order of appearance.
-      splits: reshapes that cut an axis of channels into several, one of which must be chosen to
-        carry them, by the number of the result and of the block of axes.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        labels: Labels,
-        inputs: Sequence[Value],
-        choices: Mapping[SplitKey, int] | None = None,
-    ) -> None:
+    def __init__(self, program: Program, labels: Labels, inputs: Sequence[Value]) -> None:
         self.labels = labels
+        self.program = program
         self.unknown: list[str] = []
-        self.splits: dict[SplitKey, Split] = {}
-        self._choices = choices or {}
-        self._shapes, self._dtypes = program.shapes, program.dtypes
         self._values: dict[int, Value] = dict(zip(program.inputs, inputs, strict=True))
+        self._cuts: dict[Any, tuple[Value, ...]] = {}
+        self._constants: dict[int, np.ndarray | None] = {}
+        self._makers: dict[int, Op] = {}
         for number, value in program.constants.items():
-            self._values[number] = fresh(
-                self.labels, program.shapes[number], zero=False, fill=fill(value)
-            )
-        for op in program.flat():
-            for number, value in zip(op.outputs, self._apply(op), strict=True):
-                self._values[number] = value
+            self._values[number] = loose(program.shapes[number], fill(value))
+        self._fed = {
+            number for number, value in zip(program.inputs, inputs, strict=True) if value.loose
+        }
+        self.follow(program.ops)
 
     def value(self, number: int) -> Value:
         """What is known of a value."""
         return self._values[number]
 
+    def put(self, number: int, value: Value, *, fed: bool = False) -> None:
+        """Says what is known of a value; ``fed``: it is loose and depends on the input."""
+        self._values[number] = value
+        if fed:
+            self._fed.add(number)
+
     def axes(self, number: int) -> tuple[Axis, ...]:
-        """The labels of the axes of a value."""
-        return self._values[number].axes
+        """The labels of the axes of a value; None where nothing of the value itself is removed."""
+        value = self._values[number]
+        return (None,) * len(value.axes) if value.loose else value.axes
+
+    def operands(self, op: Op) -> tuple[Value, ...]:
+        """What is known of what an operation reads, loose values cut as it needs them."""
+        found = self._cuts.get(op.index)
+        return found or tuple(self._values[number] for number in op.inputs)
 
     def join(self, number: int, axes: Sequence[Axis]) -> None:
         """Ties the axes of a value to others."""
         for pair in zip(self.axes(number), axes, strict=True):
             self.labels.join(pair)
 
-    def _apply(self, op: Op) -> list[Value]:
+    def cut(self, value: Value, shape: Shape) -> Value:
+        """A loose value as an operation reads it: what it needs of it is cut out."""
+        if not value.loose or not value.axes:
+            return value
+        axes = tuple(
+            None if axis is None else self.labels.fresh(size)
+            for axis, size in zip(value.axes, shape, strict=True)
+        )
+        return Value(axes, value.at, value.fill)
+
+    def keep_cut(self, key: Any, values: Sequence[Value]) -> None:
+        """Records how an operation reads its operands, or how a loop's body returns its results.
+
+        Args:
+          key: the operation's index; of a body's results also its place in ``loop``.
+          values: how each of them is cut.
+        """
+        self._cuts[key] = tuple(values)
+
+    def returned(self, op: Op, place: int) -> tuple[Value, ...]:
+        """How one of the programs of a loop returns its results."""
+        return self._cuts[op.index, place]
+
+    def fed(self, number: int) -> bool:
+        """Whether a loose value depends on the network's input."""
+        return number in self._fed
+
+    def labelled(self, number: int) -> bool:
+        """Whether anything is known of a value: not of those in loops that no variable enters."""
+        return number in self._values
+
+    def maker(self, number: int) -> Op | None:
+        """The operation that gives a value; None of inputs, constants and what loops give."""
+        return self._makers.get(number)
+
+    def follow(self, ops: Sequence[Op]) -> None:
+        """Labels what some operations give."""
+        for op in ops:
+            if op.body is not None:
+                self.follow(op.body)
+                if not keeps_derivative(op):
+                    for number in op.outputs:
+                        self._values[number] = _forgotten(self._values[number])
+            elif op.loop and not all(self._values[number].loose for number in op.inputs):
+                self.labels.op = op
+                loops.follow(self, op)
+            else:
+                self.labels.op = op
+                for number, value in zip(op.outputs, self._step(op), strict=True):
+                    self._values[number] = value
+                    self._makers[number] = op
+
+    def _step(self, op: Op) -> list[Value]:
         inputs = [self._values[number] for number in op.inputs]
-        given = [self._shapes[number] for number in op.inputs]
-        shapes = [self._shapes[number] for number in op.outputs]
-        outputs = self._ruled(op, inputs, given, shapes)
+        shapes = [self.program.shapes[number] for number in op.outputs]
+        given = [self.program.shapes[number] for number in op.inputs]
+        fed = [number for number in op.inputs if number in self._fed]
+        aside = all(value.loose for value in inputs)
+        if aside and not fed:
+            return [
+                loose(shape, self._fill(op, inputs) if len(shapes) == 1 else None)
+                for shape in shapes
+            ]
+        read = [
+            self.cut(value, shape) if value.loose else value
+            for value, shape in zip(inputs, given, strict=True)
+        ]
+        outputs = None
+        if op.name in SOURCES and aside:
+            outputs = [loose(shape) for shape in shapes]
+        elif not op.loop:
+            outputs = self._ruled(op, read, given, shapes)
+        if aside:
+            self._fed.update(op.outputs)
+            if outputs is None:
+                return [
+                    Value((None,) * len(shape), (KNOWN,) * len(shape), None, True)
+                    for shape in shapes
+                ]
+            return [self._aside(value) for value in outputs]
+        if any(value.loose for value in inputs):
+            self._cuts[op.index] = tuple(read)
         if outputs is not None:
             return outputs
-        if op.name not in SOURCES and op.name not in self.unknown:
+        if op.name not in self.unknown:
             self.unknown.append(op.name)
-        for value in inputs:
-            frozen(self.labels, value)
+        for value in read:
+            frozen(self.labels, value, "has no rule")
         return [fixed(shape) for shape in shapes]
+
+    def _aside(self, value: Value) -> Value:
+        """A result of which no variable has a part: what may be cut is cut where it is read."""
+        axes = tuple(LOOSE if axis is not None else None for axis in value.axes)
+        return Value(axes, (KNOWN,) * len(axes), value.fill, loose=True)
+
+    def _fill(self, op: Op, inputs: list[Value]) -> Any:
+        if op.name in elementwise.NAMES:
+            fills = [value.fill for value in inputs]
+            if any(each is None for each in fills):
+                return None
+            dtypes = [self.program.dtypes[number] for number in op.inputs]
+            return elementwise.fill(op, dtypes, fills)
+        moves = ("broadcast_in_dim", "reshape", "squeeze", "transpose", "slice", "rev", "tile")
+        return inputs[0].fill if op.name in moves else None
+
+    def constant(self, number: int) -> np.ndarray | None:
+        """The entries of a value that depends on constants alone; None if they are not at hand."""
+        if number not in self._constants:
+            self._constants[number] = self._evaluated(number)
+        return self._constants[number]
+
+    def _evaluated(self, number: int) -> np.ndarray | None:
+        value = self._values.get(number)
+        if value is None or not value.loose or number in self._fed:
+            return None
+        found = self.program.constants.get(number)
+        if found is None:
+            op = self._makers.get(number)
+            if op is None or op.loop:
+                return None
+            operands = [self.constant(each) for each in op.inputs]
+            if any(operand is None for operand in operands):
+                return None
+            try:
+                with jax.ensure_compile_time_eval():
+                    stated = op.primitive.get_bind_params(dict(op.params))
+                    stated = stated[1] if isinstance(stated, tuple) else stated
+                    results = op.primitive.bind(*operands, **stated)
+            except Exception:  # what cannot be computed now is not a constant
+                return None
+            found = results[op.outputs.index(number)] if op.primitive.multiple_results else results
+        if isinstance(found, core.Tracer) or np.size(found) > MOST_INDICES:
+            return None
+        return np.asarray(found)
 
     def _ruled(
         self, op: Op, inputs: list[Value], given: list[Shape], shapes: list[Shape]
@@ -112,19 +240,12 @@ class Coupling:
         """The outputs of an operation by its rule; None if there is none."""
         bits = op.name == "bitcast_convert_type" and given == shapes
         if op.name in elementwise.NAMES or bits:
-            dtypes = [self._dtypes[number] for number in op.inputs]
+            dtypes = [self.program.dtypes[number] for number in op.inputs]
             return [elementwise.rule(self.labels, op, inputs, given, dtypes, shapes[0])]
-        if op.name == "reshape":
-            return [self._reshaped(op, inputs, given, shapes[0])]
+        if op.name == "gather":
+            places = self.constant(op.inputs[1])
+            return [indexing.gather(self.labels, op, inputs, given, shapes[0], places)]
         return _outputs(self.labels, op, inputs, given, shapes)
-
-    def _reshaped(self, op: Op, inputs: list[Value], given: list[Shape], shape: Shape) -> Value:
-        def choose(block: int, axis: np.ndarray, candidates: int) -> int:
-            key = (op.outputs[0], block)
-            self.splits[key] = Split(axis, candidates)
-            return self._choices.get(key, candidates - 1)
-
-        return shaping.reshaped(self.labels, inputs, given, shape, choose)
 
 
 def _outputs(
@@ -141,18 +262,27 @@ def _outputs(
         return [contractions.cumulation(labels, op, inputs)]
     if op.name in contractions.WINDOWS:
         return [contractions.window(labels, op, inputs)]
+    if op.name in indexing.SCATTERS:
+        return [indexing.scatter(labels, op, inputs, given)]
     if op.name in SAME:
         return inputs
+    if op.name in SILENT:
+        return [fixed(shape) for shape in shapes]
     match op.name:
         case "dot_general":
             return [contractions.dot_general(labels, op, inputs)]
         case "conv_general_dilated":
             value = contractions.convolution(labels, op, inputs, given)
             return None if value is None else [value]
+        case "ragged_dot" | "ragged_dot_general":
+            value = indexing.ragged_dot(labels, op, inputs)
+            return None if value is None else [value]
+        case "psum" | "pmax" | "pmin" if all(type(axis) is int for axis in op.params["axes"]):
+            return [contractions.reduction(labels, op, [value]) for value in inputs]
+        case "reshape":
+            return [reshaping.reshape(labels, inputs[0], given[0], shapes[0])]
         case "broadcast_in_dim":
             return [shaping.broadcast_in_dim(labels, op, inputs, given, shapes[0])]
-        case "iota":
-            return [shaping.iota(labels, op, shapes[0])]
         case "squeeze":
             return [shaping.squeeze(op, inputs)]
         case "transpose":
@@ -168,24 +298,82 @@ def _outputs(
         case "unstack":
             return shaping.unstack(labels, op, inputs, len(shapes))
         case "tile":
-            return [shaping.tile(op, inputs)]
+            return [shaping.tile(labels, op, inputs, given)]
         case "slice":
             return [shaping.cut(labels, op, inputs, given)]
         case "pad":
             return [shaping.pad(labels, op, inputs)]
-        case "gather":
-            return [shaping.gather(labels, op, inputs, given, shapes[0])]
         case "dynamic_slice":
-            return [shaping.dynamic_slice(labels, op, inputs, given)]
+            return [indexing.dynamic_slice(labels, op, inputs, given)]
+        case "dynamic_update_slice":
+            return [indexing.dynamic_update_slice(labels, inputs, given)]
+        case "sort":
+            return indexing.sort(labels, op, inputs)
+        case "top_k":
+            return indexing.top_k(labels, op, inputs, len(shapes))
+        case "fft":
+            return [indexing.fft(labels, op, inputs)]
     return None
 
 
+def label(
+    program: Program, masked: Sequence[bool | None], ties: Sequence[tuple[int, int]]
+) -> Coupling:
+    """Labels the channels of a network.
+
+    Args:
+      program: the program.
+      masked: for each of its inputs whether removed entries of it are 0 in the masked network;
+        None for an input of which nothing can be removed.
+      ties: pairs (output, input) of positions: state that comes back updated.
+
+    Returns:
+      The labels.
+    """
+    labels, inputs = Labels(), []
+    read = {number for op in program.flat() for number in op.inputs}
+    for number, zero in zip(program.inputs, masked, strict=True):
+        shape = program.shapes[number]
+        if zero is None:
+            inputs.append(Value((None,) * len(shape), (KNOWN,) * len(shape), None, loose=True))
+        elif number in read:
+            inputs.append(fresh(labels, shape, 0 if zero else None))
+        else:  # a parameter that no operation reads couples to nothing: it stays
+            inputs.append(fixed(shape))
+    made = Coupling(program, labels, inputs)
+    tied = dict(ties)
+    labels.op = None
+    for position, number in enumerate(program.outputs):
+        if position in tied:
+            made.join(number, made.axes(program.inputs[tied[position]]))
+        else:
+            frozen(labels, made.value(number), RETURNED)
+    labels.settle()
+    return made
+
+
+RETURNED = "are what the network returns"
+
+
+def _forgotten(value: Value) -> Value:
+    """What is known of a value without what would have to be computed."""
+    if value.loose:
+        return value
+    return value._replace(at=tuple(None if each is KNOWN else each for each in value.at))
+
+
 def fill(value: object) -> Any:
-    """The one number of a constant; None if it has several entries or is no number."""
+    """The one number that all entries of a constant are; None if there is none."""
     size, dtype = getattr(value, "size", 1), getattr(value, "dtype", None)
-    if size != 1 or (dtype is not None and not isinstance(dtype, np.dtype)):
+    if dtype is not None and not isinstance(dtype, np.dtype):
+        return None
+    if not isinstance(size, int) or not 0 < size <= LARGEST_CONSTANT:
+        return None
+    if isinstance(value, core.Tracer):
         return None
     try:
-        return np.asarray(value).item()
-    except Exception:  # a traced value
+        entries = np.asarray(value).reshape(-1)
+        same = size == 1 or bool((entries == entries[0]).all())
+        return entries[0].item() if same else None
+    except Exception:  # an array that is not at hand
         return None

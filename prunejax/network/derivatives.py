@@ -14,11 +14,10 @@ import numpy as np
 from jax.dtypes import float0
 
 from prunejax.network.coupling import Coupling
+from prunejax.network.derivable import called
 from prunejax.network.labels import FROZEN, Axis, Labels
 from prunejax.network.program import Op, Program, inline
-from prunejax.network.values import Value
-
-CUSTOM = ("custom_jvp_call", "custom_vjp_call")
+from prunejax.network.values import Value, number
 
 Function = Callable[..., list[Any]]
 
@@ -126,7 +125,10 @@ class _Rules:
         values = [
             *self._values(self._op.inputs),
             # a gradient need not be 0 where the value is
-            *(Value(value.axes, (False,) * len(value.axes)) for value in self._values(given)),
+            *(
+                value if value.loose else Value(value.axes, (None,) * len(value.axes))
+                for value in self._values(given)
+            ),
         ]
         results = self._run(
             "backward",
@@ -171,26 +173,24 @@ class _Rules:
         roots = self._roots()
         labels = Labels()
         labels.make(len(roots) - 1)
-        labels.born = len(labels)
-        inputs = [
-            value._replace(axes=tuple(self._own(axis, roots) for axis in value.axes))
-            for value in values
-        ]
+        inputs = [value if value.loose else self._local(value, roots) for value in values]
         coupling = Coupling(program, labels, inputs)
         for number, like in zip(program.outputs, written, strict=True):
             axes = self._around.coupling.axes(like)
             coupling.join(number, [self._own(axis, roots) for axis in axes])
+        labels.settle()
         gone = self._around.removed[roots]
-        own_roots = labels.find(np.arange(len(roots)))
-        if own_roots[gone].size and (np.isin(own_roots[~gone], own_roots[gone]).any()):
+        everywhere = np.zeros(len(labels), bool)
+        everywhere[labels.find(np.flatnonzero(gone))] = True
+        removed = labels.allowed(everywhere[labels.find(np.arange(len(labels)))])
+        stuck = ~labels.removable(np.arange(len(roots))) & gone
+        if stuck.any() or not np.array_equal(labels.spread(removed)[: len(roots)], gone):
             raise RuleError(
-                f"the derivative of {self._name()} ({self._op.name.removesuffix('_call')}) depends "
-                "on the channels together or on where they stand: its function can be sliced, but "
-                "not differentiated. Keep the channels that go through it, or give it a rule that "
-                "works channel by channel"
+                f"the derivative of {called(self._op)!r} ({self._op.name.removesuffix('_call')}) "
+                "depends on the channels together or on where they stand: its function can be "
+                "sliced, but not differentiated. Keep the channels that go through it, or give it "
+                "a rule that works channel by channel"
             )
-        removed = np.zeros(len(labels), bool)
-        removed[own_roots[gone]] = True
         return self._around.resize(program, coupling, removed)
 
     def _roots(self) -> np.ndarray:
@@ -210,10 +210,12 @@ class _Rules:
             return None
         return np.searchsorted(roots, self._around.coupling.labels.find(axis))
 
-    def _name(self) -> str:
-        called = self._op.params.get("call_jaxpr")
-        info = getattr(getattr(called, "jaxpr", called), "debug_info", None)
-        return repr(str(getattr(info, "func_name", None) or "a function").split(" ")[0])
+    def _local(self, value: Value, roots: np.ndarray) -> Value:
+        """What is known of an array inside the rule: numbers, not what would be computed."""
+        return value._replace(
+            axes=tuple(self._own(axis, roots) for axis in value.axes),
+            at=tuple(number(value.there(axis)) for axis in range(len(value.axes))),
+        )
 
     def _values(self, numbers: Sequence[int]) -> list[Value]:
         return [self._around.coupling.value(number) for number in numbers]

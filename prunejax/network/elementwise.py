@@ -3,9 +3,9 @@
 from typing import Any
 
 from prunejax.network.at_zero import Outcome, outcome
-from prunejax.network.labels import Labels, Shape
+from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.program import Op
-from prunejax.network.values import Value
+from prunejax.network.values import KNOWN, Value, number
 
 NAMES = frozenset(
     (
@@ -22,7 +22,7 @@ NAMES = frozenset(
         *("clamp", "select_n", "regularized_incomplete_beta", "random_gamma_grad"),
     )
 )
-"""The primitives that work element by element; what they give at 0 is computed (``at_zero``)."""
+"""The primitives that work element by element; what they give at a number is computed."""
 
 
 def rule(
@@ -46,29 +46,44 @@ def rule(
     Returns:
       The result.
     """
-    axes, zero = [], []
+    axes: list[Axis] = []
+    at: list[Any] = []
+    rank = len(shape)
     for axis, size in enumerate(shape):
-        spread = [len(given) == len(shape) and given[axis] == size for given in shapes]
+        spread = [len(given) == rank and given[axis] == size for given in shapes]
         tied = [value.axes[axis] for value, whole in zip(inputs, spread, strict=True) if whole]
         axes.append(labels.join(tied) if size != 1 else None)
-        outcome = _found(
-            op,
-            dtypes,
-            inputs,
-            [
-                value.vanishes(axis) if whole else value.null
-                for value, whole in zip(inputs, spread, strict=True)
-            ],
-        )
-        if not outcome.finite:  # a pole: what is removed does not go away in the masked network
-            labels.freeze(axes[-1])
-        zero.append(outcome.null)
-    everywhere = _found(op, dtypes, inputs, [value.null for value in inputs])
-    return Value(tuple(axes), tuple(zero), everywhere.null, everywhere.only)
+        if axes[-1] is None:
+            at.append(None)
+            continue
+        there = [
+            value.there(axis) if whole else value.fill if value.fill is not None else KNOWN
+            for value, whole in zip(inputs, spread, strict=True)
+        ]
+        found = _found(op, dtypes, [number(each) for each in there])
+        if not found.finite:
+            labels.freeze(axes[-1], "is infinite or no number where parameters are masked")
+        at.append(_after(found, there))
+    everywhere = _found(op, dtypes, [value.fill for value in inputs])
+    return Value(tuple(axes), tuple(at), everywhere.only if not everywhere.null else 0)
 
 
-def _found(op: Op, dtypes: list[Any], inputs: list[Value], zeros: list[bool]) -> Outcome:
-    operands = tuple(0 if zero else value.fill for value, zero in zip(inputs, zeros, strict=True))
-    if any(zeros) or all(operand is not None for operand in operands):
-        return outcome(op, tuple(dtypes), operands)
+def fill(op: Op, dtypes: list[Any], fills: list[Any]) -> Any:
+    """The number that every entry of a result is, None if it is not known."""
+    found = _found(op, dtypes, fills)
+    return 0 if found.null else found.only
+
+
+def _after(found: Outcome, there: list[Any]) -> Any:
+    if found.null:
+        return 0
+    if found.only is not None:
+        return found.only
+    return None if any(each is None for each in there) else KNOWN
+
+
+def _found(op: Op, dtypes: list[Any], operands: list[Any]) -> Outcome:
+    zero = any(operand is not None and operand == 0 for operand in operands)
+    if zero or all(operand is not None for operand in operands):
+        return outcome(op, tuple(dtypes), tuple(operands))
     return Outcome(null=False, finite=True, only=None)

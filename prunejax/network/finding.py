@@ -56,9 +56,7 @@ def find_layers(
             else Flow(origin=frozenset((INPUT,)))
         )
     wanted = {program.outputs[position] for position in results}
-    for op in reversed(list(program.flat())):
-        if wanted.intersection(op.outputs):
-            wanted.update(op.inputs)
+    _want(tuple(program.flat()), wanted)
     draft = Draft(program, collections, wanted, flows)
     _visit(draft, program.ops)
     for position in results:
@@ -71,9 +69,78 @@ def _visit(draft: Draft, ops: tuple[Op, ...]) -> None:
     for op in ops:
         if op.body is not None and not _activation(draft, op, op.params.get("name", "")):
             _visit(draft, op.body)
+        elif op.loop:
+            _loop(draft, op)
         elif op.body is None:
             flow = _step(draft, op) if draft.wanted.intersection(op.outputs) else Flow()
             draft.flows.update(dict.fromkeys(op.outputs, flow))
+
+
+def _want(ops: tuple[Op, ...], wanted: set[int]) -> None:
+    """Adds what wanted values are computed from, and all that a wanted loop computes."""
+    for op in reversed(ops):
+        if wanted.intersection(op.outputs):
+            wanted.update(op.inputs)
+            for body in op.loop:
+                wanted.update(body.outputs)
+                _want(tuple(flatten(body.ops)), wanted)
+
+
+def _loop(draft: Draft, op: Op) -> None:
+    """Follows the values into a loop or into branches; what is inside runs several times."""
+    flows = [draft.flows[number] for number in op.inputs]
+    fed = frozenset[str]().union(*(resolve(draft, flow) for flow in flows if flow.origin))
+    if not draft.wanted.intersection(op.outputs) or not fed:
+        work = products.inside(op.name, op.params)
+        given = tuple(dict.fromkeys(path for flow in flows for path in flow.parameters))
+        if draft.wanted.intersection(op.outputs):
+            aside(draft, op, given, work)
+        draft.flows.update(dict.fromkeys(op.outputs, Flow(parameters=given)))
+        return
+    whole = draft.times, draft.note, draft.inside
+    draft.inside = True
+    results = _branches(draft, op, flows) if op.name == "cond" else _steps(draft, op, flows, fed)
+    draft.times, draft.note, draft.inside = whole
+    draft.flows.update(zip(op.outputs, results, strict=True))
+
+
+def _steps(draft: Draft, op: Op, flows: list[Flow], fed: frozenset[str]) -> list[Flow]:
+    """A loop: what goes around comes from what the loop is fed with."""
+    if op.name == "scan":
+        (body,) = op.loop
+        first, carried = op.params["num_consts"], op.params["num_carry"]
+        draft.times *= op.params["length"]
+    else:
+        body, (asked, consts) = op.loop[1], (op.params["cond_nconsts"], op.params["body_nconsts"])
+        flows, first, carried = flows[asked:], consts, len(flows) - asked - consts
+        draft.note = draft.note or "one iteration"
+    around = [flow if flow.origin else Flow(fed) for flow in flows[first : first + carried]]
+    given = [*flows[:first], *around, *flows[first + carried :]]
+    draft.flows.update(zip(body.inputs, given, strict=True))
+    _visit(draft, body.ops)
+    return [draft.flows[number] for number in body.outputs]
+
+
+def _branches(draft: Draft, op: Op, flows: list[Flow]) -> list[Flow]:
+    """Branches, of which one runs: the multiply-adds are those of the costliest."""
+    costs = [products.total(branch).multiply_adds for branch in op.params["branches"]]
+    dearest, times = costs.index(max(costs)), draft.times
+    results: list[list[Flow]] = []
+    for position, branch in enumerate(op.loop):
+        draft.times = times if position == dearest else 0
+        if position == dearest and len({*costs}) > 1:
+            draft.note = draft.note or "costliest branch"
+        draft.flows.update(zip(branch.inputs, flows[1:], strict=True))
+        _visit(draft, branch.ops)
+        results.append([draft.flows[number] for number in branch.outputs])
+    return [_either(draft, list(each)) for each in zip(*results, strict=True)]
+
+
+def _either(draft: Draft, flows: list[Flow]) -> Flow:
+    fed = [resolve(draft, flow) for flow in flows if flow.origin]
+    if not fed:
+        return Flow(parameters=tuple(dict.fromkeys(p for flow in flows for p in flow.parameters)))
+    return Flow(frozenset[str]().union(*fed))
 
 
 def _step(draft: Draft, op: Op) -> Flow:

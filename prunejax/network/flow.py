@@ -68,6 +68,9 @@ class Draft:
       record: the layers.
       pools: the names of the layers that reductions have become, by the number of their output.
       counts: how often each name was wanted.
+      times: how often the operations run that are being looked at.
+      note: what that number leaves out, as in ``Layer``.
+      inside: whether they stand in a loop or a branch, whose values are not at hand outside.
     """
 
     program: Program
@@ -77,6 +80,9 @@ class Draft:
     record: Flows = dataclasses.field(default_factory=lambda: Flows({}, [], {}, {}))
     pools: dict[int, str] = dataclasses.field(default_factory=dict)
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    times: int = 1
+    note: str = ""
+    inside: bool = False
 
 
 def add(
@@ -98,6 +104,9 @@ def add(
     inputs = tuple(dict.fromkeys(name for flow in fed for name in sorted(resolve(draft, flow))))
     name = unique_name(draft, details.get("function", kind), parameters)
     details.setdefault("input_shape", draft.program.shapes[op.inputs[0]])
+    if details.get("multiply_adds"):
+        details["multiply_adds"] *= draft.times
+        details["note"] = details.get("note") or draft.note
     draft.record.layers[name] = Layer(
         name,
         kind,
@@ -106,7 +115,8 @@ def add(
         output_shape=draft.program.shapes[op.outputs[0]],
         **details,
     )
-    draft.record.made[op.outputs[0]] = name
+    if not draft.inside:
+        draft.record.made[op.outputs[0]] = name
     if kind != "avg_pool":
         put_out(draft, name, op)
     return Flow(frozenset((name,)))
@@ -135,7 +145,10 @@ def resolve(draft: Draft, flow: Flow) -> frozenset[str]:
 
 def put_out(draft: Draft, name: str, op: Op) -> None:
     """Records the result of an operation as a layer's output, if it has that output's shape."""
-    if draft.program.shapes[op.outputs[0]] == draft.record.layers[name].output_shape:
+    if (
+        not draft.inside
+        and draft.program.shapes[op.outputs[0]] == draft.record.layers[name].output_shape
+    ):
         draft.record.values[name] = op.outputs[0]
 
 

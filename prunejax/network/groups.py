@@ -8,7 +8,7 @@ import numpy as np
 
 from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Producer
-from prunejax.network.labels import FROZEN, Axis
+from prunejax.network.labels import Axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,43 +58,89 @@ def find_groups(
     Returns:
       The groups by name, in the order of the layers that produce them.
     """
-    places: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
-    for path, axes in leaves.items():
-        for number, axis in enumerate(axes):
-            if axis is not None:
-                for index, label in enumerate(coupling.labels.find(axis).tolist()):
-                    if label != FROZEN:
-                        places[label].append((path, number, index))
-    makers: dict[int, dict[tuple[str, int], None]] = defaultdict(dict)
-    order: dict[int, tuple[int, int]] = {}
-    for position, producer in enumerate(producers):
-        axis = coupling.axes(producer.value)[producer.axis]
-        if axis is not None:
-            for index, label in enumerate(coupling.labels.find(axis).tolist()):
-                makers[label].setdefault((producer.layer, producer.axis))
-                order.setdefault(label, (position, index))
-    channels: dict[object, list[int]] = defaultdict(list)
-    for label, occurrences in places.items():
-        # what no layer produces is no channel: the copies of a repeated value, say
-        if label in makers:
-            counts = Counter((path, axis) for path, axis, _ in occurrences)
-            channels[(tuple(counts.items()), tuple(makers[label]))].append(label)
-    drafts = []
-    for labels in channels.values():
-        labels.sort(key=order.__getitem__)
-        drafts.append((order[labels[0]], labels))
-    drafts.sort(key=lambda draft: draft[0])
-    origins = [next(iter(makers[labels[0]])) for _, labels in drafts]
-    names = _names(origins)
-    return {
-        name: Group(
-            name,
-            len(labels),
-            _members([places[label] for label in labels]),
-            tuple(dict.fromkeys(layer for layer, _ in makers[labels[0]])),
+    labels, paths = coupling.labels, list(leaves)
+    places = [(path, number) for path in paths for number in range(len(leaves[path]))]
+    # where each channel is found: the number of a place, an index there, and the channel's label
+    where = [
+        (place, *labels.bases(axis))
+        for place, (path, number) in enumerate(places)
+        if (axis := leaves[path][number]) is not None
+    ]
+    made = [
+        (position, *labels.bases(axis))
+        for position, producer in enumerate(producers)
+        if (axis := coupling.axes(producer.value)[producer.axis]) is not None
+    ]
+    if not where or not made:
+        return {}
+    at, index, label = _columns(where)
+    maker, order, product = _columns(made)
+    # what no layer produces is no channel: the copies of a repeated value, say
+    channels, first = np.unique(product, return_index=True)
+    free = labels.removable(channels) & np.isin(channels, label)
+    # in the order of the layers that produce them
+    channels = channels[free][np.argsort(first[free])]
+    number = np.full(len(labels), -1)
+    number[channels] = np.arange(len(channels))
+    found, kept = number[label] >= 0, number[product] >= 0
+    at, index, label = at[found], index[found], number[label[found]]
+    maker, product = maker[kept], number[product[kept]]
+    kinds = _alike(len(channels), (label, at), (product, maker))
+    groups: list[tuple[tuple[str, int], np.ndarray, tuple[str, ...], np.ndarray]] = []
+    for kind in dict.fromkeys(kinds.tolist()):
+        together = np.flatnonzero(kinds == kind)
+        if len(together) < 2:
+            continue  # one channel that cannot go without leaving none
+        makers = [producers[each] for each in np.unique(maker[product == together[0]])]
+        groups.append(
+            (
+                (makers[0].layer, makers[0].axis),
+                together,
+                tuple(dict.fromkeys(each.layer for each in makers)),
+                np.flatnonzero(kinds[label] == kind),
+            )
         )
-        for name, (_, labels) in zip(names, drafts, strict=True)
-    }
+    made_groups = {}
+    names = _names([origin for origin, *_ in groups])
+    for name, (_, together, layers, rows) in zip(names, groups, strict=True):
+        rows = rows[np.lexsort((index[rows], label[rows], at[rows]))]
+        members = []
+        for place in np.unique(at[rows]):
+            there = index[rows[at[rows] == place]].reshape(len(together), -1)
+            members.append(Member(*places[place], there))
+        made_groups[name] = Group(name, len(together), tuple(members), layers)
+    return made_groups
+
+
+def _columns(
+    rows: list[tuple[int, np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers, positions and labels of all rows, one below the other."""
+    numbers = np.concatenate([np.full(len(positions), n) for n, positions, _ in rows])
+    return (
+        numbers,
+        np.concatenate([positions for _, positions, _ in rows]),
+        np.concatenate([labels for *_, labels in rows]),
+    )
+
+
+def _alike(count: int, *pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """For each channel a number that those have in common that occur equally often in the same
+    places; ``pairs`` are channels and places, the second ones counted once."""
+    codes = np.zeros(count, np.int64)
+    for position, (channel, place) in enumerate(pairs):
+        both, times = np.unique(np.stack([channel, place], 1), axis=0, return_counts=True)
+        if position:
+            times = np.ones_like(times)
+        # one place after the other tells channels apart that were alike before it
+        for each in np.unique(both[:, 1]):
+            here = both[:, 1] == each
+            seen = np.zeros(count, np.int64)
+            seen[both[here, 0]] = times[here]
+            if seen.any() and (seen != seen[0]).any():
+                stacked = np.stack([codes, seen], 1)
+                codes = np.unique(stacked, axis=0, return_inverse=True)[1].ravel()
+    return codes
 
 
 def _names(origins: list[tuple[str, int]]) -> list[str]:
@@ -108,13 +154,3 @@ def _names(origins: list[tuple[str, int]]) -> list[str]:
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return names
-
-
-def _members(channels: list[list[tuple[str, int, int]]]) -> tuple[Member, ...]:
-    indices_at: dict[tuple[str, int], list[list[int]]] = defaultdict(lambda: [[] for _ in channels])
-    for position, places in enumerate(channels):
-        for path, axis, index in places:
-            indices_at[path, axis][position].append(index)
-    return tuple(
-        Member(path, axis, np.asarray(indices)) for (path, axis), indices in indices_at.items()
-    )

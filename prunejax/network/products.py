@@ -31,14 +31,14 @@ def inside(name: str, params: dict[str, Any]) -> Work:
       The count; 0 if there is nothing inside.
     """
     if name == "scan":
-        work = _total(params["jaxpr"])
+        work = total(params["jaxpr"])
         return Work(params["length"] * work.multiply_adds, work.note)
     if name == "cond":
-        branches = [_total(branch) for branch in params["branches"]]
+        branches = [total(branch) for branch in params["branches"]]
         work = max(branches, key=lambda branch: branch.multiply_adds)
         different = len({branch.multiply_adds for branch in branches}) > 1
         return Work(work.multiply_adds, work.note or ("costliest branch" if different else ""))
-    parts = [_total(held) for held in _programs(params)]
+    parts = [total(held) for held in _programs(params)]
     count = sum(part.multiply_adds for part in parts)
     note = next((part.note for part in parts if part.note), "")
     if name == "while" and count:
@@ -80,7 +80,15 @@ def product(params: dict[str, Any], left: Shape, result: Shape) -> int:
     return math.prod(result) * math.prod(left[axis] for axis in contracted)
 
 
-def _total(held: Any) -> Work:
+def total(held: Any) -> Work:
+    """Counts what a program does.
+
+    Args:
+      held: a jaxpr.
+
+    Returns:
+      The count.
+    """
     jaxpr = getattr(held, "jaxpr", held)
     count, note = 0, ""
     for equation in jaxpr.eqns:

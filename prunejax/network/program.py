@@ -23,16 +23,49 @@ CALLS = {
 }
 """The primitives that only call a jaxpr, and which of their parameters holds it."""
 
+LOOPS = ("scan", "while", "cond")
+"""The primitives that run programs of their own, which are opened too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """A program inside a loop or a branch; its values have numbers of their own.
+
+    Attributes:
+      ops: its operations.
+      inputs: the numbers of what it is given.
+      outputs: the numbers of what it returns.
+    """
+
+    ops: "tuple[Op, ...]"
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class Op:
-    """One equation: numbers of the values it reads and writes; for a call, its body."""
+    """One equation: numbers of the values it reads and writes.
+
+    Attributes:
+      primitive: what it applies.
+      params: the primitive's parameters.
+      inputs: the numbers of the values it reads.
+      outputs: the numbers of the values it writes.
+      body: of a call, the operations that it calls, on the same numbers.
+      loop: of one of ``LOOPS``, what it runs: of ``while`` the condition and the body, of ``cond``
+        the branches.
+      index: a number that no other operation of the program has.
+      source: where the equation was written, as JAX keeps it.
+    """
 
     primitive: core.Primitive
     params: dict[str, Any]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     body: "tuple[Op, ...] | None" = None
+    loop: tuple[Body, ...] = ()
+    index: int = 0
+    source: Any = None
 
     @property
     def name(self) -> str:
@@ -52,8 +85,12 @@ class Program:
     dtypes: tuple[Any, ...]
 
     def flat(self) -> Iterator[Op]:
-        """All operations that are not calls, in order."""
+        """All operations that are not calls, in order; a loop is one operation."""
         yield from flatten(self.ops)
+
+    def everything(self) -> Iterator[Op]:
+        """All operations that are neither calls nor loops, those inside them too."""
+        yield from _opened(self.ops)
 
 
 def inline(closed: core.ClosedJaxpr) -> Program:
@@ -87,10 +124,21 @@ def flatten(ops: tuple[Op, ...]) -> Iterator[Op]:
             yield from flatten(op.body)
 
 
+def _opened(ops: tuple[Op, ...]) -> Iterator[Op]:
+    for op in ops:
+        if op.body is not None:
+            yield from _opened(op.body)
+        for body in op.loop:
+            yield from _opened(body.ops)
+        if op.body is None and not op.loop:
+            yield op
+
+
 class _Builder:
     """Hands out the numbers."""
 
     def __init__(self) -> None:
+        self.count = 0
         self.avals: list[Any] = []
         self.constants: dict[int, Any] = {}
 
@@ -102,6 +150,12 @@ class _Builder:
         number = self.number(aval)
         self.constants[number] = value
         return number
+
+    def apart(self, closed: Any) -> Body:
+        """A program that has its own inputs."""
+        inputs = [self.number(variable.aval) for variable in closed.jaxpr.invars]
+        ops, outputs = self.body(closed, inputs)
+        return Body(ops, tuple(inputs), outputs)
 
     def body(self, closed: Any, inputs: list[int]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
         # remat holds an open jaxpr, all other calls a closed one
@@ -120,12 +174,56 @@ class _Builder:
         for equation in jaxpr.eqns:
             name = equation.primitive.name
             reads = [read(atom) for atom in equation.invars]
-            inner = None
+            inner, loop = None, ()
             if name in CALLS and CALLS[name] in equation.params:
                 inner, writes = self.body(equation.params[CALLS[name]], reads)
                 known.update(zip(equation.outvars, writes, strict=True))
             else:
+                loop = tuple(self.apart(held) for held in _held(name, equation.params))
                 writes = tuple(self.number(variable.aval) for variable in equation.outvars)
                 known.update(zip(equation.outvars, writes, strict=True))
-            ops.append(Op(equation.primitive, equation.params, tuple(reads), writes, inner))
+            self.count += 1
+            source = equation.source_info
+            params = equation.params
+            ops.append(
+                Op(
+                    equation.primitive,
+                    params,
+                    tuple(reads),
+                    writes,
+                    inner,
+                    loop,
+                    self.count,
+                    source,
+                )
+            )
         return tuple(ops), tuple(read(atom) for atom in jaxpr.outvars)
+
+
+def _held(name: str, params: dict[str, Any]) -> list[Any]:
+    """The programs that a loop runs."""
+    match name:
+        case "scan":
+            return [params["jaxpr"]]
+        case "while":
+            return [params["cond_jaxpr"], params["body_jaxpr"]]
+        case "cond":
+            return list(params["branches"])
+    return []
+
+
+def bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:
+    """Applies an operation's primitive.
+
+    Args:
+      op: the operation.
+      params: the primitive's parameters, the operation's own or changed ones.
+      values: its operands.
+
+    Returns:
+      Its results.
+    """
+    stated = op.primitive.get_bind_params(dict(params))
+    functions, stated = stated if isinstance(stated, tuple) else ((), stated)  # a pair before 0.8
+    results = op.primitive.bind(*functions, *values, **stated)
+    return list(results) if op.primitive.multiple_results else [results]

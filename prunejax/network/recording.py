@@ -10,8 +10,7 @@ from jaxtyping import Array, Float, PyTree
 from prunejax import names
 from prunejax.masks import name
 from prunejax.network import traced
-from prunejax.network.program import Program
-from prunejax.network.resizing import bind
+from prunejax.network.program import Program, bind
 from prunejax.network.structure import Structure
 
 

@@ -1,22 +1,41 @@
 """Running a program on smaller arrays: the shapes that its equations state are rewritten."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import core
+from jax import core, lax
 from jax.export import is_symbolic_dim
 
-from prunejax.network.contractions import is_depthwise
+from prunejax.network import complement, contractions, indexing
 from prunejax.network.coupling import Coupling
-from prunejax.network.derivatives import CUSTOM, Surroundings, with_rule
+from prunejax.network.derivable import CUSTOM
+from prunejax.network.derivatives import Surroundings, with_rule
 from prunejax.network.labels import Shape
-from prunejax.network.program import Op, Program
+from prunejax.network.program import Body, Op, Program, bind
+from prunejax.network.rewriting import Kept, Sizes, rewritten, sliced, strided
+from prunejax.network.values import Value
 
 CHECKPOINTS = ("remat", "remat2", "checkpoint")
+
+
+class Scope:
+    """The values of a program that is being evaluated.
+
+    Args:
+      values: by their numbers.
+
+    Attributes:
+      values: the same.
+      parts: what was computed at removed indices, by number and box.
+    """
+
+    def __init__(self, values: dict[int, Any]) -> None:
+        self.values = values
+        self.parts: dict[Any, Any] = {}
 
 
 class Resized:
@@ -26,12 +45,17 @@ class Resized:
       program: the program at full size.
       coupling: its labels.
       removed: for each label that stands for a set whether it is removed, [labels].
+
+    Attributes:
+      program: the program.
+      coupling: its labels.
     """
 
     def __init__(self, program: Program, coupling: Coupling, removed: np.ndarray) -> None:
-        self._program = program
-        self._coupling = coupling
-        self._removed = removed[coupling.labels.find(np.arange(len(coupling.labels)))]
+        self.program = program
+        self.coupling = coupling
+        self._removed = coupling.labels.spread(removed)
+        self._sizes: dict[int, Sizes] = {}
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Evaluates the program.
@@ -42,123 +66,200 @@ class Resized:
         Returns:
           Its outputs.
         """
-        known = {
-            number: self._shrink(number, value) for number, value in self._program.constants.items()
-        }
-        known.update(zip(self._program.inputs, inputs, strict=True))
-        self._run(self._program.ops, known)
-        return [known[number] for number in self._program.outputs]
+        scope = Scope(dict(self.program.constants))
+        scope.values.update(zip(self.program.inputs, inputs, strict=True))
+        self._run(self.program.ops, scope)
+        return [scope.values[number] for number in self.program.outputs]
 
     def described(self) -> Program:
         """The program with the shapes of what is left: to look at, not to run."""
         return dataclasses.replace(
-            self._program,
-            ops=tuple(self._reshaped(op) for op in self._program.ops),
-            shapes=tuple(self._shape(number) for number in range(len(self._program.shapes))),
+            self.program,
+            ops=tuple(self._reshaped(op) for op in self.program.ops),
+            shapes=tuple(
+                self._shape(self.coupling.value(number), shape)
+                if self.coupling.labelled(number)
+                else shape
+                for number, shape in enumerate(self.program.shapes)
+            ),
         )
 
     def _reshaped(self, op: Op) -> Op:
         if op.body is not None:
             return dataclasses.replace(op, body=tuple(self._reshaped(inner) for inner in op.body))
-        return dataclasses.replace(op, params=self._rewritten(op))
+        if op.loop:
+            bodies = tuple(
+                dataclasses.replace(body, ops=tuple(self._reshaped(inner) for inner in body.ops))
+                for body in op.loop
+            )
+            return dataclasses.replace(op, loop=bodies)
+        if not all(self.coupling.labelled(number) for number in op.outputs):
+            return op
+        return dataclasses.replace(op, params=rewritten(op, self.sizes(op)))
 
-    def _run(self, ops: tuple[Op, ...], known: dict[int, Any]) -> None:
+    def _run(self, ops: tuple[Op, ...], scope: Scope) -> None:
         for op in ops:
-            values = [known[number] for number in op.inputs]
-            if not any(self._shrinks(number) for number in (*op.inputs, *op.outputs)):
-                results = bind(op, op.params, values)
-            elif op.body is None:
-                results = bind(op, self._rewritten(op), values)
-            else:
-                results = self._call(op, values, known)
-            known.update(zip(op.outputs, results, strict=True))
+            scope.values.update(zip(op.outputs, self._results(op, scope), strict=True))
 
-    def _call(self, op: Op, values: list[Any], known: dict[int, Any]) -> list[Any]:
+    def _results(self, op: Op, scope: Scope) -> list[Any]:
+        if not self._touched(op):
+            return bind(op, op.params, [scope.values[number] for number in op.inputs])
+        if op.body is not None:
+            return self._call(op, scope)
+        if op.loop:
+            return self._loop(op, scope)
+        sizes = self.sizes(op)
+        match op.name:
+            case name if name in contractions.MERGED:
+                return [
+                    complement.reduction(self, scope, op, {}, place)
+                    for place in range(len(op.outputs))
+                ]
+            case "dot_general":
+                return [complement.product(self, scope, op, {})]
+            case "conv_general_dilated":
+                return [complement.convolution(self, scope, op, {})]
+        values = [self.operand(scope, op, place) for place in range(len(op.inputs))]
+        if op.name == "slice" and strided(op, sizes.inputs[0]):
+            return [sliced(op, values[0], sizes.inputs[0])]
+        if op.name == "gather":
+            shapes = [self.program.shapes[number] for number in op.inputs]
+            moved = indexing.taken_along(op, shapes, self.coupling.constant(op.inputs[1]))
+            if moved is not None:
+                return [complement.looked_up(values[0], sizes, moved)]
+        return bind(op, rewritten(op, sizes), values)
+
+    def operand(self, scope: Scope, op: Op, place: int) -> Any:
+        """What is left of what an operation reads."""
+        number = op.inputs[place]
+        value = self.coupling.operands(op)[place]
+        return self._cut(scope.values[number], number, value)
+
+    def _cut(self, array: Any, number: int, value: Value) -> Any:
+        """Cuts out of a loose array what is needed of it."""
+        if not self.coupling.value(number).loose or value.loose or not self._shrinks(value):
+            return array
+        return shrink(array, self.kept(value, self.program.shapes[number]))
+
+    def _touched(self, op: Op) -> bool:
+        reads = self.coupling.operands(op)
+        writes = (self.coupling.value(number) for number in op.outputs)
+        return any(map(self._shrinks, reads)) or any(map(self._shrinks, writes))
+
+    def _call(self, op: Op, scope: Scope) -> list[Any]:
         """A call whose body changes: its derivative or its rematerialisation comes along."""
 
         def body(*arguments: Any) -> list[Any]:
-            inner = {**known, **dict(zip(op.inputs, arguments, strict=True))}
+            inner = Scope({**scope.values, **dict(zip(op.inputs, arguments, strict=True))})
             self._run(op.body or (), inner)
-            return [inner[number] for number in op.outputs]
+            return [inner.values[number] for number in op.outputs]
 
+        values = [scope.values[number] for number in op.inputs]
         if op.name in CHECKPOINTS:
             return jax.checkpoint(
                 body, policy=op.params["policy"], prevent_cse=op.params["prevent_cse"]
             )(*values)
         if op.name in CUSTOM:
-            around = Surroundings(self._program, self._coupling, self._removed, Resized)
+            around = Surroundings(self.program, self.coupling, self._removed, Resized)
 
             def whole(*arguments: Any) -> list[Any]:
                 return bind(op, op.params, list(arguments))
 
             return with_rule(op, body, whole, around)(*values)
-        return body(*values)
+        self._run(op.body or (), scope)  # in the same scope, whose values may be looked up later
+        return [scope.values[number] for number in op.outputs]
 
-    def _kept(self, number: int) -> list[np.ndarray]:
+    def _loop(self, op: Op, scope: Scope) -> list[Any]:
+        """A loop or a choice of branches whose bodies change."""
+        values = [self.operand(scope, op, place) for place in range(len(op.inputs))]
+        params = op.params
+        bodies = [self._function(op, place, body) for place, body in enumerate(op.loop)]
+        if op.name == "cond":
+            return list(lax.switch(values[0], bodies, *values[1:]))
+        if op.name == "while":
+            first, second = params["cond_nconsts"], params["body_nconsts"]
+            asked, consts = values[:first], values[first : first + second]
+            return list(
+                lax.while_loop(
+                    lambda carry: bodies[0](*asked, *carry)[0],
+                    lambda carry: tuple(bodies[1](*consts, *carry)),
+                    tuple(values[first + second :]),
+                )
+            )
+        count, around = params["num_consts"], params["num_carry"]
+        consts = values[:count]
+
+        def step(carry: tuple[Any, ...], slices: tuple[Any, ...]) -> Any:
+            results = bodies[0](*consts, *carry, *slices)
+            return tuple(results[:around]), tuple(results[around:])
+
+        carry, stacked = lax.scan(
+            step,
+            tuple(values[count : count + around]),
+            tuple(values[count + around :]),
+            length=params["length"],
+            reverse=params["reverse"],
+            unroll=params["unroll"],
+        )
+        return [*carry, *stacked]
+
+    def _function(self, op: Op, place: int, body: Body) -> Callable[..., list[Any]]:
+        """One of the programs that a loop runs."""
+
+        def function(*arguments: Any) -> list[Any]:
+            scope = Scope(dict(self.program.constants))
+            scope.values.update(zip(body.inputs, arguments, strict=True))
+            self._run(body.ops, scope)
+            results = [scope.values[number] for number in body.outputs]
+            if op.name == "while" and place == 0:
+                return results
+            cuts = self.coupling.returned(op, place)
+            return [
+                self._cut(result, number, value)
+                for result, number, value in zip(results, body.outputs, cuts, strict=True)
+            ]
+
+        return function
+
+    def kept(self, value: Value, shape: Shape) -> Kept:
         """For each axis of a value which of its indices are left."""
+        if value.loose:
+            return [_whole(size) for size in shape]
         return [
             _whole(size) if axis is None else ~self._removed[axis]
-            for size, axis in zip(
-                self._program.shapes[number], self._coupling.axes(number), strict=True
-            )
+            for size, axis in zip(shape, value.axes, strict=True)
         ]
 
-    def _shrinks(self, number: int) -> bool:
-        return any(
-            axis is not None and bool(self._removed[axis].any())
-            for axis in self._coupling.axes(number)
+    def sizes(self, op: Op) -> Sizes:
+        """What is left of what an operation reads and gives."""
+        if op.index not in self._sizes:
+            reads, writes = self.coupling.operands(op), []
+            outputs = [self.coupling.value(number) for number in op.outputs]
+            for number, value in zip(op.outputs, outputs, strict=True):
+                writes.append(self.kept(value, self.program.shapes[number]))
+            self._sizes[op.index] = Sizes(
+                [
+                    self.kept(value, self.program.shapes[number])
+                    for number, value in zip(op.inputs, reads, strict=True)
+                ],
+                writes,
+                [
+                    self._shape(value, self.program.shapes[number])
+                    for number, value in zip(op.outputs, outputs, strict=True)
+                ],
+            )
+        return self._sizes[op.index]
+
+    def _shrinks(self, value: Value) -> bool:
+        return not value.loose and any(
+            axis is not None and bool(self._removed[axis].any()) for axis in value.axes
         )
 
-    def _shape(self, number: int) -> Shape:
+    def _shape(self, value: Value, shape: Shape) -> Shape:
         return tuple(
             size if kept.all() else int(kept.sum())
-            for size, kept in zip(self._program.shapes[number], self._kept(number), strict=True)
+            for size, kept in zip(shape, self.kept(value, shape), strict=True)
         )
-
-    def _shrink(self, number: int, value: Any) -> Any:
-        return shrink(value, self._kept(number)) if self._shrinks(number) else value
-
-    def _rewritten(self, op: Op) -> dict[str, Any]:
-        """The parameters of an operation, for the reduced shapes."""
-        params, shape = dict(op.params), self._shape(op.outputs[0])
-        match op.name:
-            case "broadcast_in_dim" | "iota":
-                params["shape"] = shape
-            case "reshape":
-                params["new_sizes"] = shape
-            case "split":
-                params["sizes"] = tuple(
-                    self._shape(number)[params["axis"]] for number in op.outputs
-                )
-            case "slice":
-                starts, limits = list(params["start_indices"]), list(params["limit_indices"])
-                for axis, kept in enumerate(self._kept(op.inputs[0])):
-                    if not kept.all():
-                        starts[axis] = int(kept[: starts[axis]].sum())
-                        limits[axis] = int(kept[: limits[axis]].sum())
-                params["start_indices"], params["limit_indices"] = tuple(starts), tuple(limits)
-            case "pad":
-                params["padding_config"] = tuple(
-                    (int(kept[:low].sum()), int(kept[len(kept) - high :].sum()), between)
-                    if low >= 0 and high >= 0 and not kept.all()
-                    else (low, high, between)
-                    for kept, (low, high, between) in zip(
-                        self._kept(op.outputs[0]), params["padding_config"], strict=True
-                    )
-                )
-            case "gather" | "dynamic_slice":
-                params["slice_sizes"] = tuple(
-                    size if kept.all() else int(kept.sum())
-                    for size, kept in zip(
-                        params["slice_sizes"], self._kept(op.inputs[0]), strict=True
-                    )
-                )
-            case "conv_general_dilated":
-                shapes = [self._program.shapes[number] for number in op.inputs]
-                if is_depthwise(op, shapes):
-                    feature = params["dimension_numbers"].lhs_spec[1]
-                    params["feature_group_count"] = self._shape(op.inputs[0])[feature]
-        return params
 
 
 def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
@@ -189,20 +290,3 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
 def _whole(size: Any) -> np.ndarray:
     """An axis that is kept whole; one index stands for an axis of symbolic size."""
     return np.ones(1 if is_symbolic_dim(size) else size, bool)
-
-
-def bind(op: Op, params: dict[str, Any], values: list[Any]) -> list[Any]:
-    """Applies an operation's primitive.
-
-    Args:
-      op: the operation.
-      params: the primitive's parameters, the operation's own or changed ones.
-      values: its operands.
-
-    Returns:
-      Its results.
-    """
-    stated = op.primitive.get_bind_params(dict(params))
-    functions, stated = stated if isinstance(stated, tuple) else ((), stated)  # a pair before 0.8
-    results = op.primitive.bind(*functions, *values, **stated)
-    return list(results) if op.primitive.multiple_results else [results]

@@ -1,14 +1,14 @@
 """Coupling rules of primitives that move entries without changing them."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from prunejax.network.labels import FROZEN, Axis, Labels, Shape
 from prunejax.network.program import Op
-from prunejax.network.reshaping import Choose, reshape
-from prunejax.network.values import Value
+from prunejax.network.values import KNOWN, Value
+
+ALONE = "reads it on its own"
 
 
 def broadcast_in_dim(
@@ -16,29 +16,22 @@ def broadcast_in_dim(
 ) -> Value:
     """New axes may shrink freely."""
     axes = [labels.fresh(size) for size in shape]
-    zero = [False] * len(shape)
+    at: list[Any] = [KNOWN] * len(shape)
     for index, axis in enumerate(op.params["broadcast_dimensions"]):
         if shapes[0][index] == shape[axis]:
-            axes[axis], zero[axis] = inputs[0].axes[index], inputs[0].zero[index]
-    return Value(tuple(axes), tuple(zero), inputs[0].null, inputs[0].fill)
-
-
-def iota(labels: Labels, op: Op, shape: Shape) -> Value:
-    """Counts along one axis, which must keep its length; the others may shrink freely."""
-    axes = [labels.fresh(size) for size in shape]
-    axes[op.params["dimension"]] = None
-    return Value(tuple(axes), (False,) * len(shape))
+            axes[axis], at[axis] = inputs[0].axes[index], inputs[0].there(index)
+    return Value(tuple(axes), tuple(at), inputs[0].fill)
 
 
 def squeeze(op: Op, inputs: list[Value]) -> Value:
     """Drops axes of length 1."""
     left = [axis for axis in range(len(inputs[0].axes)) if axis not in op.params["dimensions"]]
-    return _pick(inputs[0], left)
+    return pick(inputs[0], left)
 
 
 def transpose(op: Op, inputs: list[Value]) -> Value:
     """Permutes the axes."""
-    return _pick(inputs[0], list(op.params["permutation"]))
+    return pick(inputs[0], list(op.params["permutation"]))
 
 
 def reverse(op: Op, inputs: list[Value]) -> Value:
@@ -62,50 +55,73 @@ def concatenate(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]
         elif all(part is None for part in parts):
             axes.append(None)
         else:
+            whole = [
+                labels.fresh(shape[index]) if part is None and shape[index] != 1 else part
+                for part, shape in zip(parts, shapes, strict=True)
+            ]
+            for part, given in zip(whole, parts, strict=True):
+                if given is None:
+                    labels.freeze(part, "puts them beside positions")
             axes.append(
-                np.concatenate(
-                    [
-                        np.full(shape[index], FROZEN) if part is None else part
-                        for part, shape in zip(parts, shapes, strict=True)
-                    ]
-                )
+                np.concatenate([np.full(1, FROZEN) if part is None else part for part in whole])
             )
-    # where nothing can be removed, nothing needs to be 0
-    zero = tuple(
-        all(
-            value.vanishes(index) or (index == along and value.axes[index] is None)
-            for value in inputs
+    # where nothing can be removed, nothing needs to be known
+    at = [
+        alike(
+            [
+                value.there(index)
+                for value in inputs
+                if index != along or value.axes[index] is not None
+            ]
         )
         for index in range(len(axes))
-    )
-    return Value(tuple(axes), zero, all(value.null for value in inputs))
+    ]
+    return Value(tuple(axes), tuple(at), _one([value.fill for value in inputs]))
+
+
+def alike(there: list[Any]) -> Any:
+    """What several arrays are at removed indices: their number if it is the same."""
+    if any(each is None for each in there) or not there:
+        return None
+    first = there[0]
+    if any((each is KNOWN) != (first is KNOWN) for each in there):
+        return KNOWN
+    return first if first is KNOWN or all(each == first for each in there) else KNOWN
+
+
+def _one(fills: list[Any]) -> Any:
+    known = all(fill is not None for fill in fills)
+    return fills[0] if known and all(fill == fills[0] for fill in fills) else None
 
 
 def stack(labels: Labels, op: Op, inputs: list[Value]) -> Value:
     """Ties arrays of one shape; the new axis keeps its length."""
     rank = len(inputs[0].axes)
     axes = [labels.join([value.axes[index] for value in inputs]) for index in range(rank)]
-    zero = [all(value.vanishes(index) for value in inputs) for index in range(rank)]
+    at = [alike([value.there(index) for value in inputs]) for index in range(rank)]
     axes.insert(op.params["axis"], None)
-    zero.insert(op.params["axis"], False)
-    return Value(tuple(axes), tuple(zero), all(value.null for value in inputs))
+    at.insert(op.params["axis"], None)
+    return Value(tuple(axes), tuple(at), _one([value.fill for value in inputs]))
 
 
 def unstack(labels: Labels, op: Op, inputs: list[Value], count: int) -> list[Value]:
     """Takes an axis apart, every index of which is then read on its own and must stay."""
     along = op.params["axis"]
-    labels.freeze(inputs[0].axes[along])
+    labels.freeze(inputs[0].axes[along], "reads each of them on its own")
     left = [index for index in range(len(inputs[0].axes)) if index != along]
-    return [_pick(inputs[0], left)] * count
+    return [pick(inputs[0], left)] * count
 
 
-def tile(op: Op, inputs: list[Value]) -> Value:
-    """Repeats the labels with the entries."""
-    axes = tuple(
-        None if axis is None else np.tile(axis, int(count))
-        for axis, count in zip(inputs[0].axes, op.params["reps"], strict=True)
-    )
-    return inputs[0]._replace(axes=axes)
+def tile(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) -> Value:
+    """Repeats the labels with the entries; copies of a single entry may shrink freely."""
+    value = inputs[0]
+    axes, at = list(value.axes), list(value.at)
+    for axis, count in enumerate(map(int, op.params["reps"])):
+        if shapes[0][axis] == 1 and count > 1:
+            axes[axis], at[axis] = labels.fresh(count), KNOWN
+        elif value.axes[axis] is not None:
+            axes[axis] = np.tile(value.axes[axis], count)
+    return value._replace(axes=tuple(axes), at=tuple(at))
 
 
 def split(labels: Labels, op: Op, inputs: list[Value]) -> list[Value]:
@@ -114,27 +130,25 @@ def split(labels: Labels, op: Op, inputs: list[Value]) -> list[Value]:
     outputs, start = [], 0
     for size in map(int, op.params["sizes"]):
         axes = list(value.axes)
-        axes[along] = _part(labels, axes[along], start, start + size)
+        axes[along] = _part(labels, axes[along], start, start + size, 1)
         outputs.append(value._replace(axes=tuple(axes)))
         start += size
     return outputs
 
 
 def cut(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) -> Value:
-    """A slice of adjacent channels keeps their labels; one with gaps freezes them."""
+    """A slice of channels keeps their labels."""
     strides = op.params["strides"] or (1,) * len(shapes[0])
-    axes = []
-    for axis, start, end, stride in zip(
-        inputs[0].axes,
-        op.params["start_indices"],
-        op.params["limit_indices"],
-        strides,
-        strict=True,
-    ):
-        if stride != 1:
-            labels.freeze(axis)
-            axis = None
-        axes.append(_part(labels, axis, start, end))
+    axes = [
+        _part(labels, axis, start, end, stride)
+        for axis, start, end, stride in zip(
+            inputs[0].axes,
+            op.params["start_indices"],
+            op.params["limit_indices"],
+            strides,
+            strict=True,
+        )
+    ]
     return inputs[0]._replace(axes=tuple(axes))
 
 
@@ -142,74 +156,36 @@ def pad(labels: Labels, op: Op, inputs: list[Value]) -> Value:
     """Padded channels may go on their own; padding between channels freezes them."""
     value, filling = inputs
     axes: list[Axis] = []
-    for axis, (low, high, between) in zip(value.axes, op.params["padding_config"], strict=True):
+    at: list[Any] = []
+    for index, (low, high, between) in enumerate(op.params["padding_config"]):
+        axis, there = value.axes[index], value.there(index)
         if (low, high, between) == (0, 0, 0) or axis is None:
-            axes.append(axis)
+            pass
         elif between or low < 0 or high < 0:
-            labels.freeze(axis)
-            axes.append(None)
+            labels.freeze(axis, "pads between them, or takes some away at an end")
+            axis = None
         else:
-            axes.append(np.concatenate([labels.make(int(low)), axis, labels.make(int(high))]))
-    return Value(
-        tuple(axes),
-        tuple(zero and filling.null for zero in value.zero),
-        value.null and filling.null,
-    )
+            axis = np.concatenate([labels.make(int(low)), axis, labels.make(int(high))])
+        padded = filling.fill if filling.fill is not None else KNOWN
+        axes.append(axis)
+        at.append(alike([there, padded]))
+    return Value(tuple(axes), tuple(at), _one([value.fill, filling.fill]))
 
 
-def gather(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape], shape: Shape) -> Value:
-    """Looked-up rows (embeddings): axes that are taken whole keep their labels."""
-    numbers, sizes = op.params["dimension_numbers"], op.params["slice_sizes"]
-    for axis in inputs[1].axes:
-        labels.freeze(axis)
-    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    window = [axis for axis in range(len(shapes[0])) if axis not in gone]
-    whole = dict(zip(window, numbers.offset_dims, strict=True))
-    axes: list[Axis] = [None] * len(shape)
-    zero = [False] * len(shape)
-    # what is looked up outside of the array is another number; NaN shows in the channels kept too
-    filling = op.params.get("fill_value")
-    filled = filling is not None and filling == filling and filling != 0
-    for axis, size in enumerate(shapes[0]):
-        if axis in whole and sizes[axis] == size and axis not in numbers.start_index_map:
-            axes[whole[axis]] = inputs[0].axes[axis]
-            zero[whole[axis]] = inputs[0].zero[axis] and not filled
-        else:
-            labels.freeze(inputs[0].axes[axis])
-    return Value(tuple(axes), tuple(zero))
-
-
-def dynamic_slice(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) -> Value:
-    """Axes that are taken whole keep their labels."""
-    axes = []
-    for axis, size, taken in zip(inputs[0].axes, shapes[0], op.params["slice_sizes"], strict=True):
-        if size != taken:
-            labels.freeze(axis)
-        axes.append(axis if size == taken else None)
-    return inputs[0]._replace(axes=tuple(axes))
-
-
-def reshaped(
-    labels: Labels, inputs: list[Value], shapes: list[Shape], shape: Shape, choose: Choose
-) -> Value:
-    """A new shape of the same entries; arrays without entries are left out of it."""
-    if math.prod(shape) == 0:
-        return Value((None,) * len(shape), (False,) * len(shape))
-    return reshape(labels, inputs[0], shapes[0], shape, choose)
-
-
-def _pick(value: Value, order: list[int]) -> Value:
+def pick(value: Value, order: list[int]) -> Value:
+    """Some axes of an array in some order, the others being of length 1 or read on their own."""
     return Value(
         tuple(value.axes[axis] for axis in order),
-        tuple(value.zero[axis] for axis in order),
-        value.null,
+        tuple(value.at[axis] for axis in order),
+        value.fill,
     )
 
 
-def _part(labels: Labels, axis: Axis, start: Any, end: Any) -> Axis:
+def _part(labels: Labels, axis: Axis, start: Any, end: Any, stride: int) -> Axis:
     if axis is None:
         return None
-    if end - start == 1:  # a single channel that is read on its own must stay
-        labels.freeze(axis[start:end])
+    taken = axis[start:end:stride]
+    if len(taken) == 1:  # a single channel that is read on its own must stay
+        labels.freeze(taken, ALONE)
         return None
-    return axis[start:end]
+    return taken

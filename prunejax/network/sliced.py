@@ -89,12 +89,17 @@ def resized(
     Raises:
       ValueError: channels that are to go cannot be removed here.
     """
-    removed = np.zeros(len(coupling.labels), bool)
+    labels = coupling.labels
+    gone, stays = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
     for number, path in function.paths.items():
-        for axis, stays in zip(coupling.axes(number), kept.get(path, []), strict=False):
+        for axis, left in zip(coupling.axes(number), kept.get(path, []), strict=False):
             if axis is not None:
-                removed[coupling.labels.find(axis[~stays])] = True
-    if removed[0]:
+                gone[labels.find(axis[~left])] = True
+                stays[labels.find(axis[left])] = True
+    roots = labels.find(np.arange(len(labels)))
+    removed = labels.allowed(gone[roots])
+    through = labels.spread(removed)
+    if (gone & (stays | ~through | ~labels.removable(np.arange(len(labels))))).any():
         raise ValueError(
             "the plan removes channels that cannot be removed for this input: the function was "
             "traced with another one and does something else here"

@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from prunejax.masks import name
-from prunejax.network.coupling import Coupling
+from prunejax.network.coupling import Coupling, label
 from prunejax.network.finding import find_layers
 from prunejax.network.flow import Flows
 from prunejax.network.program import Program, inline
-from prunejax.network.splitting import label
 from prunejax.network.statistics import running
 
 

@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from prunejax.masks import name
 from prunejax.network import Network
-from prunejax.network.program import Op
+from prunejax.network.program import Op, bind
 from prunejax.network.recording import evaluate
-from prunejax.network.resizing import bind
 from prunejax.spiking.reading import (
     Circuit,
     Kernel,

@@ -8,9 +8,8 @@ import numpy as np
 
 from prunejax.network import elementwise
 from prunejax.network.layers import ACTIVITY
-from prunejax.network.program import Op, Program
+from prunejax.network.program import Op, Program, bind
 from prunejax.network.recording import evaluate
-from prunejax.network.resizing import bind
 from prunejax.topology.products import kernel_of, multiplied
 from prunejax.topology.relations import (
     LAYOUTS,

@@ -1,0 +1,33 @@
+"""Functions with derivatives of their own, and whether those are what their equations give."""
+
+from prunejax.network.program import Op
+
+CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+
+CONSISTENT = frozenset(
+    (
+        *("relu", "relu6", "silu", "swish", "gelu", "softmax", "_softmax", "log_softmax"),
+        *("logsumexp", "_logsumexp", "logaddexp", "logaddexp2", "softplus", "log_sigmoid"),
+        *("_logcosh", "xlogy", "xlog1py", "sinc", "_sinc_maclaurin", "squareplus", "mish"),
+    )
+)
+"""Functions of JAX whose own derivative is that of their equations, only more precise."""
+
+
+def called(op: Op) -> str:
+    """The name of the function that a call with a derivative of its own calls."""
+    held = op.params.get("call_jaxpr") or op.params.get("fun_jaxpr")
+    info = getattr(getattr(held, "jaxpr", held), "debug_info", None)
+    return str(getattr(info, "func_name", None) or "a function").split(" ")[0]
+
+
+def keeps_derivative(op: Op) -> bool:
+    """Whether the equations that a call holds may be differentiated in its place.
+
+    Args:
+      op: a call.
+
+    Returns:
+      True of calls without a derivative of their own, and of JAX's own functions.
+    """
+    return op.name not in CUSTOM or called(op) in CONSISTENT

@@ -1,0 +1,83 @@
+"""Two definitions of the same labels made to agree: which part of one is which of the other.
+
+Labels may be defined twice, where channels are cut into heads and their widths in two places. The
+definitions agree if parts of one are tied to parts of the other so that each label goes in both or
+in neither.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+MOST_ORDERS = 24
+"""So many ways to pair parts are compared at most."""
+
+
+def matched(
+    one: Sequence[np.ndarray], other: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """Pairs the parts of two definitions.
+
+    A part is first paired with those that, taken together, divide the labels as it does: heads
+    with heads, or heads with groups of heads and the place in a group. Where no division agrees,
+    parts are tied one to one, in the order that leaves the most sets.
+
+    Args:
+      one: the parts of each label by one definition, [n] each.
+      other: those by another.
+
+    Returns:
+      Pairs (part, parts): the first is to be defined by the others, or tied to it if it is one.
+    """
+    pairs: list[tuple[np.ndarray, list[np.ndarray]]] = []
+    left = [list(one), list(other)]
+    for side in (0, 1):
+        for part in list(left[side]):
+            chosen = _same_division(part, left[1 - side])
+            if chosen:
+                pairs.append((part, [left[1 - side][index] for index in chosen]))
+                left[side] = [each for each in left[side] if each is not part]
+                left[1 - side] = [
+                    each for index, each in enumerate(left[1 - side]) if index not in chosen
+                ]
+    first, second = sorted(left, key=len)
+    if not second:
+        return pairs
+    if not first:
+        # they may not go on their own: each goes with a part that has been paired
+        return [*pairs, *((one[0], [each]) for each in second)]
+    orders = itertools.islice(itertools.permutations(second), MOST_ORDERS)
+    best = max(orders, key=lambda order: _sets([*zip(first, order, strict=False)]))
+    tied = [*zip(first, best, strict=False)]
+    tied += [(first[-1], each) for each in best[len(first) :]]
+    return [*pairs, *((each, [part]) for each, part in tied)]
+
+
+def _same_division(part: np.ndarray, others: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """The fewest of some parts that divide the labels as one part does; none if no choice does."""
+    codes = np.unique(part, return_inverse=True)[1]
+    for count in range(1, len(others) + 1):
+        for chosen in itertools.combinations(range(len(others)), count):
+            rows = np.stack([others[index] for index in chosen], 1)
+            inverse = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+            both = np.unique(np.stack([codes, inverse], 1), axis=0)
+            if len(both) == codes.max() + 1 == inverse.max() + 1:
+                return chosen
+    return ()
+
+
+def _sets(ties: Sequence[tuple[np.ndarray, np.ndarray]]) -> int:
+    """How many sets are left of labels that are tied pair by pair."""
+    first, second = (np.concatenate([pair[side] for pair in ties]) for side in (0, 1))
+    codes = np.unique(np.concatenate([first, second]), return_inverse=True)[1].ravel()
+    first, second = codes[: len(first)], codes[len(first) :]
+    lowest = np.arange(codes.max() + 1)
+    while True:
+        before = lowest.copy()
+        least = np.minimum(lowest[first], lowest[second])
+        np.minimum.at(lowest, first, least)
+        np.minimum.at(lowest, second, least)
+        lowest = lowest[lowest]
+        if np.array_equal(before, lowest):
+            return len(np.unique(lowest))
