@@ -172,13 +172,13 @@ def _summed(
     return result
 
 
-def _level(left: Any, a: int, right: Any, b: int) -> tuple[Any, Any]:
+def _level(left: Any, a: Any, right: Any, b: Any) -> tuple[Any, Any]:
     """Gives two axes the same length, where one of them has a single entry for all."""
     size = max(left.shape[a], right.shape[b])
     return _stretched(left, a, size), _stretched(right, b, size)
 
 
-def _stretched(array: Any, axis: int, size: int) -> Any:
+def _stretched(array: Any, axis: Any, size: Any) -> Any:
     if array.shape[axis] == size:
         return array
     shape = list(array.shape)

@@ -183,7 +183,7 @@ def convolution(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]
         if width > 1:
             places = _complete(right.axes[into], width)
             labels.define(read, [np.repeat(group, width), np.tile(places, groups)])
-            if not times(left.there(feature), right.there(into)) == 0:
+            if times(left.there(feature), right.there(into)) != 0:
                 labels.freeze(places, UNKNOWN_TERMS)
         else:
             labels.union(read, group)

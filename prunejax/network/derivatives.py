@@ -175,9 +175,9 @@ class _Rules:
         labels.make(len(roots) - 1)
         inputs = [value if value.loose else self._local(value, roots) for value in values]
         coupling = Coupling(program, labels, inputs)
-        for number, like in zip(program.outputs, written, strict=True):
+        for output, like in zip(program.outputs, written, strict=True):
             axes = self._around.coupling.axes(like)
-            coupling.join(number, [self._own(axis, roots) for axis in axes])
+            coupling.join(output, [self._own(axis, roots) for axis in axes])
         labels.settle()
         gone = self._around.removed[roots]
         everywhere = np.zeros(len(labels), bool)

@@ -74,7 +74,7 @@ def find_groups(
     if not where or not made:
         return {}
     at, index, label = _columns(where)
-    maker, order, product = _columns(made)
+    maker, _, product = _columns(made)
     # what no layer produces is no channel: the copies of a repeated value, say
     channels, first = np.unique(product, return_index=True)
     free = labels.removable(channels) & np.isin(channels, label)

@@ -122,7 +122,7 @@ class Plan:
           jitted, differentiated and exported. Calling it raises ``ValueError`` if the variables do
           not have the plan's shapes.
         """
-        return Sliced(self.network, self.by_leaf())
+        return Sliced(self.network, self.keep, self.by_leaf())
 
     def by_leaf(self) -> dict[str, list[np.ndarray]]:
         """For each leaf that loses channels, by path: for each axis which indices stay."""
@@ -156,8 +156,10 @@ class Plan:
     def layers(self) -> dict[str, Layer]:
         """The layers of what is left, as ``Network.layers``."""
         network = self.network
-        program = resized(network.traced, network.coupling, self.by_leaf()).described()
-        return network.traced.flows(program).layers
+        smaller = resized(
+            network.traced, network.coupling, network.groups, self.keep, self.by_leaf()
+        )
+        return network.traced.flows(smaller.described()).layers
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the plan as JSON, in one atomic step.

@@ -1,5 +1,6 @@
 """The forward function of a network without its removed channels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,8 +11,14 @@ from jaxtyping import PyTree
 from prunejax.masks import name
 from prunejax.network import traced
 from prunejax.network.coupling import Coupling
+from prunejax.network.groups import Group
 from prunejax.network.resizing import Resized
 from prunejax.network.structure import Structure
+
+OTHERWISE = (
+    "the plan removes channels that cannot be removed for this input: the function was traced with "
+    "another one and does something else here"
+)
 
 
 class Sliced:
@@ -19,11 +26,18 @@ class Sliced:
 
     Args:
       network: the network.
+      keep: for each of its groups which channels stay.
       kept: for each leaf that loses channels, by path: for each axis which indices stay.
     """
 
-    def __init__(self, network: Structure, kept: dict[str, list[np.ndarray]]) -> None:
+    def __init__(
+        self,
+        network: Structure,
+        keep: dict[str, np.ndarray],
+        kept: dict[str, list[np.ndarray]],
+    ) -> None:
         self._network = network
+        self._keep = keep
         self._kept = kept
         self._programs: dict[Any, tuple[Resized, Any]] = {}
 
@@ -66,7 +80,9 @@ class Sliced:
         key = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((variables, x)))
         if key not in self._programs:
             again = traced.make(self._network.apply_fn, variables, x)
-            made = resized(again, again.coupling(), self._kept), again.structure
+            groups = self._network.groups
+            program = resized(again, again.coupling(), groups, self._keep, self._kept)
+            made = program, again.structure
             if any(isinstance(leaf, core.Tracer) for leaf in again.program.constants.values()):
                 return made
             self._programs[key] = made
@@ -74,13 +90,19 @@ class Sliced:
 
 
 def resized(
-    function: traced.Traced, coupling: Coupling, kept: dict[str, list[np.ndarray]]
+    function: traced.Traced,
+    coupling: Coupling,
+    groups: Mapping[str, Group],
+    keep: Mapping[str, np.ndarray],
+    kept: Mapping[str, list[np.ndarray]],
 ) -> Resized:
     """The program of a function without some channels of its variables.
 
     Args:
       function: the traced function.
       coupling: its labels.
+      groups: the groups of channels of its variables.
+      keep: for each group which channels stay.
       kept: for each leaf that loses channels, by path: for each axis which indices stay.
 
     Returns:
@@ -90,18 +112,43 @@ def resized(
       ValueError: channels that are to go cannot be removed here.
     """
     labels = coupling.labels
-    gone, stays = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
-    for number, path in function.paths.items():
-        for axis, left in zip(coupling.axes(number), kept.get(path, []), strict=False):
-            if axis is not None:
-                gone[labels.find(axis[~left])] = True
-                stays[labels.find(axis[left])] = True
-    roots = labels.find(np.arange(len(labels)))
-    removed = labels.allowed(gone[roots])
-    through = labels.spread(removed)
-    if (gone & (stays | ~through | ~labels.removable(np.arange(len(labels))))).any():
-        raise ValueError(
-            "the plan removes channels that cannot be removed for this input: the function was "
-            "traced with another one and does something else here"
-        )
+    numbers = {path: number for number, path in function.paths.items()}
+    removed = np.zeros(len(labels), bool)
+    for group, stays in keep.items():
+        if not stays.all():
+            removed[_labels(coupling, numbers, groups[group])[~stays]] = True
+    gone = labels.spread(removed)
+    for path, leaf in kept.items():
+        for axis, stays in zip(coupling.axes(numbers[path]), leaf, strict=True):
+            there = np.ones(1, bool) if axis is None else ~gone[axis]
+            if not (stays.all() if axis is None else np.array_equal(there, stays)):
+                raise ValueError(OTHERWISE)
+    if not labels.removable(np.flatnonzero(removed)).all():
+        raise ValueError(OTHERWISE)
     return Resized(function.program, coupling, removed)
+
+
+def _labels(coupling: Coupling, numbers: Mapping[str, int], group: Group) -> np.ndarray:
+    """The label of each channel of a group, [width]: the one that all its entries have."""
+    member = group.members[0]
+    axis = coupling.axes(numbers[member.path])[member.axis]
+    if axis is None:
+        raise ValueError(OTHERWISE)
+    positions, bases = coupling.labels.bases(axis)
+    found = np.full(group.width, -1)
+    starts = np.searchsorted(positions, np.arange(len(axis) + 1))
+    if member.indices.shape[1] == 1 and len(bases) == len(axis):
+        return bases[member.indices[:, 0]]
+    shared: dict[int, int] = {}
+    sets = []
+    for indices in member.indices.tolist():
+        common = set.intersection(*({*bases[starts[i] : starts[i + 1]].tolist()} for i in indices))
+        sets.append(common)
+        for base in common:
+            shared[base] = shared.get(base, 0) + 1
+    for channel, common in enumerate(sets):
+        own = [base for base in common if shared[base] == 1]
+        if len(own) != 1:
+            raise ValueError(OTHERWISE)
+        (found[channel],) = own
+    return found

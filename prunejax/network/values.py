@@ -1,6 +1,6 @@
 """What the coupling rules know of one array."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -29,11 +29,11 @@ class Value(NamedTuple):
     fill: Any = None  # the number that every entry is, if that is known
     loose: bool = False
 
-    def there(self, axis: int) -> Any:
+    def there(self, axis: SupportsIndex) -> Any:
         """What the entries of removed indices along an axis are, as in ``at``."""
         return self.at[axis] if self.fill is None else self.fill
 
-    def vanishes(self, axis: int) -> bool:
+    def vanishes(self, axis: SupportsIndex) -> bool:
         """Whether the entries of removed indices along an axis are 0."""
         there = self.there(axis)
         return there is not None and there is not KNOWN and there == 0
