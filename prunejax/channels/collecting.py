@@ -120,8 +120,13 @@ def _channels_last(network: Network, group: str, layer: str, output: Array, memb
     values = jnp.moveaxis(output, place.axis, -1)
     if network.layers[layer].function == SPIKING:
         values = jnp.mean(values, axis=0)  # spikes of all steps: firing rates
-    if place.indices.tolist() != list(range(values.shape[-1])):
-        values = values[..., place.indices]
+    if (
+        place.indices.ravel().tolist() != list(range(values.shape[-1]))
+        or len(place.indices) < values.shape[-1]
+    ):
+        # several entries of a channel, those of a head for example, are as many positions
+        values = jnp.moveaxis(values[..., place.indices], -1, -2)
+        values = values[..., 0, :] if values.shape[-2] == 1 else values
     if member == "maps":
         # lines and volumes become pictures: [images, first axis, the rest, channels]
         height = values.shape[1] if values.ndim > 2 else 1
@@ -159,7 +164,9 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
         raise ValueError(f"no kernel of {layer.name!r} holds the channels of group {group!r}")
     member = axes[-1]
     moved = jnp.moveaxis(jnp.asarray(leaves[member.path]), member.axis, -1)
-    return moved[..., member.indices[:, 0]]
+    if member.indices.shape[1] == 1:
+        return moved[..., member.indices[:, 0]]
+    return jnp.moveaxis(moved[..., member.indices], -1, -2)  # all weights of a head
 
 
 def leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
@@ -188,7 +195,8 @@ def _scale(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) -
         vectors = []
     for member in network.groups[group].members:
         if vectors and member.path == vectors[0]:
-            return jnp.asarray(leaves[member.path])[member.indices[:, 0]]
+            scales = jnp.asarray(leaves[member.path])[member.indices]
+            return scales[:, 0] if scales.shape[1] == 1 else jnp.abs(scales).mean(axis=1)
     raise ValueError(f"the normalisation {norm.name!r} after {layer.name!r} has no scale")
 
 

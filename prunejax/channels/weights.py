@@ -42,5 +42,5 @@ def sum_weights(
             if kernel is not None and member.path in making.parameters:
                 summed = np.asarray(jnp.moveaxis(kernel, member.axis, 0))
                 summed = summed.reshape(len(summed), -1).sum(axis=1)
-                summed_scores[group] = summed[member.indices[:, 0]]
+                summed_scores[group] = summed[member.indices].sum(axis=1)
     return ChannelScores(network, summed_scores)

@@ -15,6 +15,7 @@ from prunejax.network.network import Network
 from prunejax.network.places import Place, place
 from prunejax.network.plan import Plan, plan
 from prunejax.network.recording import record
+from prunejax.network.staying import Frozen, Staying
 from prunejax.network.structure import Structure
 from prunejax.network.table import render
 from prunejax.network.tracing import trace
@@ -22,6 +23,7 @@ from prunejax.network.tracing import trace
 __all__ = [
     "KERNELS",
     "Cost",
+    "Frozen",
     "Group",
     "Layer",
     "LayerCost",
@@ -30,6 +32,7 @@ __all__ = [
     "Place",
     "Plan",
     "SlicedModel",
+    "Staying",
     "Structure",
     "following",
     "load_sliced",

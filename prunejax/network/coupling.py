@@ -57,6 +57,7 @@ class Coupling:
       labels: the union-find.
       program: the program.
       unknown: the names of the primitives that no rule covers, in order of appearance.
+      found: how often each label that is a channel's is found in the variables, see ``count``.
     """
 
     def __init__(self, program: Program, labels: Labels, inputs: Sequence[Value]) -> None:
@@ -67,6 +68,7 @@ class Coupling:
         self._cuts: dict[Any, tuple[Value, ...]] = {}
         self._constants: dict[int, np.ndarray | None] = {}
         self._makers: dict[int, Op] = {}
+        self.found = np.zeros(0, np.int64)
         for number, value in program.constants.items():
             self._values[number] = loose(program.shapes[number], fill(value))
         self._fed = {
@@ -125,6 +127,40 @@ class Coupling:
     def fed(self, number: int) -> bool:
         """Whether a loose value depends on the network's input."""
         return number in self._fed
+
+    def count(self, variables: Sequence[int]) -> None:
+        """Counts where labels are found in variables; ties those that are in the same places.
+
+        Args:
+          variables: the numbers of the values that are variables.
+        """
+        labels, self.found = self.labels, np.zeros(len(self.labels), np.int64)
+        start, places, bases = 0, [], []
+        for number in variables:
+            for axis in self.axes(number):
+                if axis is not None:
+                    positions, roots = labels.bases(axis)
+                    places.append(positions + start)
+                    bases.append(roots)
+                    start += len(axis)
+        if not places:
+            return
+        where, roots = np.concatenate(places), np.concatenate(bases)
+        self.found += np.bincount(roots, minlength=len(labels))
+        if len(roots) == start:
+            return  # one label for each index: no two are in the same places
+        # two labels are in the same places if random numbers of the places have the same sum
+        drawn = np.random.default_rng(0).integers(1, 2**62, start, dtype=np.uint64)
+        sums = np.zeros(len(labels), np.uint64)
+        np.add.at(sums, roots, drawn[where])
+        present = np.unique(roots)
+        _, first, inverse = np.unique(sums[present], return_index=True, return_inverse=True)
+        twins = present[first][inverse.ravel()]
+        labels.union(present, twins)
+        labels.settle()
+        self.found = np.where(
+            labels.find(np.arange(len(labels))) == np.arange(len(labels)), self.found, 0
+        )
 
     def labelled(self, number: int) -> bool:
         """Whether anything is known of a value: not of those in loops that no variable enters."""
@@ -349,6 +385,9 @@ def label(
         else:
             frozen(labels, made.value(number), RETURNED)
     labels.settle()
+    made.count(
+        [number for number, zero in zip(program.inputs, masked, strict=True) if zero is not None]
+    )
     return made
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -88,18 +88,18 @@ def find_groups(
     kinds = _alike(len(channels), (label, at), (product, maker))
     groups: list[tuple[tuple[str, int], np.ndarray, tuple[str, ...], np.ndarray]] = []
     for kind in dict.fromkeys(kinds.tolist()):
-        together = np.flatnonzero(kinds == kind)
-        if len(together) < 2:
-            continue  # one channel that cannot go without leaving none
-        makers = [producers[each] for each in np.unique(maker[product == together[0]])]
-        groups.append(
-            (
-                (makers[0].layer, makers[0].axis),
-                together,
-                tuple(dict.fromkeys(each.layer for each in makers)),
-                np.flatnonzero(kinds[label] == kind),
+        for together in _apart(np.flatnonzero(kinds == kind), label, at, index):
+            if len(together) < 2:
+                continue  # one channel that cannot go without leaving none
+            makers = [producers[each] for each in np.unique(maker[product == together[0]])]
+            groups.append(
+                (
+                    (makers[0].layer, makers[0].axis),
+                    together,
+                    tuple(dict.fromkeys(each.layer for each in makers)),
+                    np.flatnonzero(np.isin(label, together)),
+                )
             )
-        )
     made_groups = {}
     names = _names([origin for origin, *_ in groups])
     for name, (_, together, layers, rows) in zip(names, groups, strict=True):
@@ -110,6 +110,27 @@ def find_groups(
             members.append(Member(*places[place], there))
         made_groups[name] = Group(name, len(together), tuple(members), layers)
     return made_groups
+
+
+def _apart(
+    channels: np.ndarray, label: np.ndarray, at: np.ndarray, index: np.ndarray
+) -> list[np.ndarray]:
+    """Divides channels so that no two of a part share an entry, as a head and a place in it do."""
+    rows = np.flatnonzero(np.isin(label, channels))
+    entries = np.unique(np.stack([at[rows], index[rows]], 1), axis=0, return_inverse=True)[1]
+    if len(np.unique(entries)) == len(rows):
+        return [channels]
+    parts: list[tuple[list[int], set[int]]] = []
+    for channel in channels.tolist():
+        mine = {*entries[label[rows] == channel].tolist()}
+        for held, taken in parts:
+            if not mine & taken:
+                held.append(channel)
+                taken |= mine
+                break
+        else:
+            parts.append(([channel], mine))
+    return [np.asarray(held) for held, _ in parts]
 
 
 def _columns(
@@ -141,6 +162,50 @@ def _alike(count: int, *pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
                 stacked = np.stack([codes, seen], 1)
                 codes = np.unique(stacked, axis=0, return_inverse=True)[1].ravel()
     return codes
+
+
+def channel_labels(coupling: Coupling, numbers: Mapping[str, int], group: Group) -> np.ndarray:
+    """The label of each channel of a group: the one that all its entries have.
+
+    Args:
+      coupling: the labels.
+      numbers: the numbers of the leaves' values by path.
+      group: the group.
+
+    Returns:
+      The labels that stand for the channels' sets, [width].
+
+    Raises:
+      ValueError: the labels are those of a program in which the channels are not one by one.
+    """
+    labels, shared = coupling.labels, None
+    for member in group.members:
+        axis = coupling.axes(numbers[member.path])[member.axis]
+        if axis is None:
+            raise ValueError(f"the channels of {group.name!r} cannot be removed")
+        positions, bases = labels.bases(axis)
+        width, copies = member.indices.shape
+        owner = np.full(len(axis), -1)
+        owner[member.indices] = np.arange(width)[:, None]
+        rows = np.stack([owner[positions], bases], 1)
+        pairs, counts = np.unique(rows[rows[:, 0] >= 0], axis=0, return_counts=True)
+        pairs = pairs[counts == copies]
+        shared = pairs if shared is None else _both(shared, pairs)
+        if len(shared) == group.width and copies == 1:
+            break
+    assert shared is not None
+    total = sum(member.indices.shape[1] for member in group.members)
+    if len(shared) > group.width:  # of those that come down to several the one of these places
+        shared = shared[coupling.found[shared[:, 1]] == total]
+    if not np.array_equal(shared[:, 0], np.arange(group.width)):
+        raise ValueError(f"the channels of {group.name!r} cannot be told apart")
+    return shared[:, 1]
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The rows that two arrays have in common."""
+    rows, counts = np.unique(np.concatenate([first, second]), axis=0, return_counts=True)
+    return rows[counts == 2]
 
 
 def _names(origins: list[tuple[str, int]]) -> list[str]:

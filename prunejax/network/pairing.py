@@ -31,6 +31,8 @@ def matched(
       Pairs (part, parts): the first is to be defined by the others, or tied to it if it is one.
     """
     pairs: list[tuple[np.ndarray, list[np.ndarray]]] = []
+    if not len(one[0]):
+        return pairs
     left = [list(one), list(other)]
     for side in (0, 1):
         for part in list(left[side]):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from prunejax import names
+from prunejax.network.groups import channel_labels
 from prunejax.network.structure import Structure
 
 
@@ -13,7 +14,8 @@ class Place(NamedTuple):
 
     Attributes:
       axis: the axis that they lie along.
-      indices: for each channel of the group its first index there, [width].
+      indices: for each channel of the group its indices there, [width, copies]: of a head those of
+        all its places.
     """
 
     axis: int
@@ -37,15 +39,19 @@ def place(network: Structure, group: str, layer: str) -> Place:
     names.choose("group of channels", group, network.groups)
     labels, coupling = network.coupling.labels, network.coupling
     numbers = {path: number for number, path in network.traced.paths.items()}
-    member = network.groups[group].members[0]
-    axis = coupling.axes(numbers[member.path])[member.axis]
     value = network.flows.values.get(layer)
-    if axis is not None and value is not None:
-        wanted = labels.find(axis[member.indices[:, 0]])
+    if value is not None:
+        wanted = channel_labels(coupling, numbers, network.groups[group])
+        channel = np.full(len(labels), -1)
+        channel[wanted] = np.arange(len(wanted))
         for number, there in enumerate(coupling.axes(value)):
             if there is None:
                 continue
-            present, first = np.unique(labels.find(there), return_index=True)
-            if np.isin(wanted, present).all():
-                return Place(number, first[np.searchsorted(present, wanted)])
+            positions, bases = labels.bases(there)
+            found = channel[bases] >= 0
+            owners, positions = channel[bases[found]], positions[found]
+            counts = np.bincount(owners, minlength=len(wanted))
+            if counts.min() > 0 and counts.min() == counts.max():
+                order = np.lexsort((positions, owners))
+                return Place(number, positions[order].reshape(len(wanted), -1))
     raise ValueError(f"the channels of group {group!r} are not in what {layer!r} puts out")

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from prunejax.masks import name
 from prunejax.network import traced
 from prunejax.network.coupling import Coupling
-from prunejax.network.groups import Group
+from prunejax.network.groups import Group, channel_labels
 from prunejax.network.resizing import Resized
 from prunejax.network.structure import Structure
 
@@ -116,7 +116,10 @@ def resized(
     removed = np.zeros(len(labels), bool)
     for group, stays in keep.items():
         if not stays.all():
-            removed[_labels(coupling, numbers, groups[group])[~stays]] = True
+            try:
+                removed[channel_labels(coupling, numbers, groups[group])[~stays]] = True
+            except ValueError as error:
+                raise ValueError(OTHERWISE) from error
     gone = labels.spread(removed)
     for path, leaf in kept.items():
         for axis, stays in zip(coupling.axes(numbers[path]), leaf, strict=True):
@@ -126,29 +129,3 @@ def resized(
     if not labels.removable(np.flatnonzero(removed)).all():
         raise ValueError(OTHERWISE)
     return Resized(function.program, coupling, removed)
-
-
-def _labels(coupling: Coupling, numbers: Mapping[str, int], group: Group) -> np.ndarray:
-    """The label of each channel of a group, [width]: the one that all its entries have."""
-    member = group.members[0]
-    axis = coupling.axes(numbers[member.path])[member.axis]
-    if axis is None:
-        raise ValueError(OTHERWISE)
-    positions, bases = coupling.labels.bases(axis)
-    found = np.full(group.width, -1)
-    starts = np.searchsorted(positions, np.arange(len(axis) + 1))
-    if member.indices.shape[1] == 1 and len(bases) == len(axis):
-        return bases[member.indices[:, 0]]
-    shared: dict[int, int] = {}
-    sets = []
-    for indices in member.indices.tolist():
-        common = set.intersection(*({*bases[starts[i] : starts[i + 1]].tolist()} for i in indices))
-        sets.append(common)
-        for base in common:
-            shared[base] = shared.get(base, 0) + 1
-    for channel, common in enumerate(sets):
-        own = [base for base in common if shared[base] == 1]
-        if len(own) != 1:
-            raise ValueError(OTHERWISE)
-        (found[channel],) = own
-    return found

@@ -14,6 +14,7 @@ from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Flows
 from prunejax.network.groups import Group
 from prunejax.network.layers import Layer
+from prunejax.network.staying import Frozen, Staying, staying
 from prunejax.network.traced import Traced
 
 
@@ -66,6 +67,26 @@ class Structure:
           ValueError: there is no such convention.
         """
         return measure(self.layers, self.leaves, self.trainable, convention, global_pool)
+
+    @functools.cached_property
+    def staying(self) -> Staying:
+        """Which channels stay whole, and why; what share of the network that is."""
+        return staying(
+            self.traced.program,
+            self.coupling,
+            self.traced.paths,
+            self.flows.producers,
+            self.groups,
+            self.trainable,
+        )
+
+    def frozen(self) -> tuple[Frozen, ...]:
+        """The channels that cannot be removed, layer by layer, each with its reason.
+
+        Returns:
+          One entry per layer and reason; those that the network returns are among them.
+        """
+        return self.staying.frozen
 
     @functools.cached_property
     def flows(self) -> Flows:

@@ -4,6 +4,7 @@ import shutil
 import textwrap
 from typing import Any
 
+from prunejax.names import listed
 from prunejax.network.structure import Structure
 from prunejax.text import blocks
 
@@ -54,11 +55,37 @@ def render(network: Structure) -> str:
         f"{len(network.layers)} layers, {cost.parameters:,} parameters, {cost.multiply_adds:,} "
         f"multiply-adds, {len(network.groups)} groups of channels that can be removed"
     ]
-    if network.unknown:
-        words.append(f"frozen by unknown primitives: {', '.join(network.unknown)}")
+    words += _stay(network)
     for sentence in words:
         lines += textwrap.wrap(sentence, screen)
     return "\n".join(lines)
+
+
+def _stay(network: Structure) -> list[str]:
+    """What stays whole: its share, then a sentence for each reason."""
+    left = network.staying
+    words = []
+    if left.channels > left.free:
+        count = left.channels - left.free
+        words.append(
+            f"{count:,} of {left.channels:,} channels stay whole "
+            f"({percent(count, left.channels)}), and {percent(left.stuck, left.parameters)} of the parameters go with none:"
+        )
+    reasons: dict[str, dict[str, int]] = {}
+    for each in left.frozen:
+        if not each.returned:
+            layers = reasons.setdefault(each.reason, {})
+            layers[each.layer] = layers.get(each.layer, 0) + len(each.channels)
+    for reason, layers in reasons.items():
+        named = listed([f"{layer} ({count})" for layer, count in layers.items()], 6)
+        words.append(f"- {named} {reason}")
+    return words
+
+
+def percent(part: float, whole: float) -> str:
+    """A share as a whole number of percent; "under 1 %" for the smallest."""
+    share = 100 * part / whole if whole else 0
+    return "under 1 %" if 0 < share < 1 else f"{share:.0f} %"
 
 
 def _line(row: tuple[str, ...], widths: list[int], columns: tuple[int, ...]) -> str:

@@ -10,10 +10,13 @@ from jaxtyping import PyTree
 
 from prunejax.masks import name
 from prunejax.network import traced
-from prunejax.network.flow import Flows
 from prunejax.network.groups import find_groups
 from prunejax.network.layers import KERNELS
 from prunejax.network.network import Network
+from prunejax.network.table import percent
+
+MOST_FROZEN = 0.1
+"""If more of the channels stay whole, a warning says why."""
 
 
 def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network:
@@ -74,8 +77,6 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         )
     axes = {path: coupling.axes(number) for number, path in seen.paths.items()}
     groups = find_groups(axes, coupling, flows.producers)
-    if not groups:
-        warnings.warn(f"no channel of this network can be removed: {_why(flows)}", stacklevel=2)
     endless = [layer.name for layer in flows.layers.values() if layer.note == "one iteration"]
     if endless:
         warnings.warn(
@@ -83,7 +84,7 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
             "one iteration are counted",
             stacklevel=2,
         )
-    return Network(
+    network = Network(
         layers=flows.layers,
         groups=groups,
         unknown=tuple(coupling.unknown),
@@ -95,10 +96,30 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         traced=seen,
         coupling=coupling,
     )
+    if not groups:
+        warnings.warn(f"no channel of this network can be removed: {_why(network)}", stacklevel=2)
+    elif network.staying.share < 1 - MOST_FROZEN and not coupling.unknown:
+        warnings.warn(_much(network), stacklevel=2)
+    return network
 
 
-def _why(flows: Flows) -> str:
-    kernels = [layer for layer in flows.layers.values() if layer.kind in KERNELS]
+def _much(network: Network) -> str:
+    """Says that many channels stay, and the reason that keeps most of them."""
+    left = network.staying
+    kept: dict[str, int] = {}
+    for each in left.frozen:
+        if not each.returned:
+            kept[each.reason] = kept.get(each.reason, 0) + len(each.channels)
+    reason = max(kept, key=lambda each: kept[each])
+    count = left.channels - left.free
+    return (
+        f"{count:,} of {left.channels:,} channels stay whole ({percent(count, left.channels)}), "
+        f"most of them {reason}; network.frozen() has them all"
+    )
+
+
+def _why(network: Network) -> str:
+    kernels = [layer for layer in network.layers.values() if layer.kind in KERNELS]
     if not kernels:
         return "no layer multiplies what it is given by a kernel of its variables"
     if len(kernels) == 1:
@@ -106,10 +127,13 @@ def _why(flows: Flows) -> str:
         return (
             f"the units of its only layer with a kernel, {named}, are what it returns or is given"
         )
-    return (
-        f"the outputs of its {len(kernels)} layers with kernels are returned, reach an operation "
-        "that needs all of them, or are positions (print the network for its layers)"
-    )
+    reasons = [str(each) for each in network.frozen() if not each.returned]
+    if not reasons:
+        return (
+            f"the outputs of its {len(kernels)} layers with kernels are returned, or are positions "
+            "(print the network for its layers)"
+        )
+    return "; ".join(reasons[:2]) + ("; ..." if len(reasons) > 2 else "")
 
 
 def _traced_again(network: Network) -> tuple[Any, ...]:

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, PyTree
 
 from prunejax.masks import name
 from prunejax.network import KERNELS, Network, traced
-from prunejax.network.labels import FROZEN
 from prunejax.network.layers import ACTIVITY
 from prunejax.network.program import Op, Program
 from prunejax.neurons import Neuron
@@ -247,7 +246,7 @@ def check_variables(network: Network, variables: PyTree) -> None:
 
 
 def _has_channels(coupling: Any, axis: Any) -> bool:
-    return axis is not None and bool((coupling.labels.find(axis) != FROZEN).any())
+    return coupling.labels.free(axis)
 
 
 def _examples(op: Op, program: Program, side: int, neurons: Neurons) -> int:
