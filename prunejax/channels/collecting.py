@@ -120,13 +120,10 @@ def _channels_last(network: Network, group: str, layer: str, output: Array, memb
     values = jnp.moveaxis(output, place.axis, -1)
     if network.layers[layer].function == SPIKING:
         values = jnp.mean(values, axis=0)  # spikes of all steps: firing rates
-    if (
-        place.indices.ravel().tolist() != list(range(values.shape[-1]))
-        or len(place.indices) < values.shape[-1]
-    ):
-        # several entries of a channel, those of a head for example, are as many positions
-        values = jnp.moveaxis(values[..., place.indices], -1, -2)
-        values = values[..., 0, :] if values.shape[-2] == 1 else values
+    if place.every.shape[1] > 1:  # the entries of a head are as many positions
+        values = jnp.moveaxis(values[..., place.every], -1, -2)
+    elif place.indices.tolist() != list(range(values.shape[-1])):
+        values = values[..., place.indices]
     if member == "maps":
         # lines and volumes become pictures: [images, first axis, the rest, channels]
         height = values.shape[1] if values.ndim > 2 else 1

@@ -107,7 +107,8 @@ def find_groups(
         members = []
         for place in np.unique(at[rows]):
             there = index[rows[at[rows] == place]].reshape(len(together), -1)
-            members.append(Member(*places[place], there))
+            path, axis = places[place]
+            members.append(Member(path, axis, there))
         made_groups[name] = Group(name, len(together), tuple(members), layers)
     return made_groups
 

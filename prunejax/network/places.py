@@ -14,12 +14,13 @@ class Place(NamedTuple):
 
     Attributes:
       axis: the axis that they lie along.
-      indices: for each channel of the group its indices there, [width, copies]: of a head those of
-        all its places.
+      indices: for each channel of the group its first index there, [width].
+      every: all its indices there, [width, copies]: of a head those of all places in it.
     """
 
     axis: int
     indices: np.ndarray
+    every: np.ndarray
 
 
 def place(network: Structure, group: str, layer: str) -> Place:
@@ -53,5 +54,6 @@ def place(network: Structure, group: str, layer: str) -> Place:
             counts = np.bincount(owners, minlength=len(wanted))
             if counts.min() > 0 and counts.min() == counts.max():
                 order = np.lexsort((positions, owners))
-                return Place(number, positions[order].reshape(len(wanted), -1))
+                every = positions[order].reshape(len(wanted), -1)
+                return Place(number, every[:, 0], every)
     raise ValueError(f"the channels of group {group!r} are not in what {layer!r} puts out")

@@ -119,8 +119,8 @@ def tile(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) -> Va
     for axis, count in enumerate(map(int, op.params["reps"])):
         if shapes[0][axis] == 1 and count > 1:
             axes[axis], at[axis] = labels.fresh(count), KNOWN
-        elif value.axes[axis] is not None:
-            axes[axis] = np.tile(value.axes[axis], count)
+        elif (labelled := value.axes[axis]) is not None:
+            axes[axis] = np.tile(labelled, count)
     return value._replace(axes=tuple(axes), at=tuple(at))
 
 

@@ -69,7 +69,8 @@ def _stay(network: Structure) -> list[str]:
         count = left.channels - left.free
         words.append(
             f"{count:,} of {left.channels:,} channels stay whole "
-            f"({percent(count, left.channels)}), and {percent(left.stuck, left.parameters)} of the parameters go with none:"
+            f"({percent(count, left.channels)}), and with none of the others go "
+            f"{percent(left.stuck, left.parameters)} of the parameters:"
         )
     reasons: dict[str, dict[str, int]] = {}
     for each in left.frozen:

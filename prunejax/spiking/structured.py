@@ -113,7 +113,7 @@ def of_channels(network: Network, scores: Mapping[str, Array]) -> ChannelScores[
         driven = neurons_after(network, layer.name)
         if driven is not None and driven.name in scores:
             place = network.place(group, driven.name)
-            found[group] = jnp.asarray(scores[driven.name])[place.indices].mean(axis=1)
+            found[group] = jnp.asarray(scores[driven.name])[place.every].mean(axis=1)
     if not found:
         raise ValueError("no group of channels that can be removed drives neurons with a score")
     return ChannelScores(network, found)

@@ -93,11 +93,13 @@ NETWORKS = {
     # what is removed is 0 there, and adds nothing to the norm
     "a_norm_of_what_vanishes": lambda v, x: over_channels(x @ v["a"]) @ v["b"],
     "in_a_call": lambda v, x: jax.checkpoint(lambda h: quantise(h) * 2)(x @ v["a"]) @ v["b"],
+    # a table is cut like what it meets
+    "position": lambda v, x: position(x @ v["a"]) @ v["b"],
+    "a_norm_of_a_number": lambda v, x: over_channels(x @ v["a"] + 1) @ v["b"],
     "twice": lambda v, x: reverse(constant(quantise(x @ v["a"]))) @ v["b"],
 }
 REFUSED = {
-    "position": lambda v, x: position(x @ v["a"]) @ v["b"],
-    "over_channels": lambda v, x: over_channels(x @ v["a"] + 1) @ v["b"],
+    "over_channels": lambda v, x: over_channels(jnp.exp(x @ v["a"] + v["s"])) @ v["b"],
     "clip_by_size": lambda v, x: clip_by_size(x @ v["a"] + 1) @ v["b"],
 }
 

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
@@ -95,7 +96,7 @@ def test_its_channels_are_those_of_the_image(forward):
         assert indices == list(wanted)
 
 
-def test_heads_of_attention_stay_as_they_were():
+def test_heads_and_the_places_in_them_are_groups_of_their_own():
     def forward(v, x):
         q, k = (jnp.reshape(x @ v[n], (2, 4, 3, 5)) for n in ("q", "k"))
         weights = jax.nn.softmax(jnp.einsum("bthd,bshd->bhts", q, k))
@@ -104,4 +105,9 @@ def test_heads_of_attention_stay_as_they_were():
     shapes = {"q": (6, 15), "k": (6, 15)}
     variables = randomise({k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in shapes.items()})
     plan = check(forward, variables, jax.random.normal(jax.random.key(1), (2, 4, 6)), removes=0.2)
-    assert [group.width for group in plan.network.groups.values()] == [5]
+    heads, places = plan.network.groups.values()
+    assert (heads.width, places.width) == (3, 5)
+    for member in heads.members:
+        assert member.indices.tolist() == np.arange(15).reshape(3, 5).tolist()
+    for member in places.members:
+        assert member.indices.tolist() == np.arange(15).reshape(3, 5).T.tolist()
