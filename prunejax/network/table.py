@@ -83,7 +83,7 @@ def _stay(network: Structure) -> list[str]:
     return words
 
 
-def percent(part: float, whole: float) -> str:
+def percent(part: int, whole: int) -> str:
     """A share as a whole number of percent; "under 1 %" for the smallest."""
     share = 100 * part / whole if whole else 0
     return "under 1 %" if 0 < share < 1 else f"{share:.0f} %"

@@ -18,7 +18,6 @@ from prunejax.network import trace
 from tests.support.evaluating import evaluate
 from tests.support.random_programs import (
     LARGEST_NUMBER,
-    MOST_STEPS,
     NAMES,
     Program,
     draw,
@@ -33,7 +32,7 @@ steps = st.tuples(
 )
 programs = st.builds(
     Program,
-    st.lists(steps, min_size=1, max_size=MOST_STEPS).map(tuple),
+    st.lists(steps, min_size=1, max_size=6).map(tuple),
     st.sampled_from(("sequence", "sequence", "sequence", "image", "image", "vector", "tokens")),
     st.integers(0, 7),
     st.booleans(),

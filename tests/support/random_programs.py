@@ -6,18 +6,23 @@ those on which a sliced network differs from the masked one, made as short as th
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from tests.support.random_steps import FORWARD_ONLY, STEPS
 from tests.support.random_steps.building import Build, fits, pick
 
 SHAPES = {"sequence": (2, 4, 5), "image": (2, 4, 2, 3), "vector": (3, 6), "tokens": (2, 6)}
-NAMES = tuple(STEPS)
+OFTEN = ("dense", "residual", "pair", "layer_norm", "attention", *["apply"] * 6)
+"""Steps of many variants, and those that networks are made of, come oftener than once each."""
+
+NAMES = (*STEPS, *OFTEN)
 LARGEST_NUMBER = 59
 MOST_STEPS = 10
 
@@ -102,7 +107,7 @@ def _outputs(program: Program, build: Build) -> Any:
         case 0 | 1 | 2 | 3:
             return head
         case 4:  # all that was not used yet
-            rows = [value.reshape(len(value), -1) for value in build.pool[-3:]]
+            rows = [value.reshape(len(value), -1) for value in build.pool[1:][-3:]]
             rows = [row for row in rows if len(row) == len(last)]
             return sum(jnp.tanh(row) @ build.param(row.shape[1], 2) for row in rows)
         case 5:
@@ -134,6 +139,26 @@ def draw(numbers: np.random.Generator) -> Program:
         bare=bool(numbers.integers(4) == 0),
         seed=int(numbers.integers(100)),
     )
+
+
+def primitives(program: Program) -> Counter[str]:
+    """How often each primitive occurs, those inside of loops and calls too."""
+    made = network(program)
+    counted: Counter[str] = Counter()
+
+    def count(jaxpr: Any) -> None:
+        for eqn in jaxpr.eqns:
+            counted[eqn.primitive.name] += 1
+            for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_program):
+                if _is_program(inner):
+                    count(getattr(inner, "jaxpr", inner))
+
+    count(jax.make_jaxpr(made.apply_fn)(made.variables, made.x).jaxpr)
+    return counted
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, core.ClosedJaxpr | core.Jaxpr)
 
 
 def simpler(program: Program) -> Iterator[Program]:

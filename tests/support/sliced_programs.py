@@ -1,7 +1,7 @@
 """Whether a random program from which channels were cut computes what it does with masks."""
 
 import argparse
-import time
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +22,9 @@ TOLERANCE = 1e-9
 
 NUDGE = 1e-12
 """By so much the parameters are changed to see whether rounding alone makes a difference."""
+
+FORGET = 400
+"""After so many programs what JAX has compiled is forgotten: it piles up."""
 
 
 class Result(NamedTuple):
@@ -244,8 +247,9 @@ def main() -> None:
     given = parser.parse_args()
     numbers = np.random.default_rng(given.seed)
     seen: Counter[str] = Counter()
-    start = time.monotonic()
-    for _ in range(given.count):
+    for number in range(given.count):
+        if number % FORGET == FORGET - 1:
+            jax.clear_caches()
         program = draw(numbers)
         try:
             result = check(program)
@@ -259,8 +263,7 @@ def main() -> None:
             seen["failed"] += 1
             program = shrunk(program, fails, given.tries)
             print(f"{program}\n  {check(program).failure}", flush=True)
-        if time.monotonic() // 300 != start // 300:  # a long run keeps what it compiles no longer
-            start = time.monotonic()
-            jax.clear_caches()
+        if number % 100 == 99:
+            print(f"{number + 1} programs: {dict(seen)}", file=sys.stderr, flush=True)
     print(f"{given.count} programs, seed {given.seed}: {dict(seen)}")
     raise SystemExit(int(seen["failed"] > 0))

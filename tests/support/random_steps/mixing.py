@@ -149,13 +149,10 @@ def attention(build: Build, h: Any, i: int, j: int) -> Any:
             fused = h @ build.param(c, 3 * heads * width)
             parts = jnp.split(fused, 3, -1)
             q, k, v = (each.reshape(b, p, heads, width) for each in parts)
-    if j % 5 == 4:
-        mixed = jax.nn.dot_product_attention(q, k, v, is_causal=True)
-    else:
-        scores = jnp.einsum("bqhw,bkhw->bhqk", q, k) / width**0.5
-        if j % 2:
-            scores = jnp.where(jnp.tril(jnp.ones((p, p), bool)), scores, -1e9)
-        mixed = jnp.einsum("bhqk,bkhw->bqhw", jax.nn.softmax(scores), v)
+    scores = jnp.einsum("bqhw,bkhw->bhqk", q, k) / width**0.5
+    if j % 2:
+        scores = jnp.where(jnp.tril(jnp.ones((p, p), bool)), scores, -1e9)
+    mixed = jnp.einsum("bhqk,bkhw->bqhw", jax.nn.softmax(scores), v)
     if j % 3 == 0:
         return jnp.einsum("bphw,hwc->bpc", mixed, build.param(*mixed.shape[2:], c))
     mixed = mixed.reshape(b, p, -1)

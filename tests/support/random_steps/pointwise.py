@@ -112,10 +112,12 @@ PAIRS = (
     lambda a, b: a / (2 + jnp.cos(b)),
     lambda a, b: jnp.where(a > b, a, b * 0.5),
     lambda a, b: jnp.where(a > 0, b, 0),
-    lambda a, b: jax.lax.select_n((b > 0.5).astype(jnp.int32) + (b > 1), a, b, a * b),
+    lambda a, b: jax.lax.select_n(
+        (b > 0.5).astype(jnp.int32) + (b > 1).astype(jnp.int32), a, b, a * b
+    ),
     lambda a, b: jnp.abs(a) ** (1 + jnp.square(jnp.tanh(b))),
     lambda a, b: jnp.arctan2(a, 1 + b * b),
-    lambda a, b: a * (b >= 0),
+    lambda a, b: a * (b >= 0).astype(a.dtype),
     lambda a, b: jnp.where((a > 0) ^ (b > 0), a + 1, b),
     jnp.logaddexp,
     lambda a, b: a * b + jax.lax.stop_gradient(a),
