@@ -46,9 +46,7 @@ def free_channels(network: Network) -> int:
 
 def _widths(network: Network) -> dict[int, int]:
     """For each label the width of its group."""
-    axes = {
-        path: network.coupling.axes(number) for number, path in network.traced.paths.items()
-    }
+    axes = {path: network.coupling.axes(number) for number, path in network.traced.paths.items()}
     widths = {}
     for group in network.groups.values():
         member = group.members[0]

@@ -170,8 +170,7 @@ def wavenet(variables, x):
 WAVENET = {
     "first": (1, 6),
     "layers": [
-        {"dilated": (2, 6, 16), "bias": (16,), "residual": (8, 6), "skip": (8, 7)}
-        for _ in range(3)
+        {"dilated": (2, 6, 16), "bias": (16,), "residual": (8, 6), "skip": (8, 7)} for _ in range(3)
     ],
     "mix": (7, 9),
     "last": (9, 5),
