@@ -43,6 +43,7 @@ class Entry:
       state: gives ``(outputs, state)``: what the network returns without its updated state, and
         that state as a tree like the variables; None where it returns none.
       training: whether it runs in training mode.
+      differentiable: whether gradients are compared; a loop of unknown length has none.
       double: whether it is compared in float64, its own rounding being too large in float32.
       slow: whether its test takes more than three seconds.
     """
@@ -56,6 +57,7 @@ class Entry:
     channels: int | None = None
     state: Callable[[Any], tuple[Any, Any]] | None = None
     training: bool = False
+    differentiable: bool = True
     double: bool = False
     slow: bool = False
 
