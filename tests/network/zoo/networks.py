@@ -3,6 +3,8 @@
 from tests.network.zoo import (
     convolutional,
     experts,
+    generative,
+    graphs,
     language,
     operations,
     recurrent,
