@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from tests.support.slicing_checks import randomise
@@ -131,3 +132,16 @@ def function(forward: Callable[..., Any], shapes: Any, x: Any) -> Built:
         is_leaf=lambda leaf: isinstance(leaf, tuple),
     )
     return Built(forward, randomise(described), x, one_more(x))
+
+
+def perturbed(tree: Any, seed: int = 0) -> Any:
+    """A library's own first values, changed so that none is trivial; positive ones stay so."""
+    random = np.random.default_rng(seed)
+
+    def change(leaf: Any) -> Any:
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        drawn = leaf * random.uniform(0.5, 1.5, leaf.shape) + random.uniform(0.02, 0.1, leaf.shape)
+        return jnp.asarray(drawn, leaf.dtype)
+
+    return jax.tree.map(change, tree)

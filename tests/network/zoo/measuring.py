@@ -20,12 +20,16 @@ def quietly(apply_fn: Callable[..., Any], variables: Any, x: Any) -> Network:
 
 
 def kernel_axes(network: Network) -> dict[tuple[int, int], int]:
-    """The axes of kernels that make channels, and their lengths; each once, however often used."""
+    """The axes of kernels that make channels, and their lengths; each once, however often used.
+
+    An axis of length 1 holds no choice.
+    """
     shapes = network.traced.program.shapes
-    return {
+    lengths = {
         (producer.value, producer.axis): shapes[producer.value][producer.axis]
         for producer in network.flows.producers
     }
+    return {place: length for place, length in lengths.items() if length > 1}
 
 
 def free_channels(network: Network) -> int:

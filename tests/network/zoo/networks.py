@@ -7,6 +7,8 @@ from tests.network.zoo import (
     graphs,
     language,
     operations,
+    packages_keras,
+    packages_other,
     recurrent,
     sequences,
     vision,
@@ -15,6 +17,8 @@ from tests.network.zoo import (
 MODULES = (
     convolutional,
     operations,
+    packages_keras,
+    packages_other,
     language,
     vision,
     experts,

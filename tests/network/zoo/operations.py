@@ -164,7 +164,7 @@ def wavenet(variables, x):
         value, gate = jnp.split(gated + layer["bias"], 2, axis=-1)
         y = jnp.tanh(value) * jax.nn.sigmoid(gate)
         x, skips = x + y @ layer["residual"], skips + y @ layer["skip"]
-    return jax.nn.relu(jax.nn.relu(skips) @ variables["mix"]) @ variables["last"]
+    return jax.nn.relu(jax.nn.elu(skips) @ variables["mix"]) @ variables["last"]
 
 
 WAVENET = {
