@@ -46,7 +46,7 @@ class Entry:
       training: whether it runs in training mode.
       differentiable: whether gradients are compared; a loop of unknown length has none.
       double: whether it is compared in float64, its own rounding being too large in float32.
-      slow: whether its test takes more than three seconds.
+      quick: whether it is compared in every run of the tests; most are in the slow ones alone.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Entry:
     training: bool = False
     differentiable: bool = True
     double: bool = False
-    slow: bool = False
+    quick: bool = False
 
 
 def image(*shape: int) -> jax.Array:
