@@ -290,7 +290,7 @@ def entry(name, module, shape=PIXELS, **details):
     return Entry(name, "convolutional", lambda: linen(module, image(*shape)), returned=4, **details)
 
 
-def training(name, module):
+def training(name, module, **details):
     return Entry(
         name,
         "convolutional",
@@ -298,27 +298,28 @@ def training(name, module):
         returned=4,
         training=True,
         state=lambda outputs: outputs,
+        **details,
     )
 
 
 ENTRIES = (
-    entry("vgg", VGG()),
+    entry("vgg", VGG(), quick=True),
     training("vgg_training", VGG(train=True)),
     entry("resnet", ResNet(), (2, 16, 16, 3)),
     training("resnet_training", ResNet(train=True)),
     entry("resnext", ResNeXt(groups=4)),
-    entry("regnet", ResNeXt(groups=2, gate=True)),
+    entry("regnet", ResNeXt(groups=2, gate=True), slow=True),
     entry("densenet", DenseNet()),
-    training("densenet_training", DenseNet(train=True)),
+    training("densenet_training", DenseNet(train=True), slow=True),
     entry("mobilenet_v2", MobileNetV2()),
-    training("mobilenet_v2_training", MobileNetV2(train=True)),
+    training("mobilenet_v2_training", MobileNetV2(train=True), slow=True),
     entry("mobilenet_v3", MobileNetV3()),
     entry("efficientnet", EfficientNet()),
     training("efficientnet_training", EfficientNet(train=True)),
-    entry("shufflenet", ShuffleNet()),
+    entry("shufflenet", ShuffleNet(), quick=True),
     entry("shufflenet_v2", ShuffleNetV2()),
-    entry("convnext", ConvNeXt()),
-    entry("inception", Inception()),
-    entry("squeezenet", SqueezeNet()),
+    entry("convnext", ConvNeXt(), slow=True),
+    entry("inception", Inception(), slow=True),
+    entry("squeezenet", SqueezeNet(), quick=True),
     entry("xception", Xception()),
 )

@@ -47,6 +47,7 @@ class Entry:
       differentiable: whether gradients are compared; a loop of unknown length has none.
       double: whether it is compared in float64, its own rounding being too large in float32.
       quick: whether it is compared in every run of the tests; most are in the slow ones alone.
+      slow: whether even its share is left to the slow tests.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Entry:
     differentiable: bool = True
     double: bool = False
     quick: bool = False
+    slow: bool = False
 
 
 def image(*shape: int) -> jax.Array:
@@ -102,9 +104,9 @@ def linen_variables(module: Any, x: Any) -> Any:
     return randomise(jax.eval_shape(lambda x: module.init(rngs, x), x))
 
 
-def equinox(module: Any, x: Any) -> Built:
-    """An Equinox module that takes one example."""
-    arrays, static = eqx.partition(module, eqx.is_array)
+def equinox(make: Callable[[], Any], x: Any) -> Built:
+    """An Equinox module that takes one example; only its shapes are made."""
+    arrays, static = eqx.partition(eqx.filter_eval_shape(make), described)
 
     def apply_fn(variables, x):
         return jax.vmap(eqx.combine(variables, static))(x)
@@ -112,9 +114,13 @@ def equinox(module: Any, x: Any) -> Built:
     return Built(apply_fn, randomise(arrays), x, one_more(x))
 
 
-def nnx_module(module: Any, x: Any) -> Built:
-    """An nnx module that takes a batch."""
-    graph, state = nnx.split(module)
+def described(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+def nnx_module(make: Callable[[nnx.Rngs], Any], x: Any) -> Built:
+    """An nnx module that takes a batch; only its shapes are made."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
 
     def apply_fn(variables, x):
         filled = nnx.clone(state)

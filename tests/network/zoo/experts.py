@@ -183,6 +183,7 @@ ENTRIES = (
         4,
         "transformer",
         training=True,
+        slow=True,
     ),
     entry("checkpoint_names", lambda: function(named, RESIDUAL, VECTORS), 3, "transformer"),
     entry("debug_print", lambda: function(printed, RESIDUAL, VECTORS), 3, "transformer"),

@@ -175,11 +175,11 @@ def both():
 
 
 ENTRIES = (
-    entry("gcn", lambda: on_graphs(gcn, GCN)),
+    entry("gcn", lambda: on_graphs(gcn, GCN), quick=True),
     entry("gat", lambda: on_graphs(gat, GAT)),
     entry("message_passing", lambda: on_graphs(messages, MESSAGES)),
     entry("pointnet", lambda: function(points, POINTS, image(2, 5, 3)), "sets"),
-    entry("deep_sets", lambda: function(sets, SETS, image(2, 5, 3)), "sets"),
+    entry("deep_sets", lambda: function(sets, SETS, image(2, 5, 3)), "sets", quick=True),
     entry("hypernetwork", lambda: function(hypernetwork, HYPERNETWORK, image(3, 5)), "kernels"),
     entry("film", both, "kernels"),
 )

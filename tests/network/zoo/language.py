@@ -257,5 +257,5 @@ ENTRIES = (
     entry("gptj", GPTJ()),
     Entry("llama", "language", lambda: function(llama, LLAMA, TOKENS), returned=VOCABULARY),
     Entry("gemma", "language", lambda: function(gemma, GEMMA, TOKENS), returned=VOCABULARY),
-    entry("t5", T5()),
+    entry("t5", T5(), slow=True),
 )

@@ -186,10 +186,10 @@ def entry(name, module, returned=4, **details):
 
 ENTRIES = (
     entry("unet", UNet(), 2),
-    entry("pixel_shuffle_as_torch", SuperResolution(shuffled_as_torch), 3),
+    entry("pixel_shuffle_as_torch", SuperResolution(shuffled_as_torch), 3, quick=True),
     entry("pixel_shuffle_as_tensorflow", SuperResolution(shuffled_as_tensorflow), 3),
-    entry("maxout", Maxout()),
-    entry("blurpool", BlurPool()),
+    entry("maxout", Maxout(), quick=True),
+    entry("blurpool", BlurPool(), quick=True),
     entry("big_transfer", BigTransfer()),
     entry("nfnet", NFNet()),
     Entry("wavenet", "convolutional", lambda: function(wavenet, WAVENET, image(2, 10, 1)), 5),

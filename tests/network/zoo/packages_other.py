@@ -5,7 +5,16 @@ import warnings
 import jax
 import jax.numpy as jnp
 
-from tests.network.zoo.entry import Built, Entry, function, image, one_more, perturbed, words
+from tests.network.zoo.entry import (
+    Built,
+    Entry,
+    described,
+    function,
+    image,
+    one_more,
+    perturbed,
+    words,
+)
 from tests.network.zoo.graphs import ring
 from tests.support.slicing_checks import randomise
 
@@ -71,7 +80,7 @@ def equimo(make, x):
         warnings.simplefilter("ignore")
         from equimo import models
     model = eqx.nn.inference_mode(eqx.filter_eval_shape(make, models, jax.random.key(0)))
-    arrays, static = eqx.partition(model, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    arrays, static = eqx.partition(model, described)
     key = jax.random.key(1)
 
     def apply_fn(variables, x):

@@ -182,16 +182,19 @@ ENTRIES = (
     ),
     entry("gru", lambda: linen(LanguageModel(nn.GRUCell), TOKENS), 6 + 6 * (8 + 7) + 11, 11),
     entry("gru_bidirectional", lambda: linen(Bidirectional(), SERIES), 6 + 2 * 6 * HIDDEN + 9 + 4),
-    entry("gru_equinox", lambda: equinox(EquinoxGRU(), SERIES), 6 * (HIDDEN + 7) + 4),
+    entry("gru_equinox", lambda: equinox(EquinoxGRU, SERIES), 6 * (HIDDEN + 7) + 4),
     entry("conv_lstm", lambda: linen(ConvLSTM(), image(2, 3, 4, 4, 2)), 2 * 4 * 6 + 5 + 4),
     entry("scanned_layers", lambda: linen(ScannedLayers(), TOKENS), 12 + 5 * 12 + 16 + 11, 11),
-    entry("fori_loop", lambda: function(fori, STACKED, ROWS), 8 + 10 + 8 + 4),
-    entry("map", lambda: function(mapped, MAPPED, ROWS), 8 + 7 + 6 + 4),
+    entry("fori_loop", lambda: function(fori, STACKED, ROWS), 8 + 10 + 8 + 4, quick=True),
+    entry("map", lambda: function(mapped, MAPPED, ROWS), 8 + 7 + 6 + 4, quick=True),
     entry(
         "deep_equilibrium",
         lambda: function(equilibrium, EQUILIBRIUM, ROWS),
         9 + 8 + 8 + 6 + 4,
         differentiable=False,
+        quick=True,
     ),
-    entry("cond", lambda: function(branching, BRANCHING, ROWS), 8 + 2 * (10 + 8 + 8) + 4),
+    entry(
+        "cond", lambda: function(branching, BRANCHING, ROWS), 8 + 2 * (10 + 8 + 8) + 4, quick=True
+    ),
 )

@@ -224,7 +224,7 @@ ENTRIES = (
     entry("s4", lambda: function(s4, S4, SERIES)),
     entry("griffin", lambda: function(griffin, GRIFFIN, SERIES)),
     entry("fourier_operator", fourier_built, returned=2),
-    entry("neural_ode", lambda: function(ode, ODE, image(3, 5)), 8 + 10 + 8 + 4),
+    entry("neural_ode", lambda: function(ode, ODE, image(3, 5)), 8 + 10 + 8 + 4, quick=True),
     *(
         entry(
             f"spiking_{name}",

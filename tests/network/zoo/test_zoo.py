@@ -34,7 +34,7 @@ def traced(entry):
         yield built, measuring.quietly(built.apply_fn, built.variables, built.x)
 
 
-@pytest.mark.parametrize("entry", parameters(slow=lambda entry: entry.package))
+@pytest.mark.parametrize("entry", parameters(slow=lambda entry: entry.package or entry.slow))
 def test_the_share_is_as_listed(entry):
     with traced(entry) as (_, network):
         assert measuring.share(network, entry) == shares.latest(entry.name)

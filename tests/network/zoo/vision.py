@@ -244,9 +244,9 @@ MIXED = "two kernels make positions of the image"
 QUERIES = "the learned queries are positions"
 
 ENTRIES = (
-    entry("vit", lambda: equinox(ViT(), image(2, 3, 6, 6))),
-    entry("deit", lambda: nnx_module(DeiT(nnx.Rngs(0)), PIXELS), 8),
-    entry("swin", lambda: linen(Swin(), image(2, 8, 8, 3))),
+    entry("vit", lambda: equinox(ViT, image(2, 3, 6, 6))),
+    entry("deit", lambda: nnx_module(DeiT, PIXELS), 8),
+    entry("swin", lambda: linen(Swin(), image(2, 8, 8, 3)), slow=True),
     entry(
         "mixer",
         lambda: linen(Mixer(), PIXELS),
@@ -257,7 +257,7 @@ ENTRIES = (
         lambda: linen(GatedMLP(), PIXELS),
         reason=MIXED,
     ),
-    entry("perceiver", lambda: linen(Perceiver(), PIXELS), reason=QUERIES),
-    entry("clip", lambda: linen(CLIP(), PAIR), 0),
-    entry("whisper", lambda: linen(Whisper(), HEARD), 11),
+    entry("perceiver", lambda: linen(Perceiver(), PIXELS), reason=QUERIES, slow=True),
+    entry("clip", lambda: linen(CLIP(), PAIR), 0, slow=True),
+    entry("whisper", lambda: linen(Whisper(), HEARD), 11, slow=True),
 )
