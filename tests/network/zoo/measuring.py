@@ -5,8 +5,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from prunejax.network import Network, trace
 from prunejax.network.labels import FROZEN
 from tests.network.zoo.entry import Entry
@@ -70,4 +68,4 @@ def measured(network: Network, entry: Entry) -> tuple[int, int]:
 def share(network: Network, entry: Entry) -> float:
     """The share of a network's channels, those it returns aside, that can go; 4 digits, down."""
     free, total = measured(network, entry)
-    return math.floor(1e4 * free / np.maximum(total, 1)) / 1e4
+    return math.floor(1e4 * free / max(total, 1)) / 1e4

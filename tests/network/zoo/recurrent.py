@@ -192,6 +192,7 @@ ENTRIES = (
         lambda: function(equilibrium, EQUILIBRIUM, ROWS),
         9 + 8 + 8 + 6 + 4,
         differentiable=False,
+        double=True,
         quick=True,
     ),
     entry(
