@@ -147,11 +147,11 @@ EQUILIBRIUM = {
 
 
 def branching(variables, x):
-    """The input decides which of two hidden layers is used."""
+    """The input decides which of two hidden layers is used, the second time the other way round."""
     x = jax.nn.relu(x @ variables["first"])
-    for layer in variables["layers"]:
+    for number, layer in enumerate(variables["layers"]):
         x = jax.lax.cond(
-            x.mean() > layer["threshold"],
+            (x.mean() > layer["threshold"]) == (number == 0),
             lambda x, layer: jax.nn.relu(x @ layer["up"]) @ layer["down"],
             lambda x, layer: jnp.tanh(x @ layer["other"]),
             x,
