@@ -21,7 +21,7 @@ from prunejax.network.flow import (
 )
 from prunejax.network.kernels import aside, convolution, product, ragged
 from prunejax.network.layers import ACTIVATIONS, ACTIVITY, BARE_ACTIVATIONS, POOLS, SPIKING
-from prunejax.network.program import Op, Program, flatten
+from prunejax.network.program import Body, Op, Program, flatten
 
 SUMS = {"add": "add", "add_any": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}
 INSIDE = ELEMENTWISE | {"broadcast_in_dim", "reduce_max", "reduce_sum", "reshape", "squeeze"}
@@ -114,11 +114,32 @@ def _steps(draft: Draft, op: Op, flows: list[Flow], fed: frozenset[str]) -> list
         body, (asked, consts) = op.loop[1], (op.params["cond_nconsts"], op.params["body_nconsts"])
         flows, first, carried = flows[asked:], consts, len(flows) - asked - consts
         draft.note = draft.note or "one iteration"
-    around = [flow if flow.origin else Flow(fed) for flow in flows[first : first + carried]]
+    moved = _fed_carry(body, flows, first, carried)
+    around = [
+        Flow(fed) if moves and not flow.origin else flow
+        for flow, moves in zip(flows[first : first + carried], moved, strict=True)
+    ]
     given = [*flows[:first], *around, *flows[first + carried :]]
     draft.flows.update(zip(body.inputs, given, strict=True))
     _visit(draft, body.ops)
     return [draft.flows[number] for number in body.outputs]
+
+
+def _fed_carry(body: Body, flows: list[Flow], first: int, carried: int) -> list[bool]:
+    """For each value of a carry whether it depends on what the loop is fed with: counters do not."""
+    fed = {number for number, flow in zip(body.inputs, flows, strict=True) if flow.origin}
+    while True:
+        for op in flatten(body.ops):
+            if fed.intersection(op.inputs):
+                fed.update(op.outputs)
+        again = {
+            body.inputs[first + place]
+            for place in range(carried)
+            if body.outputs[place] in fed and body.inputs[first + place] not in fed
+        }
+        if not again:
+            return [body.inputs[first + place] in fed for place in range(carried)]
+        fed |= again
 
 
 def _branches(draft: Draft, op: Op, flows: list[Flow]) -> list[Flow]:

@@ -21,6 +21,9 @@ PARTS = 6
 """So many labels may stand in the definition of one: a reshape cuts an axis into no more."""
 
 
+MISFIT = "cuts them in a way that does not fit another one"
+
+
 class Cause(NamedTuple):
     """Why channels must stay.
 
@@ -189,13 +192,15 @@ class Labels:
                 chosen = (lengths == pair).all(1)
                 self._reconcile(first[chosen], second[chosen])
             return
-        for label, parts in pairing.matched(one, other):
-            if not parts:
-                self._stop(label, self._cause("cuts them in a way that does not fit another one"))
-            elif len(parts) == 1:
-                self.union(label, parts[0])
-            else:
-                self.define(label, parts)
+        for rows in pairing.separate(one, other):
+            pairs = pairing.matched([each[rows] for each in one], [each[rows] for each in other])
+            for label, parts in pairs:
+                if not parts:
+                    self._stop(label, self._cause(MISFIT))
+                elif len(parts) == 1:
+                    self.union(label, parts[0])
+                else:
+                    self.define(label, parts)
 
     def _stop(self, labels: np.ndarray, cause: int) -> None:
         """Gives a cause to the sets of labels, and to the parts that define them."""

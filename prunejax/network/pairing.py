@@ -56,6 +56,39 @@ def matched(
     return [*pairs, *((each, [part]) for each, part in tied), *((part, []) for part in rest)]
 
 
+def separate(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Divides labels so that those of two parts share no part in a definition.
+
+    Where two groups of channels lie side by side, each is defined on its own.
+
+    Args:
+      one: the parts of each label by one definition, [n] each.
+      other: those by another.
+
+    Returns:
+      The places of labels that belong together.
+    """
+    if not len(one[0]):
+        return []
+    both = np.stack([_connected(one), _connected(other)], 1)
+    inverse = np.unique(both, axis=0, return_inverse=True)[1].ravel()
+    return [np.flatnonzero(inverse == each) for each in range(int(inverse.max()) + 1)]
+
+
+def _connected(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """A number for each label that those share that are connected by common parts."""
+    codes = [np.unique(part, return_inverse=True)[1].ravel() for part in parts]
+    found = np.arange(len(parts[0]))
+    while True:
+        before = found
+        for code in codes:
+            least = np.full(int(code.max()) + 1, len(found))
+            np.minimum.at(least, code, found)
+            found = least[code]
+        if np.array_equal(before, found):
+            return found
+
+
 def _is(part: np.ndarray, pair: tuple[np.ndarray, np.ndarray]) -> bool:
     return part is pair[0] or part is pair[1]
 

@@ -118,32 +118,35 @@ def _updates(
 def _aligned(
     program: Program, returned: list[tuple[str, Any]], paths: list[str], shapes: list[Any]
 ) -> dict[int, int]:
-    """Outputs in a list that updates a list of variables one by one, as Keras returns them.
+    """Outputs in a tree that updates a tree of variables leaf by leaf: Keras's lists, states.
 
-    The lists are of one length and of the same shapes, and each output is computed from its own
+    The trees have the same paths and shapes inside, and each output is computed from its own
     variable, or is that variable.
     """
-    variables, outputs = _lists(paths), _lists([path for path, _ in returned])
+    variables, outputs = _trees(paths), _trees([path for path, _ in returned])
     updates = {}
-    for positions in outputs.values():
-        for places in variables.values():
-            if [returned[at][1] for at in positions] == [shapes[place] for place in places]:
-                pairs = [*zip(positions, places, strict=True)]
-                if all(
-                    program.inputs[place] in _before(program, program.outputs[at])
-                    for at, place in pairs
-                ):
-                    updates.update(pairs)
+    for inside in outputs.values():
+        for below in variables.values():
+            if inside.keys() != below.keys():
+                continue
+            pairs = [(inside[path], below[path]) for path in inside]
+            if all(
+                returned[at][1] == shapes[place]
+                and program.inputs[place] in _before(program, program.outputs[at])
+                for at, place in pairs
+            ):
+                updates.update(pairs)
     return updates
 
 
-def _lists(paths: list[str]) -> dict[str, list[int]]:
-    """The lists among paths such as "1/0", "1/1": their positions by the list's own path."""
-    found: dict[str, list[int]] = {}
+def _trees(paths: list[str]) -> dict[str, dict[str, int]]:
+    """The trees that paths lead through: positions by the rest of the path, by its beginning."""
+    found: dict[str, dict[str, int]] = {}
     for position, path in enumerate(paths):
-        head, _, last = path.rpartition("/")
-        if head and last.isdigit():
-            found.setdefault(head, []).append(position)
+        parts = path.split("/")
+        for end in range(1, len(parts)):
+            beginning = found.setdefault("/".join(parts[:end]), {})
+            beginning["/".join(parts[end:])] = position
     return found
 
 
@@ -162,7 +165,7 @@ def _unread(
     returned: list[tuple[str, Any]],
     updates: dict[int, int],
 ) -> frozenset[str]:
-    """Variables that only their own update reads: running statistics in training.
+    """Variables that only their own updates read: running statistics in training.
 
     An output counts as an update only where there are several outputs and all of them are updates:
     a single output that happens to be called like a parameter does not count.
@@ -172,8 +175,10 @@ def _unread(
         items.setdefault(path.split("/")[0], []).append(position)
     whole = [at for item in items.values() if set(item) <= set(updates) for at in item]
     wanted = {number for at, number in enumerate(program.outputs) if at not in whole}
+    # what is read after it has been updated is read in its update
+    changed = {program.outputs[at] for at in whole} - set(program.inputs)
     for op in reversed(list(program.flat())):
-        if wanted.intersection(op.outputs):
+        if wanted.difference(changed).intersection(op.outputs):
             wanted.update(op.inputs)
     return frozenset(
         paths[program.inputs[updates[at]]]
