@@ -52,7 +52,10 @@ class Labels:
     def __init__(self) -> None:
         self._parents = np.zeros(1024, np.int64)
         self._why = np.zeros(1024, np.int32)  # of the label that stands for a set; 0: it may go
-        self._parts: np.ndarray | None = None  # made with the first definition, -1 where none
+        self._row = np.zeros(0, np.int32)  # of a label's definition in `_parts`; made when needed
+        self._parts = np.zeros((0, PARTS), np.int64)  # -1 behind the last part
+        self._rows = 0
+        self._below: tuple[np.ndarray, np.ndarray] | None = None  # see `bases`, once settled
         self._count = 1
         self._why[FROZEN] = 1
         self.causes: list[Cause] = [Cause(None, ""), Cause(None, "is a position")]
@@ -79,8 +82,8 @@ class Labels:
         while self._count > len(self._parents):
             self._parents = np.concatenate([self._parents, np.zeros_like(self._parents)])
             self._why = np.concatenate([self._why, np.zeros_like(self._why)])
-            if self._parts is not None:
-                self._parts = np.concatenate([self._parts, np.full_like(self._parts, -1)])
+            if self._rows:
+                self._row = np.append(self._row, np.full_like(self._row, -1))
         made = np.arange(start, self._count)
         self._parents[start : self._count] = made
         return made
@@ -90,7 +93,7 @@ class Labels:
         roots = self._parents[labels]
         while True:
             above = self._parents[roots]
-            if np.array_equal(above, roots):
+            if (above == roots).all():
                 return roots
             self._parents[labels] = roots = above
 
@@ -125,16 +128,30 @@ class Labels:
             causes = np.maximum(why, other)[mixed]
             for each in np.unique(causes):
                 self._stop(low[mixed][causes == each], int(each))
-        if self._parts is None:
+        if not self._rows:
             return
-        defined, also = self._parts[high, 0] >= 0, self._parts[low, 0] >= 0
+        defined, also = self._row[high] >= 0, self._row[low] >= 0
         takes = defined & ~also
-        self._parts[low[takes]] = self._parts[high[takes]]
+        self._row[low[takes]] = self._row[high[takes]]
         both = defined & also
-        old, new = self._parts[low[both]], self._parts[high[both]]
-        self._parts[high[defined]] = -1
+        old, new = self._parts[self._row[low[both]]], self._parts[self._row[high[both]]]
+        self._row[high[defined]] = -1
         if both.any():
             self._reconcile(old, new)
+
+    def _definitions(self, roots: np.ndarray) -> np.ndarray:
+        """The parts of labels, [..., PARTS], -1 where there is none."""
+        if not self._rows:
+            return np.full((*roots.shape, PARTS), -1)
+        rows = self._row[roots]
+        return np.where(rows[..., None] >= 0, self._parts[rows], -1)
+
+    def _defined(self) -> np.ndarray:
+        """The labels that stand for a set and have a definition."""
+        if not self._rows:
+            return np.zeros(0, np.int64)
+        found = np.flatnonzero(self._row[: self._count] >= 0)
+        return found[self._parents[found] == found]
 
     def define(self, labels: np.ndarray, parts: Sequence[np.ndarray]) -> None:
         """Says of labels that they go exactly if one of their parts goes.
@@ -151,8 +168,8 @@ class Labels:
                 self.union(parts[0], part)
             self.union(labels, parts[0])
             return
-        if self._parts is None:
-            self._parts = np.full((len(self._parents), PARTS), -1)
+        if not self._rows:
+            self._row = np.full(len(self._parents), -1, np.int32)
         roots = self.find(labels)
         rows = np.full((len(roots), PARTS), -1)
         for column, part in enumerate(parts):
@@ -167,15 +184,21 @@ class Labels:
         _, firsts = np.unique(roots, return_index=True)
         new = np.zeros(len(roots), bool)
         new[firsts] = True
-        new &= self._parts[roots, 0] < 0
-        self._parts[roots[new]] = rows[new]
+        new &= self._row[roots] < 0
+        count = int(new.sum())
+        while self._rows + count > len(self._parts):
+            self._parts = np.append(self._parts, np.full((len(rows), PARTS), -1), axis=0)
+        self._parts[self._rows : self._rows + count] = rows[new]
+        self._row[roots[new]] = np.arange(self._rows, self._rows + count)
+        self._rows += count
+        self._below = None
         stays = self._why[roots] > 0
         if stays.any():
             for each in np.unique(self._why[roots[stays]]):
                 at = stays & (self._why[roots] == each)
                 self._stop(rows[at][rows[at] >= 0], int(each))
         if not new.all():
-            old = self._parts[self.find(roots[~new])]
+            old = self._definitions(self.find(roots[~new]))
             self._reconcile(old, rows[~new])
 
     def _reconcile(self, first: np.ndarray, second: np.ndarray) -> None:
@@ -208,9 +231,9 @@ class Labels:
             roots = self.find(labels)
             roots = roots[self._why[roots] == 0]
             self._why[roots] = cause
-            if self._parts is None:
+            if not self._rows:
                 return
-            parts = self._parts[roots]
+            parts = self._definitions(roots)
             labels = parts[parts >= 0]
 
     def freeze(self, axis: Axis, why: str) -> None:
@@ -263,9 +286,9 @@ class Labels:
 
     def parts(self, labels: np.ndarray) -> list[np.ndarray] | None:
         """The parts of labels, [n] each, if all of them are defined by equally many."""
-        if self._parts is None:
+        if not self._rows:
             return None
-        rows = self._parts[self.find(labels)]
+        rows = self._definitions(self.find(labels))
         count = (rows >= 0).sum(-1)
         if count.size == 0 or count.min() == 0 or count.min() != count.max():
             return None
@@ -281,35 +304,48 @@ class Labels:
           Positions in ``labels`` and bases, [m] each, sorted by position, no pair twice.
         """
         positions, roots = np.arange(len(labels)), self.find(labels)
-        if self._parts is None:
+        if not self._rows or (self._row[roots] < 0).all():
             return positions, roots
-        done, seen = [], set[tuple[int, int]]()
+        if self._below is None:
+            return self._expanded(positions, roots)
+        starts, bases = self._below
+        counts = starts[roots + 1] - starts[roots]
+        defined = counts > 0
+        counts[~defined] = 1
+        owners = np.repeat(positions, counts)
+        places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        below = roots[owners]
+        through = np.repeat(defined, counts)
+        below[through] = bases[starts[below[through]] + places[through]]
+        return owners, below
+
+    def _expanded(self, positions: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of a position and a base that its label comes down to, sorted."""
+        done: list[np.ndarray] = []
+        seen = np.zeros(0, np.int64)
         while len(roots):
-            rows = self._parts[roots]
+            rows = self._definitions(roots)
             plain = rows[:, 0] < 0
-            done.append((positions[plain], roots[plain]))
+            done.append(positions[plain] * self._count + roots[plain])
             at, column = np.nonzero(rows[~plain] >= 0)
-            positions = positions[~plain][at]
-            roots = self.find(rows[~plain][at, column])
-            pairs = [*zip(positions.tolist(), roots.tolist(), strict=True)]
-            fresh = [pair not in seen for pair in pairs]  # definitions may run in a circle
-            seen.update(pairs)
-            positions, roots = positions[fresh], roots[fresh]
-        found = np.unique(
-            np.stack([np.concatenate([each[side] for each in done]) for side in (0, 1)], 1), axis=0
-        )
-        return found[:, 0], found[:, 1]
+            below = self.find(rows[~plain][at, column])
+            keys = np.unique(positions[~plain][at] * self._count + below, return_index=True)[0]
+            keys = keys[~np.isin(keys, seen)]  # definitions may run in a circle
+            seen = np.append(seen, keys)
+            positions, roots = keys // self._count, keys % self._count
+        keys = np.unique(np.concatenate(done), return_index=True)[0]
+        return keys // self._count, keys % self._count
 
     def settle(self) -> None:
         """Gives causes to the parts of all that must stay."""
-        if self._parts is None:
+        roots = self._defined()
+        if not len(roots):
             return
+        rows = self._definitions(roots)
         while True:
-            roots = np.flatnonzero(self._parts[: self._count, 0] >= 0)
-            roots = roots[self._parents[roots] == roots]
-            frozen = roots[self._why[roots] > 0]
-            parts = self._parts[frozen]
-            owner = np.repeat(self._why[frozen], (parts >= 0).sum(1))
+            frozen = self._why[roots] > 0
+            parts = rows[frozen]
+            owner = np.repeat(self._why[roots[frozen]], (parts >= 0).sum(1))
             below = self.find(parts[parts >= 0])
             left = self._why[below] == 0
             if not left.any():
@@ -317,12 +353,15 @@ class Labels:
             self._why[below[left]] = owner[left]
         # what is defined by nothing that may go may not go either
         while True:
-            rows = self._parts[roots]
             whys = np.where(rows >= 0, self._why[self.find(np.maximum(rows, 0))], 1)
             stuck = (whys > 0).all(1) & (self._why[roots] == 0)
             if not stuck.any():
-                return
+                break
             self._why[roots[stuck]] = whys[stuck, 0]
+        owners, bases = self._expanded(roots, roots)
+        starts = np.zeros(self._count + 1, np.int64)
+        starts[1:] = np.cumsum(np.bincount(owners, minlength=self._count))
+        self._below = starts, bases
 
     def spread(self, removed: np.ndarray) -> np.ndarray:
         """What goes if some sets go.
@@ -336,10 +375,10 @@ class Labels:
         everywhere = np.arange(self._count)
         roots = self.find(everywhere)
         gone = removed[roots]
-        if self._parts is None:
+        defined = self._defined()
+        if not len(defined):
             return gone
-        defined = np.flatnonzero((self._parts[: self._count, 0] >= 0) & (roots == everywhere))
-        rows = self._parts[defined]
+        rows = self._definitions(defined)
         while True:
             through = ((rows >= 0) & gone[np.maximum(rows, 0)]).any(1) & ~gone[defined]
             if not through.any():
@@ -358,10 +397,9 @@ class Labels:
         """
         everywhere = np.arange(self._count)
         base = gone & (self.find(everywhere) == everywhere)
-        if self._parts is None:
+        defined = self._defined()
+        if not len(defined):
             return base
-        defined = np.flatnonzero(self._parts[: self._count, 0] >= 0)
-        defined = defined[self._parents[defined] == defined]
         base[defined] = False
         # a base that stands in a definition goes if all that it defines goes
         positions, below = self.bases(defined)

@@ -7,13 +7,10 @@ where it would have to be computed.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prunejax.network.program import Body, Op
 from prunejax.network.values import KNOWN, LOOSE, Value, number
-
-if TYPE_CHECKING:
-    from prunejax.network.coupling import Coupling
 
 MOST_PASSES = 8
 """After so many passes over a body nothing is supposed of its carry any more."""
@@ -21,7 +18,7 @@ MOST_PASSES = 8
 STEPS = "takes one of them for each step"
 
 
-def follow(coupling: "Coupling", op: Op) -> None:
+def follow(coupling: Any, op: Op) -> None:
     """Labels what a loop reads and gives.
 
     Args:
@@ -37,7 +34,7 @@ def follow(coupling: "Coupling", op: Op) -> None:
             _cond(coupling, op)
 
 
-def _scan(coupling: "Coupling", op: Op) -> None:
+def _scan(coupling: Any, op: Op) -> None:
     (body,) = op.loop
     consts, carry = op.params["num_consts"], op.params["num_carry"]
     given = [coupling.value(number) for number in op.inputs]
@@ -58,7 +55,7 @@ def _scan(coupling: "Coupling", op: Op) -> None:
     _give(coupling, op, results, given, outer[:consts] + list(around) + slices)
 
 
-def _while(coupling: "Coupling", op: Op) -> None:
+def _while(coupling: Any, op: Op) -> None:
     condition, body = op.loop
     first, second = op.params["cond_nconsts"], op.params["body_nconsts"]
     given = [coupling.value(number) for number in op.inputs]
@@ -75,7 +72,7 @@ def _while(coupling: "Coupling", op: Op) -> None:
 
 
 def _fixpoint(
-    coupling: "Coupling",
+    coupling: Any,
     op: Op,
     body: Body,
     outer: Sequence[Value | None],
@@ -120,7 +117,7 @@ def _fixpoint(
     return around
 
 
-def _returned(coupling: "Coupling", body: Body, around: Sequence[Value]) -> list[Value]:
+def _returned(coupling: Any, body: Body, around: Sequence[Value]) -> list[Value]:
     """How a body's results are cut: those of the carry as the carry."""
     results = []
     for index, number_ in enumerate(body.outputs):
@@ -132,7 +129,7 @@ def _returned(coupling: "Coupling", body: Body, around: Sequence[Value]) -> list
     return results
 
 
-def _cond(coupling: "Coupling", op: Op) -> None:
+def _cond(coupling: Any, op: Op) -> None:
     given = [coupling.value(number) for number in op.inputs]
     for axis in given[0].axes:
         coupling.labels.freeze(None if given[0].loose else axis, "chooses by them")
@@ -172,7 +169,7 @@ def _cond(coupling: "Coupling", op: Op) -> None:
 
 
 def _give(
-    coupling: "Coupling",
+    coupling: Any,
     op: Op,
     results: Sequence[Value],
     given: Sequence[Value],
