@@ -73,6 +73,7 @@ def find_groups(
     ]
     if not where or not made:
         return {}
+    shared = any(len(positions) > positions[-1] + 1 for _, positions, _ in where)
     at, index, label = _columns(where)
     maker, _, product = _columns(made)
     # what no layer produces is no channel: the copies of a repeated value, say
@@ -87,17 +88,21 @@ def find_groups(
     maker, product = maker[kept], number[product[kept]]
     kinds = _alike(len(channels), (label, at), (product, maker))
     groups: list[tuple[tuple[str, int], np.ndarray, tuple[str, ...], np.ndarray]] = []
+    order = np.argsort(kinds[label], kind="stable")
+    bounds = np.searchsorted(kinds[label][order], np.arange(kinds.max() + 2))
     for kind in dict.fromkeys(kinds.tolist()):
-        for together in _apart(np.flatnonzero(kinds == kind), label, at, index):
+        same = np.flatnonzero(kinds == kind)
+        rows = order[bounds[kind] : bounds[kind + 1]]
+        for together in _apart(same, label, at, index) if shared else [same]:
             if len(together) < 2:
                 continue  # one channel that cannot go without leaving none
-            makers = [producers[each] for each in np.unique(maker[product == together[0]])]
+            makers = [producers[each] for each in _distinct(maker[product == together[0]])]
             groups.append(
                 (
                     (makers[0].layer, makers[0].axis),
                     together,
                     tuple(dict.fromkeys(each.layer for each in makers)),
-                    np.flatnonzero(np.isin(label, together)),
+                    rows if len(together) == len(same) else rows[np.isin(label[rows], together)],
                 )
             )
     made_groups = {}
@@ -105,7 +110,7 @@ def find_groups(
     for name, (_, together, layers, rows) in zip(names, groups, strict=True):
         rows = rows[np.lexsort((index[rows], label[rows], at[rows]))]
         members = []
-        for place in np.unique(at[rows]):
+        for place in _distinct(at[rows]):
             there = index[rows[at[rows] == place]].reshape(len(together), -1)
             path, axis = places[place]
             members.append(Member(path, axis, there))
@@ -146,23 +151,28 @@ def _columns(
     )
 
 
-def _alike(count: int, *pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """For each channel a number that those have in common that occur equally often in the same
-    places; ``pairs`` are channels and places, the second ones counted once."""
-    codes = np.zeros(count, np.int64)
-    for position, (channel, place) in enumerate(pairs):
-        both, times = np.unique(np.stack([channel, place], 1), axis=0, return_counts=True)
-        if position:
-            times = np.ones_like(times)
-        # one place after the other tells channels apart that were alike before it
-        for each in np.unique(both[:, 1]):
-            here = both[:, 1] == each
-            seen = np.zeros(count, np.int64)
-            seen[both[here, 0]] = times[here]
-            if seen.any() and (seen != seen[0]).any():
-                stacked = np.stack([codes, seen], 1)
-                codes = np.unique(stacked, axis=0, return_inverse=True)[1].ravel()
-    return codes
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """The different ones of some numbers, sorted; by sorting, which is faster than hashing."""
+    ordered = np.sort(numbers)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])]
+
+
+def _alike(
+    channels: int, found: tuple[np.ndarray, np.ndarray], made: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
+    """A number for each channel that those share that occur equally often in the same places.
+
+    The places of a channel are told by a sum of random numbers, one per place.
+    """
+    sums = np.zeros(channels, np.uint64)
+    random = np.random.default_rng(0)
+    for position, (channel, place) in enumerate((found, made)):
+        drawn = random.integers(1, 2**62, int(place.max()) + 1, dtype=np.uint64)
+        if position:  # once for each layer that makes it
+            pairs = _distinct(channel * len(drawn) + place)
+            channel, place = pairs // len(drawn), pairs % len(drawn)
+        np.add.at(sums, channel, drawn[place])
+    return np.unique(sums, return_inverse=True)[1]
 
 
 def channel_labels(coupling: Coupling, numbers: Mapping[str, int], group: Group) -> np.ndarray:
@@ -186,6 +196,8 @@ def channel_labels(coupling: Coupling, numbers: Mapping[str, int], group: Group)
             raise ValueError(f"the channels of {group.name!r} cannot be removed")
         positions, bases = labels.bases(axis)
         width, copies = member.indices.shape
+        if copies == 1 and len(bases) == len(axis):
+            return bases[member.indices[:, 0]]
         owner = np.full(len(axis), -1)
         owner[member.indices] = np.arange(width)[:, None]
         rows = np.stack([owner[positions], bases], 1)

@@ -223,7 +223,7 @@ class Labels:
             self._numbers[key] = len(self.causes) - 1
         return self._numbers[key]
 
-    def join(self, axes: Sequence[Axis], why: str = "meets positions in it") -> Axis:
+    def join(self, axes: Sequence[Axis], why: str = "ties them to what stays whole") -> Axis:
         """Ties axes of one length to each other, all of them frozen if one is.
 
         Args:

@@ -158,7 +158,7 @@ def _causes(
         yield Cause(op, "gives a kernel whose channels cannot be told apart"), stays
         return
     reasons = coupling.labels.reasons(axis[stays])
-    for reason in np.unique(reasons):
+    for reason in sorted({*reasons.tolist()}):
         cause = coupling.labels.causes[reason] if reason else Cause(None, TOGETHER)
         yield cause, stays[reasons == reason]
 

@@ -31,6 +31,7 @@ class Structure:
       leaves: the same, by path.
       trainable: the paths of the parameters; state such as ``batch_stats`` is left out.
       collections: the names of Flax linen's collections, if the variables are divided so.
+      flows: which values of the traced program are the layers' outputs and kernels.
       traced: the program behind it.
       coupling: the labels of that program's channels.
     """
@@ -43,6 +44,7 @@ class Structure:
     leaves: dict[str, Any]
     trainable: frozenset[str]
     collections: frozenset[str]
+    flows: Flows
     traced: Traced
     coupling: Coupling
 
@@ -87,11 +89,6 @@ class Structure:
           One entry per layer and reason; those that the network returns are among them.
         """
         return self.staying.frozen
-
-    @functools.cached_property
-    def flows(self) -> Flows:
-        """Which values of the traced program are the layers' outputs and kernels."""
-        return self.traced.flows()
 
     @functools.cached_property
     def endings(self) -> dict[str, str]:

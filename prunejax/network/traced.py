@@ -70,7 +70,9 @@ def make(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Traced:
         (name(path), leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(outputs)
     ]
     inputs = {path: position for position, path in enumerate(paths)}
-    updates = _updates(returned, inputs, [leaf.shape for _, leaf in leaves])
+    shapes = [leaf.shape for _, leaf in leaves]
+    updates = _updates(returned, inputs, shapes)
+    updates.update(_aligned(program, returned, paths, shapes))
     if groups:
         still = frozenset(path for path in paths if not path.startswith("params/"))
     else:
@@ -111,6 +113,47 @@ def _updates(
         if state is not None and shape == shapes[state]:
             updates[position] = state
     return updates
+
+
+def _aligned(
+    program: Program, returned: list[tuple[str, Any]], paths: list[str], shapes: list[Any]
+) -> dict[int, int]:
+    """Outputs in a list that updates a list of variables one by one, as Keras returns them.
+
+    The lists are of one length and of the same shapes, and each output is computed from its own
+    variable, or is that variable.
+    """
+    variables, outputs = _lists(paths), _lists([path for path, _ in returned])
+    updates = {}
+    for positions in outputs.values():
+        for places in variables.values():
+            if [returned[at][1] for at in positions] == [shapes[place] for place in places]:
+                pairs = [*zip(positions, places, strict=True)]
+                if all(
+                    program.inputs[place] in _before(program, program.outputs[at])
+                    for at, place in pairs
+                ):
+                    updates.update(pairs)
+    return updates
+
+
+def _lists(paths: list[str]) -> dict[str, list[int]]:
+    """The lists among paths such as "1/0", "1/1": their positions by the list's own path."""
+    found: dict[str, list[int]] = {}
+    for position, path in enumerate(paths):
+        head, _, last = path.rpartition("/")
+        if head and last.isdigit():
+            found.setdefault(head, []).append(position)
+    return found
+
+
+def _before(program: Program, output: int) -> set[int]:
+    """The values that one is computed from, and itself."""
+    wanted = {output}
+    for op in reversed(list(program.flat())):
+        if wanted.intersection(op.outputs):
+            wanted.update(op.inputs)
+    return wanted
 
 
 def _unread(

@@ -93,6 +93,7 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
         leaves=leaves,
         trainable=seen.trainable,
         collections=seen.collections,
+        flows=flows,
         traced=seen,
         coupling=coupling,
     )

@@ -72,10 +72,7 @@ def test_of_a_loop_without_end_one_iteration_counts_and_a_warning_says_so():
         h = lax.while_loop(lambda h: h.sum() < 9, lambda h: h + h @ v["w"][0], x @ v["in"])
         return h @ v["out"]
 
-    with (
-        pytest.warns(UserWarning, match=r"of w, .* multiply-adds of one iteration"),
-        pytest.warns(match="while of 1x32 .* takes|reads it on its own"),
-    ):
+    with pytest.warns(UserWarning, match=r"of w, .* multiply-adds of one iteration"):
         network = trace(forward, VARIABLES, jnp.ones((1, 8)))
     assert network.cost().multiply_adds == 8 * 32 + 32 * 32 + 32 * 4
     assert "multiply-adds of one iteration" in str(network)
@@ -148,5 +145,6 @@ def test_a_network_that_differentiates_inside():
 
     variables = randomise({"a": jnp.ones((3, 8)), "b": jnp.ones((8, 1))})
     x = jax.random.normal(jax.random.key(0), (4, 3))
-    plan = check(forces, variables, x, removes=0.2, gradients=True)
+    with pytest.warns(UserWarning, match="3 of 11 channels stay whole"):  # as many as x has
+        plan = check(forces, variables, x, removes=0.2, gradients=True)
     assert [group.width for group in plan.network.groups.values()] == [8]
