@@ -89,7 +89,7 @@ def normalized(x: jax.Array, scale: jax.Array) -> jax.Array:
 
 
 def rotated(x: jax.Array) -> jax.Array:
-    """Rotary positions, the two halves of a head turned against each other, [.., length, heads, d]."""
+    """Rotary positions, [..., length, heads, d]: the halves of a head turn against each other."""
     length, half = x.shape[-3], x.shape[-1] // 2
     frequencies = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
     angles = jnp.arange(length, dtype=jnp.float32)[:, None] * frequencies

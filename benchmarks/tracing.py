@@ -1,11 +1,11 @@
-"""How long ``network.trace`` takes, and cutting after it; beside Torch-Pruning; a billion parameters.
+"""How long ``network.trace`` takes, and to cut after it, beside Torch-Pruning and on 1.1 billion.
 
 Seconds of the CPU and those that pass; the first run, which compiles, stands apart from the median
-of the others. ResNet-50 is ranked by the L1 norm of the kernels that make its channels, and 30 % of
-every group is cut, here and by Torch-Pruning, whose part "trace" is making its pruner: it builds the
-graph and lists the groups. "Whole" is trace, rank and cut. The language model has 22 layers of width
-2048, and is traced from shapes alone; then its 2.2 GB of bfloat16 are cut. Each of these is a process
-of its own, and the first two take turns. MB is the most that the process held.
+of the others. ResNet-50 is ranked by the L1 norm of the kernels that make its channels, and 30 %
+of every group is cut, here and by Torch-Pruning, whose part "trace" is making its pruner: it builds
+the graph and lists the groups. "Whole" is trace, rank and cut. The language model has 22 layers of
+width 2048 and is traced from shapes alone; then its 2.2 GB of bfloat16 are cut. Each of these is a
+process of its own; the first two take turns. MB is the most that the process held.
 Targets: ResNet-110 within 1 s; ResNet-50 within 1.3 of ``jax.make_jaxpr``, the whole ahead of
 Torch-Pruning, which joins in where it is installed: pip install -e '.[tracing-rivals]'.
 """
