@@ -203,9 +203,12 @@ class Coupling:
             for value, shape in zip(inputs, given, strict=True)
         ]
         outputs = None
-        if op.name in SOURCES and aside:
-            outputs = [loose(shape) for shape in shapes]
-        elif not op.loop:
+        if op.name in SOURCES:  # with a seed among the variables too
+            for value in read:
+                frozen(self.labels, value, "draws random numbers by them")
+            self._fed.update(op.outputs)
+            return [loose(shape) for shape in shapes]
+        if not op.loop:
             outputs = self._ruled(op, read, given, shapes)
         if aside:
             self._fed.update(op.outputs)
@@ -368,6 +371,7 @@ def label(
     """
     labels, inputs = Labels(), []
     read = {number for op in program.flat() for number in op.inputs}
+    read |= {program.inputs[place] for _, place in ties}  # written, if not read
     for number, zero in zip(program.inputs, masked, strict=True):
         shape = program.shapes[number]
         if zero is None:

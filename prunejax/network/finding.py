@@ -19,7 +19,7 @@ from prunejax.network.flow import (
     put_out,
     resolve,
 )
-from prunejax.network.kernels import aside, convolution, product
+from prunejax.network.kernels import aside, convolution, product, ragged
 from prunejax.network.layers import ACTIVATIONS, ACTIVITY, BARE_ACTIVATIONS, POOLS, SPIKING
 from prunejax.network.program import Op, Program, flatten
 
@@ -161,6 +161,8 @@ def _step(draft: Draft, op: Op) -> Flow:
         return convolution(draft, op, flows)
     if op.name == "dot_general":
         return product(draft, op, flows)
+    if op.name in ("ragged_dot", "ragged_dot_general"):
+        return ragged(draft, op, flows)
     if op.name in POOLS and (op.name.startswith("reduce_window") or not fed[0].pool):
         return _reduction(draft, op, fed[0])
     if op.name == ACTIVITY:

@@ -81,6 +81,8 @@ def find_groups(
     free = labels.removable(channels) & np.isin(channels, label)
     # in the order of the layers that produce them
     channels = channels[free][np.argsort(first[free])]
+    if not len(channels):
+        return {}
     number = np.full(len(labels), -1)
     number[channels] = np.arange(len(channels))
     found, kept = number[label] >= 0, number[product] >= 0

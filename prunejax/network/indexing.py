@@ -21,6 +21,8 @@ SCATTERS = frozenset(
         "scatter-mul",
         "scatter_min",
         "scatter_max",
+        "scatter-min",
+        "scatter-max",
     )
 )
 

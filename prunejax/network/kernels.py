@@ -1,5 +1,7 @@
 """Layers that multiply by a kernel, and products that do not depend on the input."""
 
+import math
+
 from prunejax.network import products
 from prunejax.network.flow import Draft, Flow, Producer, add
 from prunejax.network.layers import Layer
@@ -52,6 +54,25 @@ def product(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
         for axis in range(len(shapes[side])):
             if axis not in used:
                 draft.record.producers.append(Producer(name, op.inputs[side], axis))
+    return flow
+
+
+def ragged(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
+    """A dense layer with a kernel for each group of rows: [m, k], [groups, k, n] to [m, n]."""
+    left, kernel = (draft.program.shapes[number] for number in op.inputs[:2])
+    flow = add(
+        draft,
+        op,
+        "dense" if flows[1].parameters and not flows[1].origin else "matmul",
+        [flow for flow in flows if flow.origin],
+        tuple(path for flow in flows for path in flow.parameters),
+        kernel_shape=kernel,
+        input_shape=left,
+        multiply_adds=math.prod(left) * kernel[-1],
+    )
+    (name,) = flow.origin
+    if not flows[1].origin:
+        draft.record.producers.append(Producer(name, op.inputs[1], len(kernel) - 1))
     return flow
 
 

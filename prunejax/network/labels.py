@@ -190,7 +190,9 @@ class Labels:
                 self._reconcile(first[chosen], second[chosen])
             return
         for label, parts in pairing.matched(one, other):
-            if len(parts) == 1:
+            if not parts:
+                self._stop(label, self._cause("cuts them in a way that does not fit another one"))
+            elif len(parts) == 1:
                 self.union(label, parts[0])
             else:
                 self.define(label, parts)

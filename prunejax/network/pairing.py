@@ -21,14 +21,15 @@ def matched(
 
     A part is first paired with those that, taken together, divide the labels as it does: heads
     with heads, or heads with groups of heads and the place in a group. Where no division agrees,
-    parts are tied one to one, in the order that leaves the most sets.
+    parts are tied one to one, or stay, in the way that leaves the most sets.
 
     Args:
       one: the parts of each label by one definition, [n] each.
       other: those by another.
 
     Returns:
-      Pairs (part, parts): the first is to be defined by the others, or tied to it if it is one.
+      Pairs (part, parts): the first is to be defined by the others, or tied to it if it is one; a
+      part without others must stay.
     """
     pairs: list[tuple[np.ndarray, list[np.ndarray]]] = []
     if not len(one[0]):
@@ -44,16 +45,19 @@ def matched(
                     each for index, each in enumerate(left[1 - side]) if index not in chosen
                 ]
     first, second = sorted(left, key=len)
-    if not second:
-        return pairs
-    if not first:
-        # they may not go on their own: each goes with a part that has been paired
-        return [*pairs, *((one[0], [each]) for each in second)]
-    orders = itertools.islice(itertools.permutations(second), MOST_ORDERS)
-    best = max(orders, key=lambda order: _sets([*zip(first, order, strict=False)]))
-    tied = [*zip(first, best, strict=False)]
-    tied += [(first[-1], each) for each in best[len(first) :]]
-    return [*pairs, *((each, [part]) for each, part in tied)]
+    tied: list[tuple[np.ndarray, np.ndarray]] = []
+    if first:
+        orders = itertools.islice(itertools.permutations(second, len(first)), MOST_ORDERS)
+        ways = [[*zip(first, order, strict=True)] for order in orders]
+        tied = max(ways, key=lambda way: sum(_sets(pair) for pair in way))
+        tied = [pair for pair in tied if _sets(pair)]
+    # what goes with no part of the other definition may not go on its own
+    rest = [part for part in (*first, *second) if not any(_is(part, pair) for pair in tied)]
+    return [*pairs, *((each, [part]) for each, part in tied), *((part, []) for part in rest)]
+
+
+def _is(part: np.ndarray, pair: tuple[np.ndarray, np.ndarray]) -> bool:
+    return part is pair[0] or part is pair[1]
 
 
 def _same_division(part: np.ndarray, others: Sequence[np.ndarray]) -> tuple[int, ...]:
@@ -69,11 +73,10 @@ def _same_division(part: np.ndarray, others: Sequence[np.ndarray]) -> tuple[int,
     return ()
 
 
-def _sets(ties: Sequence[tuple[np.ndarray, np.ndarray]]) -> int:
-    """How many sets are left of labels that are tied pair by pair."""
-    first, second = (np.concatenate([pair[side] for pair in ties]) for side in (0, 1))
-    codes = np.unique(np.concatenate([first, second]), return_inverse=True)[1].ravel()
-    first, second = codes[: len(first)], codes[len(first) :]
+def _sets(pair: tuple[np.ndarray, np.ndarray]) -> int:
+    """How many sets are left of labels that are tied to each other; 0 if all become one."""
+    codes = np.unique(np.concatenate(pair), return_inverse=True)[1].ravel()
+    first, second = codes[: len(pair[0])], codes[len(pair[0]) :]
     lowest = np.arange(codes.max() + 1)
     while True:
         before = lowest.copy()
@@ -82,4 +85,5 @@ def _sets(ties: Sequence[tuple[np.ndarray, np.ndarray]]) -> int:
         np.minimum.at(lowest, second, least)
         lowest = lowest[lowest]
         if np.array_equal(before, lowest):
-            return len(np.unique(lowest))
+            sets = len({*lowest.tolist()})
+            return sets if sets > 1 else 0

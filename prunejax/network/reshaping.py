@@ -116,7 +116,7 @@ def _carried(
             if place is not None:
                 lines[place].append((_line(part.entries, place), part.there))
             else:
-                labels.freeze(part.entries, "cuts one of them into several")
+                labels.freeze(part.entries, "cuts into several what only goes together")
             continue
         made = {place: labels.make(new[place]) for place in moves}
         spread = []

@@ -116,7 +116,8 @@ def staying(
     count = left = 0
     for producer in producers:
         size = program.shapes[producer.value][producer.axis]
-        if size == 1 or (producer.value, producer.axis) in seen:
+        constant = coupling.value(producer.value).loose
+        if size == 1 or constant or (producer.value, producer.axis) in seen:
             continue
         seen.add((producer.value, producer.axis))
         axis = coupling.axes(producer.value)[producer.axis]
