@@ -161,7 +161,10 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
         raise ValueError(f"no kernel of {layer.name!r} holds the channels of group {group!r}")
     member = axes[-1]
     moved = jnp.moveaxis(jnp.asarray(leaves[member.path]), member.axis, -1)
+    width = moved.shape[-1]
     if member.indices.shape[1] == 1:
+        if np.array_equal(member.indices[:, 0], np.arange(width)):
+            return moved  # all of them: nothing to compile for the shape
         return moved[..., member.indices[:, 0]]
     return jnp.moveaxis(moved[..., member.indices], -1, -2)  # all weights of a head
 

@@ -1,5 +1,6 @@
 """The precision and the range in which filters are measured."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,7 @@ def have_one_value(
     return jnp.all((bits == first) | both_zero, axis=(0, 1, 2))
 
 
+@functools.partial(jax.jit, static_argnames="measure")  # one program for a shape, not two dozen
 def measured_in_unit_range(
     measure: Callable[[Array], Array], values: Float[Array, "..."]
 ) -> Float[Array, "..."]:

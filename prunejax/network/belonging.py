@@ -6,11 +6,13 @@ shape and by the class of the state that holds it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax import core
 from jaxtyping import PyTree
 
 from prunejax.masks import name
@@ -49,7 +51,14 @@ def find(ends: Mapping[str, str], path: str) -> str | None:
     return None
 
 
-def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kept: Kept) -> PyTree:
+def sliced(
+    tree: PyTree,
+    ends: Mapping[str, str],
+    leaves: Mapping[str, Any],
+    kept: Kept,
+    *,
+    donate: bool = False,
+) -> PyTree:
     """Leaves the removed channels out of a tree; see ``Plan.slice``.
 
     Args:
@@ -57,6 +66,7 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
       ends: the network's leaves by the ends of their paths.
       leaves: its leaves by path.
       kept: what stays.
+      donate: frees each array as soon as what stays of it is made.
 
     Returns:
       The same tree with smaller leaves.
@@ -64,15 +74,26 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
     Raises:
       ValueError: a leaf belongs to the network and cannot be sliced; it is named.
     """
+    if donate:  # what cannot be sliced is found before anything is freed
+        sliced(jax.tree.map(_described, tree), ends, leaves, kept)
+    # one array may stand at several places, at some of which it stays as it is
+    uses = Counter(id(leaf) for leaf in jax.tree.leaves(tree)) if donate else Counter()
+
+    def freed(leaf: Any, made: Any) -> Any:
+        if donate and made is not leaf and _concrete(leaf):
+            uses[id(leaf)] -= 1
+            if not uses[id(leaf)]:
+                leaf.delete()
+        return made
 
     def smaller(path: jax.tree_util.KeyPath, leaf: Any) -> Any:
         kind = type(leaf).__name__
         if kind in MEANS or kind in MAXIMA:
             inner = _maximum if kind in MAXIMA else _mean
             return jax.tree_util.tree_map_with_path(
-                lambda below, part: inner(name((*path, *below)), part), leaf
+                lambda below, part: freed(part, inner(name((*path, *below)), part)), leaf
             )
-        return _one(name(path), leaf)
+        return freed(leaf, _one(name(path), leaf))
 
     def _one(path: str, leaf: Any) -> Any:
         owner, shape = find(ends, path), np.shape(leaf)
@@ -138,6 +159,15 @@ def sliced(tree: PyTree, ends: Mapping[str, str], leaves: Mapping[str, Any], kep
     return jax.tree_util.tree_map_with_path(
         smaller, tree, is_leaf=lambda node: type(node).__name__ in (*MEANS, *MAXIMA)
     )
+
+
+def _described(leaf: Any) -> Any:
+    """An array's shape; anything else as it is."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if _concrete(leaf) else leaf
+
+
+def _concrete(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and not isinstance(leaf, core.Tracer)
 
 
 def refuse_vectors(tree: PyTree, leaves: Mapping[str, Any]) -> None:

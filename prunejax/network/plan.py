@@ -36,7 +36,7 @@ class Plan:
     def __getstate__(self) -> dict[str, Any]:
         return {"network": self.network, "keep": self.keep}  # what is computed from them is not
 
-    def slice(self, variables: PyTree) -> PyTree:
+    def slice(self, variables: PyTree, *, donate: bool = False) -> PyTree:
         """Leaves the removed channels out.
 
         Args:
@@ -45,10 +45,16 @@ class Plan:
             of an optax optimiser (moments, L-BFGS's history, SM3's maxima). Leaves may be
             ``jax.ShapeDtypeStruct``s. Optimisers that divide by the number of a parameter's
             entries, or look at its shape (Adafactor, Muon), go on with the smaller ones.
+          donate: frees each ``jax.Array`` as soon as what stays of it is made, so that no model
+            has to fit into memory twice: only its largest array does. ``variables`` cannot be used
+            afterwards; JAX raises ``RuntimeError`` ("Array has been deleted") where they are.
+            Arrays without removed channels are not freed: they are part of what is returned.
+            NumPy arrays cannot be freed, nor what is traced, inside ``jax.jit``. If an error is
+            raised for what cannot be sliced, nothing has been freed.
 
         Returns:
           The same tree with smaller leaves; leaves without removed channels and scalars that
-          belong to no leaf of the network are as they were.
+          belong to no leaf of the network are as they were, the same objects.
 
         Raises:
           ValueError: no leaf belongs to the network, or a leaf that does cannot be sliced:
@@ -58,7 +64,9 @@ class Plan:
         network = self.network
         belonging.refuse_vectors(variables, network.leaves)
         belonging.refuse_foreign(variables, network)
-        return belonging.sliced(variables, network.endings, network.leaves, self.by_leaf())
+        return belonging.sliced(
+            variables, network.endings, network.leaves, self.by_leaf(), donate=donate
+        )
 
     def masks(self, variables: PyTree) -> PyTree:
         """Masks that remove exactly what ``slice`` leaves out of the parameters.

@@ -66,6 +66,73 @@ def test_slices_by_hand(subject):
     assert jax.tree.structure(sliced) == jax.tree.structure(variables)
 
 
+def test_donated_arrays_are_freed_and_the_others_are_not(subject):
+    _, network, variables, _ = subject
+    plan = network.plan({"conv2": np.array([True, False, True, False])})
+    expected = plan.slice(variables)
+    tx = optax.adam(0.1)
+    given = jax.tree.map(jnp.array, {**variables, "state": tx.init(variables["params"])})
+    given["batch_stats"]["conv2_norm"]["var"] = np.ones(4, np.float32)
+    left = plan.slice(given, donate=True)
+    assert jax.tree.structure(left) == jax.tree.structure(given)
+    for leaf, before, after in zip(
+        jax.tree.leaves(left["params"]),
+        jax.tree.leaves(given["params"]),
+        jax.tree.leaves(expected["params"]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(leaf, after)
+        assert before.is_deleted() == (before.shape != after.shape)
+        assert before.is_deleted() or leaf is before
+    assert given["state"][0].mu["conv3"]["kernel"].is_deleted()
+    assert not given["state"][0].mu["conv1"]["kernel"].is_deleted()
+    assert left["batch_stats"]["conv2_norm"]["var"].shape == (2,)
+    assert given["batch_stats"]["conv2_norm"]["var"].shape == (4,)  # NumPy's cannot be freed
+    with pytest.raises(RuntimeError, match="deleted"):
+        plan.slice(given, donate=True)
+    with pytest.raises(RuntimeError, match="deleted"):
+        plan.slice(given)
+
+
+def test_an_array_in_several_places_is_freed_after_the_last(subject):
+    _, network, variables, _ = subject
+    plan = network.plan({"conv2": np.array([True, False, True, False])})
+    params = jax.tree.map(jnp.array, variables["params"])
+    left = plan.slice({"params": params, "average": params}, donate=True)
+    for one, other, whole in zip(
+        *(jax.tree.leaves(each) for each in (left["params"], left["average"])),
+        jax.tree.leaves(plan.slice(variables["params"])),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, whole)
+        np.testing.assert_array_equal(other, whole)
+    assert params["conv2"]["kernel"].is_deleted()
+    # one that stays as it is somewhere is part of what comes back
+    params = jax.tree.map(jnp.array, variables["params"])
+    kernel = params["conv2"]["kernel"]
+    left = plan.slice({"params": params, "best": kernel}, donate=True)
+    assert left["best"] is kernel
+    assert not kernel.is_deleted()
+    assert left["params"]["conv2"]["kernel"].shape == (3, 3, 4, 2)
+
+
+def test_nothing_is_freed_if_something_cannot_be_sliced(subject):
+    _, network, variables, _ = subject
+    plan = network.plan({"conv2": np.array([True, False, True, False])})
+    params = jax.tree.map(jnp.array, variables["params"])
+    state = {"params": params, "trace": {"conv3": {"kernel": jnp.ones((3, 3, 5, 4))}}}
+    with pytest.raises(ValueError, match="cannot slice 'trace/conv3/kernel'"):
+        plan.slice(state, donate=True)
+    with pytest.raises(ValueError, match="no leaf belongs to the network"):
+        plan.slice({"stranger": jnp.ones(3)}, donate=True)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    # what is traced cannot be freed: nothing happens
+    forward = jax.jit(lambda params: plan.slice(params, donate=True))
+    again = forward(params)
+    for ours, theirs in _pairs(again, plan.slice(params)):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_masks_keep_exactly_what_slicing_keeps(subject):
     _, network, variables, _ = subject
     plan = network.plan(random_keep(network))
