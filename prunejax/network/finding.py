@@ -126,7 +126,7 @@ def _steps(draft: Draft, op: Op, flows: list[Flow], fed: frozenset[str]) -> list
 
 
 def _fed_carry(body: Body, flows: list[Flow], first: int, carried: int) -> list[bool]:
-    """For each value of a carry whether it depends on what the loop is fed with: counters do not."""
+    """For each value of a carry whether it depends on what feeds the loop: counters do not."""
     fed = {number for number, flow in zip(body.inputs, flows, strict=True) if flow.origin}
     while True:
         for op in flatten(body.ops):

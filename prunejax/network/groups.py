@@ -47,7 +47,7 @@ class Group:
 
 def find_groups(
     leaves: dict[str, tuple[Axis, ...]], coupling: Coupling, producers: Sequence[Producer]
-) -> dict[str, Group]:
+) -> tuple[dict[str, Group], dict[str, np.ndarray]]:
     """Collects equal labels into channels, and channels that occur in the same places into groups.
 
     Args:
@@ -56,7 +56,8 @@ def find_groups(
       producers: the axes of kernels that make output channels, in topological order.
 
     Returns:
-      The groups by name, in the order of the layers that produce them.
+      The groups by name, in the order of the layers that produce them, and the labels of their
+      channels, [width] each.
     """
     labels, paths = coupling.labels, list(leaves)
     places = [(path, number) for path in paths for number in range(len(leaves[path]))]
@@ -72,17 +73,19 @@ def find_groups(
         if (axis := coupling.axes(producer.value)[producer.axis]) is not None
     ]
     if not where or not made:
-        return {}
+        return {}, {}
     shared = any(len(positions) > positions[-1] + 1 for _, positions, _ in where)
     at, index, label = _columns(where)
     maker, _, product = _columns(made)
     # what no layer produces is no channel: the copies of a repeated value, say
     channels, first = np.unique(product, return_index=True)
-    free = labels.removable(channels) & np.isin(channels, label)
+    present = np.zeros(len(labels), bool)
+    present[label] = True
+    free = labels.removable(channels) & present[channels]
     # in the order of the layers that produce them
     channels = channels[free][np.argsort(first[free])]
     if not len(channels):
-        return {}
+        return {}, {}
     number = np.full(len(labels), -1)
     number[channels] = np.arange(len(channels))
     found, kept = number[label] >= 0, number[product] >= 0
@@ -90,12 +93,16 @@ def find_groups(
     maker, product = maker[kept], number[product[kept]]
     kinds = _alike(len(channels), (label, at), (product, maker))
     groups: list[tuple[tuple[str, int], np.ndarray, tuple[str, ...], np.ndarray]] = []
+    entries = at * (int(index.max()) + 1) + index
+    among = np.zeros(len(channels), bool)
     order = np.argsort(kinds[label], kind="stable")
     bounds = np.searchsorted(kinds[label][order], np.arange(kinds.max() + 2))
     for kind in dict.fromkeys(kinds.tolist()):
         same = np.flatnonzero(kinds == kind)
         rows = order[bounds[kind] : bounds[kind + 1]]
-        for together in _apart(same, label, at, index) if shared else [same]:
+        for together in _apart(same, label[rows], entries[rows]) if shared else [same]:
+            among[:] = False
+            among[together] = True
             if len(together) < 2:
                 continue  # one channel that cannot go without leaving none
             makers = [producers[each] for each in _distinct(maker[product == together[0]])]
@@ -104,10 +111,10 @@ def find_groups(
                     (makers[0].layer, makers[0].axis),
                     together,
                     tuple(dict.fromkeys(each.layer for each in makers)),
-                    rows if len(together) == len(same) else rows[np.isin(label[rows], together)],
+                    rows if len(together) == len(same) else rows[among[label[rows]]],
                 )
             )
-    made_groups = {}
+    made_groups, channel = {}, {}
     names = _names([origin for origin, *_ in groups])
     for name, (_, together, layers, rows) in zip(names, groups, strict=True):
         rows = rows[np.lexsort((index[rows], label[rows], at[rows]))]
@@ -117,22 +124,32 @@ def find_groups(
             path, axis = places[place]
             members.append(Member(path, axis, there))
         made_groups[name] = Group(name, len(together), tuple(members), layers)
-    return made_groups
+        channel[name] = channels[together]
+    return made_groups, channel
 
 
-def _apart(
-    channels: np.ndarray, label: np.ndarray, at: np.ndarray, index: np.ndarray
-) -> list[np.ndarray]:
-    """Divides channels so that no two of a part share an entry, as a head and a place in it do."""
-    rows = np.flatnonzero(np.isin(label, channels))
-    entries = np.unique(np.stack([at[rows], index[rows]], 1), axis=0, return_inverse=True)[1]
-    if len(np.unique(entries)) == len(rows):
+def _apart(channels: np.ndarray, label: np.ndarray, entries: np.ndarray) -> list[np.ndarray]:
+    """Divides channels so that no two of a part share an entry, as a head and a place in it do.
+
+    Args:
+      channels: what is to be divided.
+      label: the channel of each row.
+      entries: the entry of each row.
+
+    Returns:
+      The parts.
+    """
+    if len(_distinct(entries)) == len(entries):
         return [channels]
+    order = np.argsort(label, kind="stable")
+    label, entries = label[order], entries[order]
+    starts = np.searchsorted(label, channels)
+    ends = np.searchsorted(label, channels, side="right")
     parts: list[tuple[list[int], set[int]]] = []
-    for channel in channels.tolist():
-        mine = {*entries[label[rows] == channel].tolist()}
+    for channel, start, end in zip(channels.tolist(), starts, ends, strict=True):
+        mine = {*entries[start:end].tolist()}
         for held, taken in parts:
-            if not mine & taken:
+            if taken.isdisjoint(mine):
                 held.append(channel)
                 taken |= mine
                 break

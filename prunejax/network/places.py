@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from prunejax import names
-from prunejax.network.groups import channel_labels
 from prunejax.network.structure import Structure
 
 
@@ -39,10 +38,9 @@ def place(network: Structure, group: str, layer: str) -> Place:
     """
     names.choose("group of channels", group, network.groups)
     labels, coupling = network.coupling.labels, network.coupling
-    numbers = {path: number for number, path in network.traced.paths.items()}
     value = network.flows.values.get(layer)
     if value is not None:
-        wanted = channel_labels(coupling, numbers, network.groups[group])
+        wanted = network.channels[group]
         channel = np.full(len(labels), -1)
         channel[wanted] = np.arange(len(wanted))
         for number, there in enumerate(coupling.axes(value)):

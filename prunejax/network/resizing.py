@@ -284,7 +284,7 @@ def shrink(value: Any, kept: Sequence[np.ndarray]) -> Any:
                 result = np.take(result, places, index)
             else:
                 result = jnp.take(result, places, axis=index, unique_indices=True, mode="clip")
-    return jnp.asarray(result) if concrete else result
+    return jax.device_put(result) if concrete else result  # `asarray` compiles for each shape
 
 
 def _whole(size: Any) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 
 from prunejax.network.coupling import RETURNED, Coupling
 from prunejax.network.flow import Producer
-from prunejax.network.groups import Group, channel_labels
 from prunejax.network.labels import Cause
 from prunejax.network.program import Program
 
@@ -92,7 +91,7 @@ def staying(
     coupling: Coupling,
     paths: Mapping[int, str],
     producers: list[Producer],
-    groups: Mapping[str, Group],
+    channels: Mapping[str, np.ndarray],
     trainable: frozenset[str],
 ) -> Staying:
     """Finds the channels that stay.
@@ -102,16 +101,15 @@ def staying(
       coupling: its labels.
       paths: the paths of its inputs that are variables.
       producers: the axes of kernels that make channels.
-      groups: the groups of channels that can be removed.
+      channels: the labels of the channels that can be removed, by group.
       trainable: the paths of the parameters.
 
     Returns:
       What stays.
     """
-    labels, numbers = coupling.labels, {path: number for number, path in paths.items()}
-    free = np.zeros(len(labels), bool)
-    for group in groups.values():
-        free[channel_labels(coupling, numbers, group)] = True
+    free = np.zeros(len(coupling.labels), bool)
+    for each in channels.values():
+        free[each] = True
     found, seen = [], set[tuple[int, int]]()
     count = left = 0
     for producer in producers:
@@ -123,10 +121,10 @@ def staying(
         axis = coupling.axes(producer.value)[producer.axis]
         goes = np.zeros(size, bool) if axis is None else _free(coupling, free, axis)
         count, left = count + size, left + int(goes.sum())
-        for cause, channels in _causes(coupling, producer, goes):
-            frozen = _frozen(program, producer, size, cause, channels)
+        for cause, stays in _causes(coupling, producer, goes):
+            frozen = _frozen(program, producer, size, cause, stays)
             found.append(frozen)
-            count -= len(channels) if frozen.returned else 0
+            count -= len(stays) if frozen.returned else 0
     parameters = stuck = 0
     for number, path in paths.items():
         if path in trainable:

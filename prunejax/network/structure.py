@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jaxtyping import PyTree
 
 from prunejax.network.costs import Convention, Cost, GlobalPool, measure
@@ -25,6 +26,7 @@ class Structure:
     Attributes:
       layers: by name, in topological order.
       groups: the coupled channel groups by name, in the order of the layers that produce them.
+      channels: for each group the labels of its channels in ``coupling``, [width].
       unknown: primitives that no rule covers; what they touch is frozen.
       apply_fn: the function that was traced.
       variables: its variables as ``jax.ShapeDtypeStruct``s.
@@ -38,6 +40,7 @@ class Structure:
 
     layers: dict[str, Layer]
     groups: dict[str, Group]
+    channels: dict[str, np.ndarray]
     unknown: tuple[str, ...]
     apply_fn: Callable[..., Any]
     variables: PyTree
@@ -78,7 +81,7 @@ class Structure:
             self.coupling,
             self.traced.paths,
             self.flows.producers,
-            self.groups,
+            self.channels,
             self.trainable,
         )
 

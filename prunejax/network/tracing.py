@@ -76,7 +76,7 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
             stacklevel=2,
         )
     axes = {path: coupling.axes(number) for number, path in seen.paths.items()}
-    groups = find_groups(axes, coupling, flows.producers)
+    groups, channels = find_groups(axes, coupling, flows.producers)
     endless = [layer.name for layer in flows.layers.values() if layer.note == "one iteration"]
     if endless:
         warnings.warn(
@@ -87,6 +87,7 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     network = Network(
         layers=flows.layers,
         groups=groups,
+        channels=channels,
         unknown=tuple(coupling.unknown),
         apply_fn=apply_fn,
         variables=described,

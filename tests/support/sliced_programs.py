@@ -128,7 +128,8 @@ def compare(made: Network, plan: Any, masked: Any, slopes: bool, notes: list[str
     ]
     if slopes:
         ((_, original, sliced),) = pairs
-        pairs.append(("gradient", _slopes(original, made), _slopes(sliced, made)))
+        # updated state of removed channels is no part of the smaller network's
+        pairs.append(("gradient", _slopes(original, made, plan), _slopes(sliced, made, None)))
     for what, original, sliced in pairs:
         try:
             theirs = evaluate(original, made.variables)
@@ -154,14 +155,18 @@ def compare(made: Network, plan: Any, masked: Any, slopes: bool, notes: list[str
     return ""
 
 
-def _slopes(function: Callable[..., Any], made: Network) -> Callable[..., Any]:
+def _slopes(function: Callable[..., Any], made: Network, plan: Any) -> Callable[..., Any]:
     """The gradient of the sum of squares of all outputs with respect to the parameters.
 
     Where JAX has no reverse derivative the outputs' own in the direction of the parameters.
     """
 
     def loss(variables: Any) -> Any:
-        leaves = [leaf for leaf in jax.tree.leaves(function(variables)) if _floating(leaf)]
+        outputs = function(variables)
+        if plan is not None:
+            with contextlib.suppress(ValueError):  # no output belongs to the network
+                outputs = plan.slice(outputs)
+        leaves = [leaf for leaf in jax.tree.leaves(outputs) if _floating(leaf)]
         return sum(((leaf * leaf).sum() for leaf in leaves), start=jnp.zeros(()))
 
     def gradient(variables: Any) -> Any:
