@@ -1,6 +1,7 @@
 """Whether a random program from which channels were cut computes what it does with masks."""
 
 import argparse
+import contextlib
 import sys
 import warnings
 from collections import Counter

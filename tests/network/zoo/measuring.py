@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from prunejax.network import Network, trace
-from prunejax.network.labels import FROZEN
 from tests.network.zoo.entry import Entry
 
 
