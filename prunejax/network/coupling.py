@@ -156,6 +156,8 @@ class Coupling:
         present = np.unique(roots)
         _, first, inverse = np.unique(sums[present], return_index=True, return_inverse=True)
         twins = present[first][inverse.ravel()]
+        if (present == twins).all():
+            return
         labels.union(present, twins)
         labels.settle()
         self.found = np.where(

@@ -330,8 +330,10 @@ class Labels:
             at, column = np.nonzero(rows[~plain] >= 0)
             below = self.find(rows[~plain][at, column])
             keys = np.unique(positions[~plain][at] * self._count + below, return_index=True)[0]
-            keys = keys[~np.isin(keys, seen)]  # definitions may run in a circle
-            seen = np.append(seen, keys)
+            if len(seen):  # definitions may run in a circle
+                found = np.minimum(np.searchsorted(seen, keys), len(seen) - 1)
+                keys = keys[seen[found] != keys]
+            seen = np.sort(np.append(seen, keys))
             positions, roots = keys // self._count, keys % self._count
         keys = np.unique(np.concatenate(done), return_index=True)[0]
         return keys // self._count, keys % self._count
