@@ -21,6 +21,8 @@ PARTS = 6
 """So many labels may stand in the definition of one: a reshape cuts an axis into no more."""
 
 
+TIED = "ties them to what stays whole"
+
 MISFIT = "cuts them in a way that does not fit another one"
 
 
@@ -58,7 +60,7 @@ class Labels:
         self._below: tuple[np.ndarray, np.ndarray] | None = None  # see `bases`, once settled
         self._count = 1
         self._why[FROZEN] = 1
-        self.causes: list[Cause] = [Cause(None, ""), Cause(None, "is a position")]
+        self.causes: list[Cause] = [Cause(None, ""), Cause(None, "are positions")]
         self._numbers: dict[tuple[int, str], int] = {}
         self.op: Any = None
 
@@ -113,7 +115,7 @@ class Labels:
             low, high = np.minimum(first, second), np.maximum(first, second)
             pinned = low == FROZEN
             if pinned.any():
-                self._stop(high[pinned], 1)
+                self._stop(high[pinned], self._cause(TIED))
                 low, high = low[~pinned], high[~pinned]
                 first, second = low, high
             self._parents[high] = low
@@ -253,7 +255,7 @@ class Labels:
             self._numbers[key] = len(self.causes) - 1
         return self._numbers[key]
 
-    def join(self, axes: Sequence[Axis], why: str = "ties them to what stays whole") -> Axis:
+    def join(self, axes: Sequence[Axis], why: str = TIED) -> Axis:
         """Ties axes of one length to each other, all of them frozen if one is.
 
         Args:

@@ -157,7 +157,9 @@ class _Builder:
         ops, outputs = self.body(closed, inputs)
         return Body(ops, tuple(inputs), outputs)
 
-    def body(self, closed: Any, inputs: list[int]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
+    def body(
+        self, closed: Any, inputs: list[int], within: Any = None
+    ) -> tuple[tuple[Op, ...], tuple[int, ...]]:
         # remat holds an open jaxpr, all other calls a closed one
         jaxpr = closed.jaxpr if hasattr(closed, "consts") else closed
         consts = closed.consts if hasattr(closed, "consts") else []
@@ -176,14 +178,17 @@ class _Builder:
             reads = [read(atom) for atom in equation.invars]
             inner, loop = None, ()
             if name in CALLS and CALLS[name] in equation.params:
-                inner, writes = self.body(equation.params[CALLS[name]], reads)
+                called = equation.params[CALLS[name]]
+                # what JAX traced for an earlier call shows that call's line
+                by_jax = within or (equation.source_info if _of_jax(called) else None)
+                inner, writes = self.body(called, reads, by_jax)
                 known.update(zip(equation.outvars, writes, strict=True))
             else:
                 loop = tuple(self.apart(held) for held in _held(name, equation.params))
                 writes = tuple(self.number(variable.aval) for variable in equation.outvars)
                 known.update(zip(equation.outvars, writes, strict=True))
             self.count += 1
-            source = equation.source_info
+            source = within or equation.source_info
             params = equation.params
             ops.append(
                 Op(
@@ -198,6 +203,12 @@ class _Builder:
                 )
             )
         return tuple(ops), tuple(read(atom) for atom in jaxpr.outvars)
+
+
+def _of_jax(called: Any) -> bool:
+    """Whether a call's function is one of JAX's own, such as ``jnp.sort``."""
+    info = getattr(getattr(called, "jaxpr", called), "debug_info", None)
+    return "/jax/" in str(getattr(info, "func_src_info", "")).replace("\\", "/")
 
 
 def _held(name: str, params: dict[str, Any]) -> list[Any]:
