@@ -41,6 +41,10 @@ class Around(Protocol):
         """What is left of an operand."""
         ...
 
+    def value(self, scope: Any, number: int) -> Any:
+        """A value, at full size if it is loose."""
+        ...
+
     def sizes(self, op: Op) -> Sizes:
         """What is left around an operation."""
         ...
@@ -95,7 +99,7 @@ _MERGE: dict[str, Callable[..., Any]] = {
 def _repeated(name: str, array: Any, count: int) -> Any:
     merge = contractions.MERGED[name]
     if merge == "add":
-        return array * np.asarray(count, array.dtype)
+        return array * np.asarray(count).astype(array.dtype)
     return lax.integer_pow(array, count) if merge == "mul" else array
 
 
@@ -167,8 +171,11 @@ def _summed(
         for a, b in batches:
             left, right = _level(left, a, right, b)
         (one,) = bind(op, params, [left, right])
-        one = one * np.asarray(scale, one.dtype) if scale != 1 else one
-        result = one if result is None else lax.add(result, one)
+        whether = one.dtype == np.bool_  # whether any product is true
+        if scale != 1 and not whether:
+            one = one * np.asarray(scale).astype(one.dtype)
+        merge = lax.bitwise_or if whether else lax.add
+        result = one if result is None else merge(result, one)
     return result
 
 
@@ -218,7 +225,7 @@ def operand(around: Around, scope: Any, op: Op, place: int, box: Box) -> Any:
             ]
             return jnp.full(tuple(lengths), entry, around.program.dtypes[read])
     if around.coupling.value(read).loose:
-        array = scope.values[read]
+        array = around.value(scope, read)
         for axis, left in enumerate(kept):
             places = box[axis] if axis in box else np.flatnonzero(left)
             if axis in box or not left.all():

@@ -1,6 +1,8 @@
 """Functions with derivatives of their own, and whether those are what their equations give."""
 
-from prunejax.network.program import Op
+from typing import Any
+
+from prunejax.network.program import Op, of_jax
 
 CUSTOM = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
@@ -16,9 +18,13 @@ CONSISTENT = frozenset(
 
 def called(op: Op) -> str:
     """The name of the function that a call with a derivative of its own calls."""
-    held = op.params.get("call_jaxpr") or op.params.get("fun_jaxpr")
+    held = _held(op)
     info = getattr(getattr(held, "jaxpr", held), "debug_info", None)
     return str(getattr(info, "func_name", None) or "a function").split(" ")[0]
+
+
+def _held(op: Op) -> Any:
+    return op.params.get("call_jaxpr") or op.params.get("fun_jaxpr")
 
 
 def keeps_derivative(op: Op) -> bool:
@@ -30,4 +36,6 @@ def keeps_derivative(op: Op) -> bool:
     Returns:
       True of calls without a derivative of their own, and of JAX's own functions.
     """
-    return op.name not in CUSTOM or called(op) in CONSISTENT
+    if op.name not in CUSTOM:
+        return True
+    return called(op) in CONSISTENT and of_jax(_held(op))

@@ -153,7 +153,7 @@ def scatter(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) ->
             and axis not in numbers.scatter_dims_to_operand_dims
         ):
             axes.append(labels.join([into.axes[axis], updates.axes[source]]))
-            at.append(_scattered(op.name, into.there(axis), updates.there(source)))
+            at.append(_scattered(op, into.there(axis), updates.there(source)))
         else:
             labels.freeze(into.axes[axis], "puts entries in some of them")
             axes.append(None)
@@ -165,7 +165,12 @@ def scatter(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) ->
     return Value(tuple(axes), tuple(at))
 
 
-def _scattered(name: str, into: Any, updates: Any) -> Any:
+def _scattered(op: Op, into: Any, updates: Any) -> Any:
+    name, update = op.name, getattr(op.params.get("update_jaxpr"), "jaxpr", None)
+    update = update or op.params.get("update_jaxpr")
+    if name == "scatter" and update is not None and update.outvars[0] is not update.invars[1]:
+        # a function of what is there, as `.at[].apply` puts it in
+        return None if into is None or updates is None else KNOWN
     if name.endswith(("mul",)):
         return 0 if number(into) is not None and into == 0 else alike([into, updates]) and KNOWN
     both = alike([into, updates])

@@ -180,7 +180,7 @@ class _Builder:
             if name in CALLS and CALLS[name] in equation.params:
                 called = equation.params[CALLS[name]]
                 # what JAX traced for an earlier call shows that call's line
-                by_jax = within or (equation.source_info if _of_jax(called) else None)
+                by_jax = within or (equation.source_info if of_jax(called) else None)
                 inner, writes = self.body(called, reads, by_jax)
                 known.update(zip(equation.outvars, writes, strict=True))
             else:
@@ -205,8 +205,15 @@ class _Builder:
         return tuple(ops), tuple(read(atom) for atom in jaxpr.outvars)
 
 
-def _of_jax(called: Any) -> bool:
-    """Whether a call's function is one of JAX's own, such as ``jnp.sort``."""
+def of_jax(called: Any) -> bool:
+    """Whether a call's function is one of JAX's own, such as ``jnp.sort``.
+
+    Args:
+      called: the jaxpr that it calls.
+
+    Returns:
+      Whether the file of the function belongs to JAX.
+    """
     info = getattr(getattr(called, "jaxpr", called), "debug_info", None)
     return "/jax/" in str(getattr(info, "func_src_info", "")).replace("\\", "/")
 

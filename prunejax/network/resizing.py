@@ -103,7 +103,7 @@ class Resized:
 
     def _results(self, op: Op, scope: Scope) -> list[Any]:
         if not self._touched(op):
-            return bind(op, op.params, [scope.values[number] for number in op.inputs])
+            return bind(op, op.params, [self.value(scope, number) for number in op.inputs])
         if op.body is not None:
             return self._call(op, scope)
         if op.loop:
@@ -133,7 +133,15 @@ class Resized:
         """What is left of what an operation reads."""
         number = op.inputs[place]
         value = self.coupling.operands(op)[place]
-        return self._cut(scope.values[number], number, value)
+        return self._cut(self.value(scope, number), number, value)
+
+    def value(self, scope: Scope, number: int) -> Any:
+        """A value; one that a call has kept to itself is computed again."""
+        if number not in scope.values:
+            op = self.coupling.maker(number)
+            assert op is not None, "a value is given, or an operation makes it"
+            scope.values.update(zip(op.outputs, self._results(op, scope), strict=True))
+        return scope.values[number]
 
     def _cut(self, array: Any, number: int, value: Value) -> Any:
         """Cuts out of a loose array what is needed of it."""

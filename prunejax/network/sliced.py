@@ -77,7 +77,11 @@ class Sliced:
         return jax.tree.unflatten(structure, program.run(inputs))
 
     def _program(self, variables: PyTree, x: PyTree) -> tuple[Resized, Any]:
-        key = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves((variables, x)))
+        leaves, structure = jax.tree.flatten((variables, x))
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves)
+        named = ("jax_enable_x64", "jax_default_matmul_precision")
+        settings = tuple(getattr(jax.config, each) for each in named)
+        key = structure, shapes, settings
         if key not in self._programs:
             again = traced.make(self._network.apply_fn, variables, x)
             groups = self._network.groups
