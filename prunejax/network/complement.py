@@ -421,11 +421,15 @@ def _padded(around: Around, scope: Any, op: Op, box: Box, shape: Any) -> Any:
         for axis in box:
             sizes[axis] = 1
         return jnp.full(tuple(sizes), filling)
-    (array,) = bind(
-        op,
-        {**op.params, "padding_config": tuple(config)},
-        [operand(around, scope, op, 0, inner), filling],
-    )
+    params = {**op.params, "padding_config": tuple(config)}
+    inside = operand(around, scope, op, 0, inner)
+    if around.coupling.operands(op)[1].fill is not None:
+        (array,) = bind(op, params, [inside, filling])
+    else:  # JAX has no derivative of a pad of constants by a number that is none
+        nothing, whole = jnp.zeros((), inside.dtype), jnp.ones(inside.shape, bool)
+        (array,) = bind(op, params, [inside, nothing])
+        (there,) = bind(op, params, [whole, jnp.zeros((), bool)])
+        array = jnp.where(there, array, filling)
     for axis, indices in box.items():
         if len(places[axis]) < len(indices):
             outside = np.setdiff1d(np.arange(len(indices)), places[axis])

@@ -94,6 +94,8 @@ def window(labels: Labels, op: Op, inputs: list[Value]) -> Value:
     """Pooling: the axes of the window keep their positions; the other axes do not mix."""
     value = inputs[0]
     axes, at = [], []
+    dilated = any(size != 1 for size in op.params["base_dilation"])
+    padded = dilated or any(tuple(ends) != (0, 0) for ends in op.params["padding"])
     for index, axis in enumerate(value.axes):
         moves = (
             op.params["window_dimensions"][index],
@@ -105,8 +107,8 @@ def window(labels: Labels, op: Op, inputs: list[Value]) -> Value:
             axis = None
         axes.append(axis)
         there = value.there(index)
-        # what is padded is 0 for sums; for maxima it is no number at all
-        same = op.name != "reduce_window_sum" or there == 0
+        # a sum of equal numbers is another one, and a window may lie in the padding alone
+        same = there == 0 if op.name == "reduce_window_sum" else not padded
         at.append(there if there is None or same else KNOWN)
     return Value(tuple(axes), tuple(at))
 

@@ -26,6 +26,10 @@ TIED = "ties them to what stays whole"
 MISFIT = "cuts them in a way that does not fit another one"
 
 
+DEEPEST = 12
+"""So many definitions may follow from one another."""
+
+
 class Cause(NamedTuple):
     """Why channels must stay.
 
@@ -57,6 +61,7 @@ class Labels:
         self._row = np.zeros(0, np.int32)  # of a label's definition in `_parts`; made when needed
         self._parts = np.zeros((0, PARTS), np.int64)  # -1 behind the last part
         self._rows = 0
+        self._depth = 0
         self._below: tuple[np.ndarray, np.ndarray] | None = None  # see `bases`, once settled
         self._count = 1
         self._why[FROZEN] = 1
@@ -140,6 +145,18 @@ class Labels:
         self._row[high[defined]] = -1
         if both.any():
             self._reconcile(old, new)
+        self._unloop(self.find(low))
+
+    def _unloop(self, roots: np.ndarray) -> None:
+        """Ties labels that stand in their own definitions to all their parts."""
+        rows = self._definitions(roots)
+        parts = self.find(np.maximum(rows, 0))
+        looped = ((parts == roots[:, None]) & (rows >= 0)).any(1)
+        if looped.any():
+            again, parts = roots[looped], parts[looped]
+            own = rows[looped] >= 0
+            self._row[again] = -1
+            self.union(np.repeat(again, own.sum(1)), parts[own])
 
     def _definitions(self, roots: np.ndarray) -> np.ndarray:
         """The parts of labels, [..., PARTS], -1 where there is none."""
@@ -205,6 +222,17 @@ class Labels:
 
     def _reconcile(self, first: np.ndarray, second: np.ndarray) -> None:
         """Makes two definitions of the same labels mean the same: [n, PARTS] each."""
+        if self._depth > DEEPEST:  # definitions that hold each other: nothing of them may go
+            for rows in (first, second):
+                self._stop(rows[rows >= 0], self._cause(MISFIT))
+            return
+        self._depth += 1
+        try:
+            self._agree(first, second)
+        finally:
+            self._depth -= 1
+
+    def _agree(self, first: np.ndarray, second: np.ndarray) -> None:
         one, other = (
             [self.find(rows[:, column]) for column in range((rows >= 0).all(0).sum())]
             if len({*(rows >= 0).sum(1).tolist()}) == 1

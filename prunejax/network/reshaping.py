@@ -11,6 +11,9 @@ from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.shaping import alike
 from prunejax.network.values import Value, fixed
 
+MOST_CUTS = 6
+"""So many definitions are followed from one label to those that define it."""
+
 
 class Block(NamedTuple):
     """Axes before and after a reshape that hold the same entries.
@@ -83,7 +86,7 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape) -> Value:
             along[block.before.index(axis)] = -1
             label = value.axes[axis]
             assert label is not None
-            for each in _opened(labels, label):
+            for each in _opened(labels, label, MOST_CUTS):
                 entries = np.broadcast_to(each.reshape(along), block.old).reshape(block.new)
                 parts.append(Part(entries, value.there(axis)))
         for place, labelled, there in _carried(labels, parts, block.new):
@@ -91,12 +94,12 @@ def reshape(labels: Labels, value: Value, old: Shape, new: Shape) -> Value:
     return Value(tuple(axes), tuple(at), value.fill)
 
 
-def _opened(labels: Labels, axis: np.ndarray) -> list[np.ndarray]:
+def _opened(labels: Labels, axis: np.ndarray, depth: int) -> list[np.ndarray]:
     """The labels of an axis, or those that define them, and those that define those."""
-    parts = labels.parts(axis)
+    parts = labels.parts(axis) if depth else None
     if parts is None:
         return [axis]
-    return [below for part in parts for below in _opened(labels, part)]
+    return [below for part in parts for below in _opened(labels, part, depth - 1)]
 
 
 def _carried(

@@ -205,7 +205,7 @@ class Resized:
             step,
             tuple(values[count : count + around]),
             tuple(values[count + around :]),
-            length=params["length"],
+            length=None if len(values) > count + around else params["length"],
             reverse=params["reverse"],
             unroll=params["unroll"],
         )
@@ -251,6 +251,7 @@ class Resized:
                     for number, value in zip(op.inputs, reads, strict=True)
                 ],
                 writes,
+                [self.program.shapes[number] for number in op.inputs],
                 [
                     self._shape(value, self.program.shapes[number])
                     for number, value in zip(op.outputs, outputs, strict=True)

@@ -20,11 +20,13 @@ class Sizes(NamedTuple):
     Attributes:
       inputs: for each operand what is left of it.
       outputs: for each result.
+      given: the operands' full shapes.
       shapes: the results' shapes, symbolic sizes as they are.
     """
 
     inputs: list[Kept]
     outputs: list[Kept]
+    given: list[Shape]
     shapes: list[Shape]
 
 
@@ -46,9 +48,9 @@ def rewritten(op: Op, sizes: Sizes) -> dict[str, Any]:
             params["new_sizes"] = sizes.shapes[0]
         case "tile":
             params["reps"] = tuple(
-                _whole(kept) if len(into) == 1 and count > 1 else count
-                for into, kept, count in zip(
-                    sizes.inputs[0], sizes.outputs[0], op.params["reps"], strict=True
+                int(kept.sum()) if type(size) is int and size == 1 != count else count
+                for size, kept, count in zip(
+                    sizes.given[0], sizes.outputs[0], op.params["reps"], strict=True
                 )
             )
         case "split":
@@ -81,10 +83,6 @@ def rewritten(op: Op, sizes: Sizes) -> dict[str, Any]:
                 left = features.reshape(groups, -1).any(1)
                 params["feature_group_count"] = int(left.sum())
     return params
-
-
-def _whole(kept: np.ndarray) -> int:
-    return int(kept.sum())
 
 
 def strided(op: Op, kept: Sequence[np.ndarray]) -> bool:

@@ -59,6 +59,12 @@ CASES = {
     "replaced": lambda v, h: (
         h + lax.dynamic_update_slice(jnp.exp(h), TABLE[:1], (1, 0)).sum(-1, keepdims=True)
     ),
+    "windows_in_the_padding": lambda v, h: (
+        h
+        + jnp.exp(
+            lax.reduce_window(h - 1, -jnp.inf, lax.max, (2, 1), (1, 1), ((2, 2), (0, 0)))
+        ).sum()
+    ),
     "chosen": lambda v, h: h + jnp.where(TABLE > 0, jnp.exp(h), 3).sum(-1, keepdims=True),
     "remembered": lambda v, h: (
         h + (jax.checkpoint(lambda h, t: h + jnp.sin(t))(h, v["t"] + 1) ** 2).sum(-1)[:, None]

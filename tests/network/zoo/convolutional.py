@@ -316,7 +316,12 @@ ENTRIES = (
     entry("mobilenet_v3", MobileNetV3()),
     entry("efficientnet", EfficientNet()),
     training("efficientnet_training", EfficientNet(train=True)),
-    entry("shufflenet", ShuffleNet(), quick=True),
+    entry(
+        "shufflenet",
+        ShuffleNet(),
+        quick=True,
+        reason="after a shuffle the groups of the next convolution hold parts of all groups before",
+    ),
     entry("shufflenet_v2", ShuffleNetV2()),
     entry("convnext", ConvNeXt(), slow=True),
     entry("inception", Inception(), slow=True),

@@ -19,7 +19,8 @@ def quietly(apply_fn: Callable[..., Any], variables: Any, x: Any) -> Network:
 def measured(network: Network, entry: Entry) -> tuple[int, int]:
     """How many channels can go, and how many there are that are not simply returned."""
     staying = network.staying
-    return staying.free, entry.channels - entry.returned if entry.channels else staying.channels
+    returned = sum(len(each.channels) for each in staying.frozen if each.returned)
+    return staying.free, max(entry.channels, staying.channels + returned) - entry.returned
 
 
 def share(network: Network, entry: Entry) -> float:
