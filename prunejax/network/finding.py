@@ -19,7 +19,7 @@ from prunejax.network.flow import (
     put_out,
     resolve,
 )
-from prunejax.network.kernels import aside, convolution, product, ragged
+from prunejax.network.kernels import aside, convolution, product, ragged, worked
 from prunejax.network.layers import ACTIVATIONS, ACTIVITY, BARE_ACTIVATIONS, POOLS, SPIKING
 from prunejax.network.program import Body, Op, Program, flatten
 
@@ -91,7 +91,7 @@ def _loop(draft: Draft, op: Op) -> None:
     flows = [draft.flows[number] for number in op.inputs]
     fed = frozenset[str]().union(*(resolve(draft, flow) for flow in flows if flow.origin))
     if not draft.wanted.intersection(op.outputs) or not fed:
-        work = products.inside(op.name, op.params)
+        work = worked(draft.program, op)
         given = tuple(dict.fromkeys(path for flow in flows for path in flow.parameters))
         if draft.wanted.intersection(op.outputs):
             aside(draft, op, given, work)
@@ -144,7 +144,10 @@ def _fed_carry(body: Body, flows: list[Flow], first: int, carried: int) -> list[
 
 def _branches(draft: Draft, op: Op, flows: list[Flow]) -> list[Flow]:
     """Branches, of which one runs: the multiply-adds are those of the costliest."""
-    costs = [products.total(branch).multiply_adds for branch in op.params["branches"]]
+    costs = [
+        sum(worked(draft.program, inner).multiply_adds for inner in flatten(branch.ops))
+        for branch in op.loop
+    ]
     dearest, times = costs.index(max(costs)), draft.times
     results: list[list[Flow]] = []
     for position, branch in enumerate(op.loop):

@@ -5,7 +5,7 @@ import math
 from prunejax.network import products
 from prunejax.network.flow import Draft, Flow, Producer, add
 from prunejax.network.layers import Layer
-from prunejax.network.program import Op
+from prunejax.network.program import Op, Program, flatten
 
 
 def convolution(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
@@ -76,16 +76,41 @@ def ragged(draft: Draft, op: Op, flows: list[Flow]) -> Flow:
     return flow
 
 
+def worked(program: Program, op: Op) -> products.Work:
+    """The multiply-adds of an operation with the program's shapes, also of what is left of it.
+
+    Args:
+      program: the program, at full size or as ``resizing.Resized.described`` gives it.
+      op: one of its operations that is no call.
+
+    Returns:
+      The count; that of loops as ``products.inside`` counts them.
+    """
+    shapes = [program.shapes[number] for number in (*op.inputs, *op.outputs)]
+    if op.name == "conv_general_dilated":
+        return products.Work(products.convolution(op.params, *shapes), "")
+    if op.name == "dot_general":
+        return products.Work(products.product(op.params, shapes[0], shapes[-1]), "")
+    if not op.loop:
+        return products.inside(op.name, op.params)
+    bodies = [[worked(program, inner) for inner in flatten(body.ops)] for body in op.loop]
+    counts = [sum(each.multiply_adds for each in body) for body in bodies]
+    note = next((each.note for body in bodies for each in body if each.note), "")
+    if op.name == "scan":
+        return products.Work(op.params["length"] * counts[0], note)
+    if op.name == "cond":
+        return products.Work(max(counts), note or "costliest branch" * (len({*counts}) > 1))
+    return products.Work(sum(counts), "one iteration" if any(counts) else note)
+
+
 def aside(draft: Draft, op: Op, parameters: tuple[str, ...], work: products.Work) -> None:
     """Records a product that does not depend on the input, but is computed in every pass.
 
     It feeds no layer: whatever reads it treats it as parameters.
     """
     shapes = [draft.program.shapes[number] for number in (*op.inputs, *op.outputs)]
-    if op.name == "conv_general_dilated":
-        work = products.Work(products.convolution(op.params, *shapes), "")
-    elif op.name == "dot_general":
-        work = products.Work(products.product(op.params, shapes[0], shapes[-1]), "")
+    if op.name in ("conv_general_dilated", "dot_general"):
+        work = worked(draft.program, op)
     if work.multiply_adds:
         draft.counts["parameters"] += 1
         name = f"parameters_{draft.counts['parameters']}"

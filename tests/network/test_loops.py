@@ -158,3 +158,21 @@ def test_cells_of_flax():
     assert [group.width for group in plan.network.groups.values()] == [6, 7, 5]
     gates = 6 * 4 * 7 * (6 + 7) + 6 * 3 * 5 * (7 + 5)
     assert plan.network.cost().multiply_adds == 2 * (gates + 6 * 5 * 11)
+
+
+def test_loops_over_parameters_alone_cost_what_is_left_of_them():
+    """Power iteration: the largest singular value of a kernel, by which it is divided."""
+
+    def forward(v, x):
+        def step(_, u):
+            u = v["u"] @ u
+            return u / jnp.sqrt((u**2).sum() + 1e-3)
+
+        return (x @ v["in"] / lax.fori_loop(0, 4, step, v["bias"]).sum()) @ v["out"]
+
+    variables = {name: VARIABLES[name] for name in ("in", "u", "bias", "out")}
+    network = trace(forward, variables, X)
+    wanted = 4 * 8 * 8 + 6 * (5 * 8 + 8 * 4)
+    assert network.cost().multiply_adds == wanted
+    scanned = trace(lambda v, x: layers({**v, "in": v["in"] @ v["u"]}, x), VARIABLES, X)
+    assert scanned.cost().multiply_adds == 5 * 8 * 8 + 6 * (5 * 8 + 3 * 2 * 8 * 10 + 8 * 4)
