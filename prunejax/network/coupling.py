@@ -220,6 +220,7 @@ class Coupling:
                     for shape in shapes
                 ]
             return [self._aside(value) for value in outputs]
+        self._cuts.pop(op.index, None)  # of an earlier pass over a loop
         if any(value.loose for value in inputs):
             self._cuts[op.index] = tuple(read)
         if outputs is not None:

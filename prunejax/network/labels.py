@@ -137,15 +137,23 @@ class Labels:
                 self._stop(low[mixed][causes == each], int(each))
         if not self._rows:
             return
-        defined, also = self._row[high] >= 0, self._row[low] >= 0
-        takes = defined & ~also
-        self._row[low[takes]] = self._row[high[takes]]
-        both = defined & also
-        old, new = self._parts[self._row[low[both]]], self._parts[self._row[high[both]]]
-        self._row[high[defined]] = -1
-        if both.any():
-            self._reconcile(old, new)
-        self._unloop(self.find(low))
+        defined = self._row[high] >= 0
+        low, high = low[defined], high[defined]
+        while len(low):
+            # of several definitions that one label takes over each is compared with the first
+            _, first = np.unique(low, return_index=True)
+            rest = np.ones(len(low), bool)
+            rest[first] = False
+            into, taken = self.find(low[first]), high[first]
+            row = self._row[taken]
+            self._row[taken] = -1
+            also = (self._row[into] >= 0) & (row >= 0)  # of a pair that occurs twice: once
+            takes = (self._row[into] < 0) & (row >= 0)
+            self._row[into[takes]] = row[takes]
+            if also.any():
+                self._reconcile(self._parts[self._row[into[also]]], self._parts[row[also]])
+            self._unloop(into)
+            low, high = low[rest], high[rest]
 
     def _unloop(self, roots: np.ndarray) -> None:
         """Ties labels that stand in their own definitions to all their parts."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+from jax import lax
 from jax.extend import core
 
 from prunejax.network.labels import Shape
@@ -151,6 +152,14 @@ class _Builder:
         self.constants[number] = value
         return number
 
+    def permuted(self, equation: Any, read: int, source: Any) -> Op:
+        """The transposition that a reshape begins with."""
+        order = tuple(map(int, equation.params["dimensions"]))
+        aval = equation.invars[0].aval
+        number = self.number(aval.update(shape=tuple(aval.shape[axis] for axis in order)))
+        params = {"permutation": order}
+        return Op(lax.transpose_p, params, (read,), (number,), index=self.count, source=source)
+
     def apart(self, closed: Any) -> Body:
         """A program that has its own inputs."""
         inputs = [self.number(variable.aval) for variable in closed.jaxpr.invars]
@@ -190,6 +199,11 @@ class _Builder:
             self.count += 1
             source = within or equation.source_info
             params = equation.params
+            if name == "reshape" and params.get("dimensions") is not None:
+                # one that permutes first becomes two operations
+                ops.append(self.permuted(equation, reads[0], source))
+                reads[0], params = ops[-1].outputs[0], {**params, "dimensions": None}
+                self.count += 1
             ops.append(
                 Op(
                     equation.primitive,

@@ -117,6 +117,35 @@ def test_allowed_bases_remove_nothing_else():
         assert reached.tolist() == best.tolist()
 
 
+def test_a_label_takes_over_several_definitions():
+    labels = Labels()
+    plain, first, second = (labels.make(2) for _ in range(3))
+    parts = [labels.make(2) for _ in range(4)]
+    labels.define(first, parts[:2])
+    labels.define(second, parts[2:])
+    labels.union(np.concatenate([plain, plain]), np.concatenate([first, second]))
+    bases = bases_of(labels, plain)
+    for one, other, *pieces in goes(labels, bases, first, second, *parts):
+        assert one.tolist() == other.tolist()
+        assert one.tolist() == (pieces[0] | pieces[1]).tolist()
+        assert one.tolist() == (pieces[2] | pieces[3]).tolist()
+
+
+def test_heads_that_are_tied_to_heads_of_their_own():
+    """Each head is multiplied by one of two of them: definitions that hold themselves."""
+    labels = Labels()
+    axis = labels.make(24)
+    heads, _ = cut(labels, axis, 4, 6)
+    copies = labels.make(4)
+    labels.define(copies, [heads[[0, 0, 2, 2]], labels.make(2)[[0, 1, 0, 1]]])
+    labels.union(heads, copies)
+    bases = bases_of(labels, axis)
+    for channels, head in goes(labels, bases, axis, heads):
+        assert head[0] <= head[1]
+        assert head[2] <= head[3]
+        assert np.all(channels.reshape(4, 6) | ~head[:, None])
+
+
 def test_a_definition_by_itself_ties_all():
     labels = Labels()
     axis, other = labels.make(3), labels.make(3)

@@ -13,6 +13,7 @@ from tests.support.slicing_checks import check, randomise
 SHAPES = {"a": (5, 12), "b": (12, 3), "t": (12,), "s": (4, 12)}
 VARIABLES = randomise({name: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in SHAPES.items()})
 X = jax.random.normal(jax.random.key(0), (4, 5))
+NWC = ("NWC", "WIO", "NWC")
 TABLE = np.sin(np.arange(48.0, dtype=np.float32)).reshape(4, 12)
 
 
@@ -83,6 +84,32 @@ def test_sliced_equals_masked(name):
     slopes = name != "applied_in_places"  # JAX has no derivative for it
     plan = check(forward, VARIABLES, X, removes=0.1, gradients=slopes)
     assert plan.network.staying.share == 1
+
+
+def test_a_reshape_that_permutes_first():
+    """As a convolution with a kernel for each example becomes under `jax.vmap`."""
+
+    def forward(v, x):
+        h = normed((x @ v["a"]).reshape(-1, 3, 4))
+        return lax.reshape(h, (len(x), 12), dimensions=(0, 2, 1)) @ v["b"]
+
+    plan = check(forward, VARIABLES, X, removes=0.1, gradients=True)
+    assert [group.width for group in plan.network.groups.values()] == [3, 4]
+
+
+def test_a_kernel_for_each_example():
+    def forward(v, x):
+        def one(row, kernel):
+            row = lax.conv_general_dilated(row[None], kernel, (1,), "SAME", dimension_numbers=NWC)
+            return row[0].sum(0)
+
+        return jax.vmap(one)(x @ v["w"], v["kernels"]) @ v["out"]
+
+    shapes = {"w": (4, 8), "kernels": (2, 3, 8, 6), "out": (6, 3)}
+    variables = randomise({n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in shapes.items()})
+    x = jax.random.normal(jax.random.key(0), (2, 5, 4))
+    plan = check(forward, variables, x, removes=0.1, gradients=True)
+    assert [group.width for group in plan.network.groups.values()] == [8, 6]
 
 
 @pytest.mark.parametrize("kind", ["bool", "int8", "bfloat16"])
