@@ -48,12 +48,14 @@ class Flows(NamedTuple):
       producers: the axes of kernels that make channels, in the same order.
       values: for each layer the number of the value that it puts out; none for average pools.
       made: the layers' names by the number of the value that their first operation gives.
+      looped: the names of layers in loops and branches, whose values are not at hand outside.
     """
 
     layers: dict[str, Layer]
     producers: list[Producer]
     values: dict[str, int]
     made: dict[int, str]
+    looped: set[str]
 
 
 @dataclasses.dataclass
@@ -77,7 +79,7 @@ class Draft:
     collections: frozenset[str]
     wanted: set[int]
     flows: dict[int, Flow]
-    record: Flows = dataclasses.field(default_factory=lambda: Flows({}, [], {}, {}))
+    record: Flows = dataclasses.field(default_factory=lambda: Flows({}, [], {}, {}, set()))
     pools: dict[int, str] = dataclasses.field(default_factory=dict)
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
     times: int = 1
@@ -115,7 +117,9 @@ def add(
         output_shape=draft.program.shapes[op.outputs[0]],
         **details,
     )
-    if not draft.inside:
+    if draft.inside:
+        draft.record.looped.add(name)
+    else:
         draft.record.made[op.outputs[0]] = name
     if kind != "avg_pool":
         put_out(draft, name, op)

@@ -54,4 +54,6 @@ def place(network: Structure, group: str, layer: str) -> Place:
                 order = np.lexsort((positions, owners))
                 every = positions[order].reshape(len(wanted), -1)
                 return Place(number, every[:, 0], every)
+    if layer in network.flows.looped:
+        raise ValueError(f"{layer!r} stands in a loop, whose values are not at hand outside of it")
     raise ValueError(f"the channels of group {group!r} are not in what {layer!r} puts out")

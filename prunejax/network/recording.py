@@ -37,6 +37,11 @@ def record(
     again = traced.make(network.apply_fn, traced.describe(variables), traced.describe(x))
     values = again.flows().values
     for layer in layers:
+        if layer in network.flows.looped:
+            raise ValueError(
+                f"{layer!r} stands in a loop or a branch: what it puts out at each step is not at "
+                "hand outside of it"
+            )
         if layer not in values:
             raise ValueError(
                 f"what {layer!r} puts out cannot be told from its equations: it is a "

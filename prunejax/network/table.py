@@ -51,9 +51,10 @@ def render(network: Structure) -> str:
         part = [_line(row, widths, columns) for row in rows]
         part.insert(1, "  ".join("-" * widths[position] for position in columns))
         lines += ["", *part] if lines else part
+    groups = "group" if len(network.groups) == 1 else "groups"
     words = [
         f"{len(network.layers)} layers, {cost.parameters:,} parameters, {cost.multiply_adds:,} "
-        f"multiply-adds, {len(network.groups)} groups of channels that can be removed"
+        f"multiply-adds, {len(network.groups)} {groups} of channels that can be removed"
     ]
     words += _stay(network)
     for sentence in words:

@@ -176,3 +176,11 @@ def test_loops_over_parameters_alone_cost_what_is_left_of_them():
     assert network.cost().multiply_adds == wanted
     scanned = trace(lambda v, x: layers({**v, "in": v["in"] @ v["u"]}, x), VARIABLES, X)
     assert scanned.cost().multiply_adds == 5 * 8 * 8 + 6 * (5 * 8 + 3 * 2 * 8 * 10 + 8 * 4)
+
+
+def test_what_a_layer_in_a_loop_puts_out_is_not_at_hand():
+    network = trace(layers, VARIABLES, X)
+    with pytest.raises(ValueError, match="'w' stands in a loop or a branch"):
+        network.record(VARIABLES, X, ["w"])
+    with pytest.raises(ValueError, match="'w' stands in a loop"):
+        network.place("w", "w")
