@@ -20,7 +20,7 @@ def measured(network: Network, entry: Entry) -> tuple[int, int]:
     """How many channels can go, and how many there are that are not simply returned."""
     staying = network.staying
     returned = sum(len(each.channels) for each in staying.frozen if each.returned)
-    return staying.free, max(entry.channels, staying.channels + returned) - entry.returned
+    return staying.free, max(entry.channels or 0, staying.channels + returned) - entry.returned
 
 
 def share(network: Network, entry: Entry) -> float:
