@@ -23,9 +23,12 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     """Traces a forward function and finds its layers and its coupled channel groups.
 
     A channel can be removed if nothing else needs it to be there: not the network's input or
-    output, no position of an image, no maximum or product over channels. A sum over channels needs
-    those removed to be exactly 0 once their parameters are masked. A primitive without a rule
-    keeps all it touches, and a warning names it. Another warning says if nothing can be removed.
+    output, no position of an image, no order of channels (a running sum, a sort, an argmax). A sum
+    over channels needs what a removed one adds in the masked network to be known: 0, a number, or
+    what can be computed from the others. Where a reshape cuts channels into heads, heads and the
+    places in them are groups of their own. Loops and branches are opened. A primitive without a
+    rule keeps all it touches, and a warning names it; another warning says why, if more than a
+    tenth of the channels stay, and ``Network.frozen`` says it of each.
 
     Args:
       apply_fn: ``(variables, x) -> outputs``, any function that JAX can trace. Outputs whose path
