@@ -10,7 +10,7 @@ import numpy as np
 from jax import core, lax
 from jax.export import is_symbolic_dim
 
-from prunejax.network import complement, contractions, indexing
+from prunejax.network import complement, contractions, indexing, moving
 from prunejax.network.coupling import Coupling
 from prunejax.network.derivable import CUSTOM
 from prunejax.network.derivatives import Surroundings, with_rule
@@ -126,7 +126,7 @@ class Resized:
             shapes = [self.program.shapes[number] for number in op.inputs]
             moved = indexing.taken_along(op, shapes, self.coupling.constant(op.inputs[1]))
             if moved is not None:
-                return [complement.looked_up(values[0], sizes, moved)]
+                return [moving.looked_up(values[0], sizes, moved)]
         return bind(op, rewritten(op, sizes), values)
 
     def operand(self, scope: Scope, op: Op, place: int) -> Any:
