@@ -109,7 +109,7 @@ def product(around: Around, scope: Any, op: Op, box: Box) -> Any:
         for side, shape in enumerate(shapes)
     ]
     count = len(batches[0])
-    given: list[dict[int, np.ndarray]] = [{}, {}]
+    given: list[dict[Any, np.ndarray]] = [{}, {}]
     for axis, indices in box.items():
         if axis < count:
             for side in (0, 1):
@@ -125,7 +125,7 @@ def product(around: Around, scope: Any, op: Op, box: Box) -> Any:
 def convolution(around: Around, scope: Any, op: Op, box: Box) -> Any:
     """A convolution, summed over the channels that are left and those that are gone."""
     numbers = op.params["dimension_numbers"]
-    given: list[dict[int, np.ndarray]] = [{}, {}]
+    given: list[dict[Any, np.ndarray]] = [{}, {}]
     for axis, indices in box.items():
         if axis == numbers.out_spec[0]:
             given[0][numbers.lhs_spec[0]] = indices
@@ -140,9 +140,9 @@ def _summed(
     around: Around,
     scope: Any,
     op: Op,
-    given: list[dict[int, np.ndarray]],
-    sums: Sequence[tuple[int, int]],
-    batches: Sequence[tuple[int, int]],
+    given: list[dict[Any, np.ndarray]],
+    sums: Sequence[tuple[Any, Any]],
+    batches: Sequence[tuple[Any, Any]],
 ) -> Any:
     """A sum of products over pairs of axes."""
     values = around.coupling.operands(op)
@@ -176,7 +176,7 @@ def _summed(
     return result
 
 
-def _subsets(lost: dict[int, np.ndarray]) -> Iterator[dict[int, np.ndarray]]:
+def _subsets(lost: dict[Any, np.ndarray]) -> Iterator[dict[Any, np.ndarray]]:
     for count in range(len(lost) + 1):
         for chosen in itertools.combinations(lost, count):
             yield {axis: lost[axis] for axis in chosen}

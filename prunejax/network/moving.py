@@ -11,7 +11,7 @@ from prunejax.network import contractions, elementwise, indexing, reshaping
 from prunejax.network.program import Op, bind
 from prunejax.network.rewriting import Sizes, rewritten, sliced, taken
 
-Box = Mapping[int, np.ndarray]
+Box = Mapping[Any, np.ndarray]
 """For some axes of an array removed indices; along the others all that is left is meant. An array
 in a box has as many entries along such an axis, or one that stands for all of them."""
 
@@ -221,7 +221,7 @@ def _concatenated(wanted: Wanted) -> Any:
 def _padded(wanted: Wanted) -> Any:
     op, box, shape = wanted.op, wanted.box, wanted.sizes.given[0]
     inner, config = {}, list(rewritten(op, wanted.sizes)["padding_config"])
-    places: dict[int, np.ndarray] = {}
+    places: dict[Any, np.ndarray] = {}
     for axis, indices in box.items():
         low = op.params["padding_config"][axis][0]
         places[axis] = np.flatnonzero((indices >= low) & (indices < low + shape[axis]))
@@ -316,7 +316,7 @@ def _reshaped(wanted: Wanted) -> Any:
     box, old, new = wanted.box, wanted.sizes.given[0], wanted.shape
     left = wanted.sizes
     kept = left.inputs[0]
-    inner: dict[int, np.ndarray] = {}
+    inner: dict[Any, np.ndarray] = {}
     changed = []
     for block in reshaping.blocks(old, new):
         if block.same:

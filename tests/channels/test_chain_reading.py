@@ -276,7 +276,6 @@ NO_POOLS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.* channels stay whole")
 @pytest.mark.parametrize("name", NO_POOLS)
 def test_what_is_no_pool_is_refused(name):
     pool, message = NO_POOLS[name]
