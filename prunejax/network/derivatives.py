@@ -165,7 +165,14 @@ class _Rules:
         """
         if which not in self._programs:
             described = [[self._described(number) for number in each] for each in arguments]
-            program = inline(jax.make_jaxpr(function)(*described))
+            try:
+                program = inline(jax.make_jaxpr(function)(*described))
+            except Exception as error:
+                raise RuleError(
+                    f"the derivative of {called(self._op)!r} cannot be traced on its own: its "
+                    "function can be sliced, but not differentiated. Keep the channels that go "
+                    "through it"
+                ) from error
             self._programs[which] = self._followed(program, values, written)
         return self._programs[which].run(inputs)
 

@@ -292,6 +292,7 @@ ENTRIES = (
         "diffrax",
         diffrax_ode,
         channels=8 + 10 + 8 + 4,
+        differentiable=False,  # the loop's own derivative cannot be traced on its own
         reason="Equinox's loops write states by a primitive of their own, which has no rule",
     ),
 )
