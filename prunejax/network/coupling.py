@@ -11,8 +11,8 @@ from prunejax.network import contractions, elementwise, indexing, loops, reshapi
 from prunejax.network.derivable import keeps_derivative
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.layers import ACTIVITY
-from prunejax.network.program import Op, Program
-from prunejax.network.values import KNOWN, LOOSE, Value, fixed, fresh, frozen, loose
+from prunejax.network.program import Op, Program, bind
+from prunejax.network.values import KNOWN, LOOSE, Value, fixed, fresh, frozen, given, loose, told
 
 SAME = frozenset(
     ("optimization_barrier", "sharding_constraint", "name", "pvary", "device_put", ACTIVITY)
@@ -43,6 +43,9 @@ LARGEST_CONSTANT = 2**16
 """Of larger constants it is not asked whether all entries are the same."""
 
 MOST_INDICES = 2**20
+"""Larger constants are not asked for their entries."""
+
+RETURNED = "are what the network returns"
 
 
 class Coupling:
@@ -179,7 +182,7 @@ class Coupling:
                 self.follow(op.body)
                 if not keeps_derivative(op):
                     for number in op.outputs:
-                        self._values[number] = _forgotten(self._values[number])
+                        self._values[number] = told(self._values[number])
             elif op.loop and not all(self._values[number].loose for number in op.inputs):
                 self.labels.op = op
                 loops.follow(self, op)
@@ -192,7 +195,7 @@ class Coupling:
     def _step(self, op: Op) -> list[Value]:
         inputs = [self._values[number] for number in op.inputs]
         shapes = [self.program.shapes[number] for number in op.outputs]
-        given = [self.program.shapes[number] for number in op.inputs]
+        before = [self.program.shapes[number] for number in op.inputs]
         fed = [number for number in op.inputs if number in self._fed]
         aside = all(value.loose for value in inputs)
         if aside and not fed:
@@ -202,7 +205,7 @@ class Coupling:
             ]
         read = [
             self.cut(value, shape) if value.loose else value
-            for value, shape in zip(inputs, given, strict=True)
+            for value, shape in zip(inputs, before, strict=True)
         ]
         outputs = None
         if op.name in SOURCES:  # with a seed among the variables too
@@ -211,14 +214,11 @@ class Coupling:
             self._fed.update(op.outputs)
             return [loose(shape) for shape in shapes]
         if not op.loop:
-            outputs = self._ruled(op, read, given, shapes)
+            outputs = self._ruled(op, read, before, shapes)
         if aside:
             self._fed.update(op.outputs)
             if outputs is None:
-                return [
-                    Value((None,) * len(shape), (KNOWN,) * len(shape), None, True)
-                    for shape in shapes
-                ]
+                return [given(shape) for shape in shapes]
             return [self._aside(value) for value in outputs]
         self._cuts.pop(op.index, None)  # of an earlier pass over a loop
         if any(value.loose for value in inputs):
@@ -266,12 +266,9 @@ class Coupling:
                 return None
             try:
                 with jax.ensure_compile_time_eval():
-                    stated = op.primitive.get_bind_params(dict(op.params))
-                    stated = stated[1] if isinstance(stated, tuple) else stated
-                    results = op.primitive.bind(*operands, **stated)
+                    found = bind(op, op.params, operands)[op.outputs.index(number)]
             except Exception:  # what cannot be computed now is not a constant
                 return None
-            found = results[op.outputs.index(number)] if op.primitive.multiple_results else results
         if isinstance(found, core.Tracer) or np.size(found) > MOST_INDICES:
             return None
         return np.asarray(found)
@@ -378,7 +375,7 @@ def label(
     for number, zero in zip(program.inputs, masked, strict=True):
         shape = program.shapes[number]
         if zero is None:
-            inputs.append(Value((None,) * len(shape), (KNOWN,) * len(shape), None, loose=True))
+            inputs.append(given(shape))
         elif number in read:
             inputs.append(fresh(labels, shape, 0 if zero else None))
         else:  # a parameter that no operation reads couples to nothing: it stays
@@ -396,16 +393,6 @@ def label(
         [number for number, zero in zip(program.inputs, masked, strict=True) if zero is not None]
     )
     return made
-
-
-RETURNED = "are what the network returns"
-
-
-def _forgotten(value: Value) -> Value:
-    """What is known of a value without what would have to be computed."""
-    if value.loose:
-        return value
-    return value._replace(at=tuple(None if each is KNOWN else each for each in value.at))
 
 
 def fill(value: object) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from prunejax.network.contractions import UNKNOWN_TERMS, summable, times
+from prunejax.network.contractions import UNKNOWN_TERMS, times
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.program import Op
 from prunejax.network.shaping import alike
@@ -27,6 +27,25 @@ SCATTERS = frozenset(
 )
 
 LOOKED_UP = "looks some of them up by numbers that are computed"
+
+
+def windows(op: Op, rank: int) -> dict[int, int]:
+    """The axes of an array that a gather or a scatter moves in windows.
+
+    Args:
+      op: the operation.
+      rank: of the array.
+
+    Returns:
+      For each such axis that of the gather's result, or of the scatter's updates.
+    """
+    numbers = op.params["dimension_numbers"]
+    if op.name == "gather":
+        dropped, moved = numbers.collapsed_slice_dims, numbers.offset_dims
+    else:
+        dropped, moved = numbers.inserted_window_dims, numbers.update_window_dims
+    gone = {*dropped, *numbers.operand_batching_dims}
+    return dict(zip((axis for axis in range(rank) if axis not in gone), moved, strict=True))
 
 
 def gather(
@@ -55,9 +74,7 @@ def gather(
     moved = taken_along(op, shapes, places)
     for axis in inputs[1].axes[:-1] if moved is not None else inputs[1].axes:
         labels.freeze(axis, "looks up by them")
-    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    window = [axis for axis in range(len(shapes[0])) if axis not in gone]
-    whole = dict(zip(window, numbers.offset_dims, strict=True))
+    whole = windows(op, len(shapes[0]))
     axes: list[Axis] = [None] * len(shape)
     at: list[Any] = [None] * len(shape)
     # what is looked up outside of the array is another number; NaN shows in the channels kept too
@@ -140,9 +157,7 @@ def scatter(labels: Labels, op: Op, inputs: list[Value], shapes: list[Shape]) ->
     numbers = op.params["dimension_numbers"]
     for axis in places.axes:
         labels.freeze(axis, "puts entries in places by them")
-    gone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
-    window = [axis for axis in range(len(shapes[0])) if axis not in gone]
-    covered = dict(zip(window, numbers.update_window_dims, strict=True))
+    covered = windows(op, len(shapes[0]))
     axes: list[Axis] = []
     at: list[Any] = []
     for axis, size in enumerate(shapes[0]):
@@ -245,7 +260,3 @@ def ragged_dot(labels: Labels, op: Op, inputs: list[Value]) -> Value | None:
         labels.freeze(joined, UNKNOWN_TERMS)
     vanish = times(right.there(2), KNOWN)
     return Value((None, right.axes[2]), (None, vanish if vanish == 0 else None))
-
-
-__all__ = ["dynamic_slice", "dynamic_update_slice", "fft", "gather", "ragged_dot", "scatter"]
-__all__ += ["SCATTERS", "sort", "summable", "taken_along", "top_k"]

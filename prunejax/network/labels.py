@@ -18,13 +18,11 @@ Shape = tuple[Any, ...]
 """Sizes of axes: integers, and the symbolic ones of ``jax.export`` for a batch of any size."""
 
 PARTS = 6
-"""So many labels may stand in the definition of one: a reshape cuts an axis into no more."""
-
+"""So many labels may stand in the definition of one; where there would be more, all go together."""
 
 TIED = "ties them to what stays whole"
 
 MISFIT = "cuts them in a way that does not fit another one"
-
 
 DEEPEST = 12
 """So many definitions may follow from one another."""
@@ -51,8 +49,8 @@ class Labels:
     A set that must stay has a cause.
 
     Attributes:
-      causes: why sets must stay, by the numbers that ``cause`` gives.
-      cause: what ``freeze`` gives as the operation.
+      causes: why sets must stay, by the numbers that ``reasons`` gives.
+      op: the operation that ``freeze`` gives as the cause.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prunejax.network.program import Body, Op
-from prunejax.network.values import KNOWN, LOOSE, Value, number
+from prunejax.network.values import KNOWN, LOOSE, Value, number, told
 
 MOST_PASSES = 8
 """After so many passes over a body nothing is supposed of its carry any more."""
@@ -42,8 +42,8 @@ def _scan(coupling: Any, op: Op) -> None:
     for value in given[consts + carry :]:
         if value.axes:
             coupling.labels.freeze(None if value.loose else value.axes[0], STEPS)
-    slices = [_local(_row(value)) for value in given[consts + carry :]]
-    outer = [*map(_local, given[:consts]), *[None] * carry, *slices]
+    slices = [told(_row(value)) for value in given[consts + carry :]]
+    outer = [*map(told, given[:consts]), *[None] * carry, *slices]
     around = _fixpoint(coupling, op, body, outer, consts, given[consts : consts + carry], fed)
     results = list(around)
     for position in range(carry, len(body.outputs)):
@@ -51,7 +51,7 @@ def _scan(coupling: Any, op: Op) -> None:
         if value.loose:
             results.append(value._replace(axes=(None, *value.axes), at=(KNOWN, *value.at)))
         else:
-            results.append(Value((None, *value.axes), (None, *_local(value).at), value.fill))
+            results.append(Value((None, *value.axes), (None, *told(value).at), value.fill))
     _give(coupling, op, results, given, outer[:consts] + list(around) + slices)
 
 
@@ -60,15 +60,15 @@ def _while(coupling: Any, op: Op) -> None:
     first, second = op.params["cond_nconsts"], op.params["body_nconsts"]
     given = [coupling.value(number) for number in op.inputs]
     fed = [coupling.fed(number) for number in op.inputs]
-    consts, start = [*map(_local, given[first : first + second])], given[first + second :]
+    consts, start = [*map(told, given[first : first + second])], given[first + second :]
     outer = [*consts, *[None] * len(start)]
     around = _fixpoint(coupling, op, body, outer, second, start, fed[first:])
-    asked = [*map(_local, given[:first]), *around]
+    asked = [*map(told, given[:first]), *around]
     for number_, value in zip(condition.inputs, asked, strict=True):
         coupling.put(number_, value, fed=value.loose)
     coupling.follow(condition.ops)
     coupling.labels.op = op
-    _give(coupling, op, list(around), given, [*map(_local, given[:first]), *consts, *around])
+    _give(coupling, op, list(around), given, [*map(told, given[:first]), *consts, *around])
 
 
 def _fixpoint(
@@ -81,10 +81,9 @@ def _fixpoint(
     fed: Sequence[bool],
 ) -> list[Value]:
     """What is known of a carry before and after each step."""
-    carry = [_local(value) for value in start]
+    carry = [told(value) for value in start]
     shapes = [coupling.program.shapes[n] for n in body.inputs[consts : consts + len(carry)]]
-    dropped = [value._replace(fill=None) if not value.loose else value for value in carry]
-    around = list(dropped)
+    around = [value if value.loose else _plain(value) for value in carry]
     for trial in range(MOST_PASSES + 1):
         inputs = [*outer[:consts], *around, *outer[consts + len(around) :]]
         for position, (number_, value) in enumerate(zip(body.inputs, inputs, strict=True)):
@@ -133,7 +132,7 @@ def _cond(coupling: Any, op: Op) -> None:
     given = [coupling.value(number) for number in op.inputs]
     for axis in given[0].axes:
         coupling.labels.freeze(None if given[0].loose else axis, "chooses by them")
-    handed = [*map(_local, given[1:])]
+    handed = [*map(told, given[1:])]
     for branch in op.loop:
         for number_, value in zip(branch.inputs, handed, strict=True):
             coupling.put(number_, value, fed=value.loose)
@@ -150,7 +149,7 @@ def _cond(coupling: Any, op: Op) -> None:
             for value in values[1:]:
                 met = _met(met, value)
         else:
-            cut = [_local(coupling.cut(value, shape)) for value in values]
+            cut = [told(coupling.cut(value, shape)) for value in values]
             axes = tuple(
                 coupling.labels.join([value.axes[axis] for value in cut])
                 for axis in range(len(shape))
@@ -189,17 +188,9 @@ def _row(value: Value) -> Value:
     return value._replace(axes=value.axes[1:], at=value.at[1:])
 
 
-def _local(value: Value) -> Value:
-    """What is known inside: a number, not what would have to be computed."""
-    if value.loose:
-        return value
-    at = tuple(number(value.there(axis)) for axis in range(len(value.axes)))
-    return Value(value.axes, at, value.fill)
-
-
 def _plain(value: Value) -> Value:
-    at = tuple(number(value.there(axis)) for axis in range(len(value.axes)))
-    return Value(value.axes, at)
+    """What is known of a carry: it need not stay the number that it begins with everywhere."""
+    return told(value)._replace(fill=None)
 
 
 def _met(first: Value, second: Value) -> Value:

@@ -255,11 +255,8 @@ def _padded(wanted: Wanted) -> Any:
 
 def _gathered(wanted: Wanted) -> Any:
     op, box, shapes = wanted.op, wanted.box, wanted.sizes.given
-    numbers, sizes = op.params["dimension_numbers"], list(op.params["slice_sizes"])
     moved = indexing.taken_along(op, shapes, wanted.constant(op.inputs[1]))
-    gone = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
-    window = [axis for axis in range(len(shapes[0])) if axis not in gone]
-    whole = {result: axis for axis, result in zip(window, numbers.offset_dims, strict=True)}
+    whole = {result: axis for axis, result in indexing.windows(op, len(shapes[0])).items()}
     if moved is not None:
         axis, result, places = moved
         inner = {whole[each]: indices for each, indices in box.items() if each != result}
@@ -298,10 +295,7 @@ def _put(wanted: Wanted) -> Any:
     if op.name == "dynamic_update_slice":
         update, covered = 1, {axis: axis for axis in box}
     else:
-        numbers, update = op.params["dimension_numbers"], 2
-        gone = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
-        window = [axis for axis in range(len(shapes[0])) if axis not in gone]
-        covered = dict(zip(window, numbers.update_window_dims, strict=True))
+        update, covered = 2, indexing.windows(op, len(shapes[0]))
     into = wanted.read(0, box)
     new = wanted.read(update, {covered[axis]: box[axis] for axis in box})
     for axis in box:

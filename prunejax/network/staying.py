@@ -85,6 +85,26 @@ class Staying:
         """The part of the channels that can be removed, from 0 to 1."""
         return self.free / self.channels if self.channels else 0.0
 
+    def by_reason(self) -> dict[str, dict[str, int]]:
+        """How many channels of which layer stay for each reason, those returned left out."""
+        reasons: dict[str, dict[str, int]] = {}
+        for each in self.frozen:
+            if not each.returned:
+                layers = reasons.setdefault(each.reason, {})
+                layers[each.layer] = layers.get(each.layer, 0) + len(each.channels)
+        return reasons
+
+    def __str__(self) -> str:
+        count = self.channels - self.free
+        share = percent(count, self.channels)
+        return f"{count:,} of {self.channels:,} channels stay whole ({share})"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share as a whole number of percent; "under 1 %" for the smallest."""
+    share = 100 * part / whole if whole else 0
+    return "under 1 %" if 0 < share < 1 else f"{share:.0f} %"
+
 
 def staying(
     program: Program,

@@ -5,6 +5,7 @@ import textwrap
 from typing import Any
 
 from prunejax.names import listed
+from prunejax.network.staying import percent
 from prunejax.network.structure import Structure
 from prunejax.text import blocks
 
@@ -67,27 +68,14 @@ def _stay(network: Structure) -> list[str]:
     left = network.staying
     words = []
     if left.channels > left.free:
-        count = left.channels - left.free
         words.append(
-            f"{count:,} of {left.channels:,} channels stay whole "
-            f"({percent(count, left.channels)}), and with none of the others go "
+            f"{left}, and with none of the others go "
             f"{percent(left.stuck, left.parameters)} of the parameters:"
         )
-    reasons: dict[str, dict[str, int]] = {}
-    for each in left.frozen:
-        if not each.returned:
-            layers = reasons.setdefault(each.reason, {})
-            layers[each.layer] = layers.get(each.layer, 0) + len(each.channels)
-    for reason, layers in reasons.items():
+    for reason, layers in left.by_reason().items():
         named = listed([f"{layer} ({count})" for layer, count in layers.items()], 6)
         words.append(f"- {named} {reason}")
     return words
-
-
-def percent(part: int, whole: int) -> str:
-    """A share as a whole number of percent; "under 1 %" for the smallest."""
-    share = 100 * part / whole if whole else 0
-    return "under 1 %" if 0 < share < 1 else f"{share:.0f} %"
 
 
 def _line(row: tuple[str, ...], widths: list[int], columns: tuple[int, ...]) -> str:

@@ -13,7 +13,6 @@ from prunejax.network import traced
 from prunejax.network.groups import find_groups
 from prunejax.network.layers import KERNELS
 from prunejax.network.network import Network
-from prunejax.network.table import percent
 
 MOST_FROZEN = 0.1
 """If more of the channels stay whole, a warning says why."""
@@ -110,17 +109,9 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
 
 def _much(network: Network) -> str:
     """Says that many channels stay, and the reason that keeps most of them."""
-    left = network.staying
-    kept: dict[str, int] = {}
-    for each in left.frozen:
-        if not each.returned:
-            kept[each.reason] = kept.get(each.reason, 0) + len(each.channels)
-    reason = max(kept, key=lambda each: kept[each])
-    count = left.channels - left.free
-    return (
-        f"{count:,} of {left.channels:,} channels stay whole ({percent(count, left.channels)}), "
-        f"most of them {reason}; network.frozen() has them all"
-    )
+    reasons = network.staying.by_reason()
+    reason = max(reasons, key=lambda each: sum(reasons[each].values()))
+    return f"{network.staying}, most of them {reason}; network.frozen() has them all"
 
 
 def _why(network: Network) -> str:

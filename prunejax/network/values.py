@@ -60,6 +60,18 @@ def loose(shape: Shape, fill: Any = None) -> Value:
     return Value(axes, (KNOWN,) * len(shape), fill, loose=True)
 
 
+def given(shape: Shape) -> Value:
+    """An array that is computed at its full size, and of which nothing can be cut: an input."""
+    return Value((None,) * len(shape), (KNOWN,) * len(shape), loose=True)
+
+
+def told(value: Value) -> Value:
+    """What is known of an array without what would have to be computed: numbers alone."""
+    if value.loose:
+        return value
+    return value._replace(at=tuple(number(value.there(axis)) for axis in range(len(value.axes))))
+
+
 def frozen(labels: Labels, value: Value, why: str) -> None:
     """Freezes every axis of an array."""
     for axis in value.axes:
