@@ -16,10 +16,11 @@ import numpy as np
 from jax import lax
 
 from prunejax.network import contractions
-from prunejax.network.coupling import SAME, Coupling
+from prunejax.network.coupling import Coupling
 from prunejax.network.moving import Box, Wanted, level, moved
 from prunejax.network.program import Op, Program, bind
 from prunejax.network.rewriting import Sizes, rewritten, taken
+from prunejax.network.rules import SAME
 from prunejax.network.values import Value, number
 
 

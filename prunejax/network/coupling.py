@@ -7,17 +7,11 @@ import jax
 import numpy as np
 from jax import core
 
-from prunejax.network import contractions, elementwise, indexing, loops, reshaping, shaping
+from prunejax.network import elementwise, indexing, loops, rules
 from prunejax.network.derivable import keeps_derivative
 from prunejax.network.labels import Axis, Labels, Shape
-from prunejax.network.layers import ACTIVITY
 from prunejax.network.program import Op, Program, bind
 from prunejax.network.values import KNOWN, LOOSE, Value, fixed, fresh, frozen, given, loose, told
-
-SAME = frozenset(
-    ("optimization_barrier", "sharding_constraint", "name", "pvary", "device_put", ACTIVITY)
-)
-"""Primitives that give what they are given."""
 
 SOURCES = frozenset(
     (
@@ -35,9 +29,6 @@ SOURCES = frozenset(
     )
 )
 """What these give depends on the shape they are asked for, which is therefore the full one."""
-
-SILENT = frozenset(("debug_callback", "debug_print"))
-"""Primitives that look at values and give nothing."""
 
 LARGEST_CONSTANT = 2**16
 """Of larger constants it is not asked whether all entries are the same."""
@@ -284,75 +275,7 @@ class Coupling:
         if op.name == "gather":
             places = self.constant(op.inputs[1])
             return [indexing.gather(self.labels, op, inputs, given, shapes[0], places)]
-        return _outputs(self.labels, op, inputs, given, shapes)
-
-
-def _outputs(
-    labels: Labels,
-    op: Op,
-    inputs: list[Value],
-    given: list[Shape],
-    shapes: list[Shape],
-) -> list[Value] | None:
-    """The outputs of an operation by a rule that needs labels and shapes only."""
-    if op.name in contractions.REDUCTIONS:
-        return [contractions.reduction(labels, op, inputs)]
-    if op.name in contractions.CUMULATIONS:
-        return [contractions.cumulation(labels, op, inputs)]
-    if op.name in contractions.WINDOWS:
-        return [contractions.window(labels, op, inputs)]
-    if op.name in indexing.SCATTERS:
-        return [indexing.scatter(labels, op, inputs, given)]
-    if op.name in SAME:
-        return inputs
-    if op.name in SILENT:
-        return [fixed(shape) for shape in shapes]
-    match op.name:
-        case "dot_general":
-            return [contractions.dot_general(labels, op, inputs)]
-        case "conv_general_dilated":
-            value = contractions.convolution(labels, op, inputs, given)
-            return None if value is None else [value]
-        case "ragged_dot" | "ragged_dot_general":
-            value = indexing.ragged_dot(labels, op, inputs)
-            return None if value is None else [value]
-        case "psum" | "pmax" | "pmin" if all(type(axis) is int for axis in op.params["axes"]):
-            return [contractions.reduction(labels, op, [value]) for value in inputs]
-        case "reshape":
-            return [reshaping.reshape(labels, inputs[0], given[0], shapes[0])]
-        case "broadcast_in_dim":
-            return [shaping.broadcast_in_dim(labels, op, inputs, given, shapes[0])]
-        case "squeeze":
-            return [shaping.squeeze(op, inputs)]
-        case "transpose":
-            return [shaping.transpose(op, inputs)]
-        case "rev":
-            return [shaping.reverse(op, inputs)]
-        case "concatenate":
-            return [shaping.concatenate(labels, op, inputs, given)]
-        case "split":
-            return shaping.split(labels, op, inputs)
-        case "stack":
-            return [shaping.stack(labels, op, inputs)]
-        case "unstack":
-            return shaping.unstack(labels, op, inputs, len(shapes))
-        case "tile":
-            return [shaping.tile(labels, op, inputs, given)]
-        case "slice":
-            return [shaping.cut(labels, op, inputs, given)]
-        case "pad":
-            return [shaping.pad(labels, op, inputs)]
-        case "dynamic_slice":
-            return [indexing.dynamic_slice(labels, op, inputs, given)]
-        case "dynamic_update_slice":
-            return [indexing.dynamic_update_slice(labels, inputs, given)]
-        case "sort":
-            return indexing.sort(labels, op, inputs)
-        case "top_k":
-            return indexing.top_k(labels, op, inputs, len(shapes))
-        case "fft":
-            return [indexing.fft(labels, op, inputs)]
-    return None
+        return rules.outputs(self.labels, op, inputs, given, shapes)
 
 
 def label(
