@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax.extend import core
 
@@ -154,7 +155,7 @@ class _Builder:
 
     def permuted(self, equation: Any, read: int, source: Any) -> Op:
         """The transposition that a reshape begins with."""
-        order = tuple(map(int, equation.params["dimensions"]))
+        order = plain(equation.params["dimensions"])
         aval = equation.invars[0].aval
         number = self.number(aval.update(shape=tuple(aval.shape[axis] for axis in order)))
         params = {"permutation": order}
@@ -198,7 +199,7 @@ class _Builder:
                 known.update(zip(equation.outvars, writes, strict=True))
             self.count += 1
             source = within or equation.source_info
-            params = equation.params
+            params = plain(equation.params)
             if name == "reshape" and params.get("dimensions") is not None:
                 # one that permutes first becomes two operations
                 ops.append(self.permuted(equation, reads[0], source))
@@ -217,6 +218,27 @@ class _Builder:
                 )
             )
         return tuple(ops), tuple(read(atom) for atom in jaxpr.outvars)
+
+
+def plain(held: Any) -> Any:
+    """Axes and sizes as Python's integers; callers may write them as NumPy's.
+
+    Args:
+      held: the parameters of a primitive, or a part of them.
+
+    Returns:
+      The same, where NumPy's integers stood, Python's.
+    """
+    if isinstance(held, np.integer):
+        return int(held)
+    if isinstance(held, dict):
+        return {key: plain(value) for key, value in held.items()}
+    if not isinstance(held, tuple):
+        return held
+    parts = [plain(part) for part in held]
+    if all(part is old for part, old in zip(parts, held, strict=True)):
+        return held
+    return type(held)(*parts) if hasattr(held, "_fields") else tuple(parts)
 
 
 def of_jax(called: Any) -> bool:
