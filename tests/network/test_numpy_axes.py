@@ -61,7 +61,8 @@ def test_axes_are_read_as_integers(apply_fn):
     }
     x = jnp.asarray(drawing.normal(size=(4, 24)), jnp.float32)
     network = trace(apply_fn, variables, x)
-    assert network.groups and all(group.width == 8 for group in network.groups.values())
+    assert network.groups
+    assert all(group.width == 8 for group in network.groups.values())
     for layer in network.layers.values():
         for number in (*layer.strides, *layer.window, *layer.dilation, *sum(layer.padding, ())):
             assert type(number) is int
