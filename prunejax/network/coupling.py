@@ -129,17 +129,11 @@ class Coupling:
           variables: the numbers of the values that are variables.
         """
         labels, self.found = self.labels, np.zeros(len(self.labels), np.int64)
-        start, places, bases = 0, [], []
-        for number in variables:
-            for axis in self.axes(number):
-                if axis is not None:
-                    positions, roots = labels.bases(axis)
-                    places.append(positions + start)
-                    bases.append(roots)
-                    start += len(axis)
-        if not places:
+        axes = [axis for number in variables for axis in self.axes(number) if axis is not None]
+        if not axes:
             return
-        where, roots = np.concatenate(places), np.concatenate(bases)
+        where, roots = labels.bases(np.concatenate(axes))
+        start = sum(map(len, axes))
         self.found += np.bincount(roots, minlength=len(labels))
         if len(roots) == start:
             return  # one label for each index: no two are in the same places

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prunejax.network.at_zero import Outcome, outcome
+from prunejax.network.at_zero import UNKNOWN, Outcome, outcome
 from prunejax.network.labels import Axis, Labels, Shape
 from prunejax.network.program import Op
 from prunejax.network.values import KNOWN, Value, number
@@ -83,7 +83,7 @@ def _after(found: Outcome, there: list[Any]) -> Any:
 
 
 def _found(op: Op, dtypes: list[Any], operands: list[Any]) -> Outcome:
-    zero = any(operand is not None and operand == 0 for operand in operands)
-    if zero or all(operand is not None for operand in operands):
+    known = [operand for operand in operands if operand is not None]
+    if known and (len(known) == len(operands) or 0 in known):
         return outcome(op, tuple(dtypes), tuple(operands))
-    return Outcome(null=False, finite=True, only=None)
+    return UNKNOWN

@@ -8,7 +8,7 @@ import numpy as np
 
 from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Producer
-from prunejax.network.labels import Axis
+from prunejax.network.labels import Axis, Labels, Where
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +61,13 @@ def find_groups(
     """
     labels, paths = coupling.labels, list(leaves)
     places = [(path, number) for path in paths for number in range(len(leaves[path]))]
-    # where each channel is found: the number of a place, an index there, and the channel's label
-    where = [
-        (place, *labels.bases(axis))
-        for place, (path, number) in enumerate(places)
-        if (axis := leaves[path][number]) is not None
-    ]
-    made = [
-        (position, *labels.bases(axis))
-        for position, producer in enumerate(producers)
-        if (axis := coupling.axes(producer.value)[producer.axis]) is not None
-    ]
+    held, where = _patterns(labels, [leaves[path][number] for path, number in places])
+    makes, made = _patterns(
+        labels, [coupling.axes(producer.value)[producer.axis] for producer in producers]
+    )
     if not where or not made:
         return {}, {}
-    shared = any(len(positions) > positions[-1] + 1 for _, positions, _ in where)
+    shared = any(len(positions) > positions[-1] + 1 for positions, _ in where)
     at, index, label = _columns(where)
     maker, _, product = _columns(made)
     # what no layer produces is no channel: the copies of a repeated value, say
@@ -91,7 +84,7 @@ def find_groups(
     found, kept = number[label] >= 0, number[product] >= 0
     at, index, label = at[found], index[found], number[label[found]]
     maker, product = maker[kept], number[product[kept]]
-    kinds = _alike(len(channels), (label, at), (product, maker))
+    kinds = _alike(len(channels), (label, at, held), (product, maker, makes))
     groups: list[tuple[tuple[str, int], np.ndarray, tuple[str, ...], np.ndarray]] = []
     entries = at * (int(index.max()) + 1) + index
     among = np.zeros(len(channels), bool)
@@ -105,7 +98,8 @@ def find_groups(
             among[together] = True
             if len(together) < 2:
                 continue  # one channel that cannot go without leaving none
-            makers = [producers[each] for each in _distinct(maker[product == together[0]])]
+            made_by = {each for kind in maker[product == together[0]] for each in makes[kind]}
+            makers = [producers[each] for each in sorted(made_by)]
             groups.append(
                 (
                     (makers[0].layer, makers[0].axis),
@@ -118,12 +112,12 @@ def find_groups(
     names = _names([origin for origin, *_ in groups])
     for name, (_, together, layers, rows) in zip(names, groups, strict=True):
         rows = rows[np.lexsort((index[rows], label[rows], at[rows]))]
-        members = []
-        for place in _distinct(at[rows]):
-            there = index[rows[at[rows] == place]].reshape(len(together), -1)
-            path, axis = places[place]
-            members.append(Member(path, axis, there))
-        made_groups[name] = Group(name, len(together), tuple(members), layers)
+        members = {}
+        for pattern in _distinct(at[rows]):
+            there = index[rows[at[rows] == pattern]].reshape(len(together), -1)
+            members |= {place: Member(*places[place], there) for place in held[pattern]}
+        ordered = tuple(members[place] for place in sorted(members))
+        made_groups[name] = Group(name, len(together), ordered, layers)
         channel[name] = channels[together]
     return made_groups, channel
 
@@ -158,16 +152,35 @@ def _apart(channels: np.ndarray, label: np.ndarray, entries: np.ndarray) -> list
     return [np.asarray(held) for held, _ in parts]
 
 
-def _columns(
-    rows: list[tuple[int, np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers, positions and labels of all rows, one below the other."""
-    numbers = np.concatenate([np.full(len(positions), n) for n, positions, _ in rows])
-    return (
-        numbers,
-        np.concatenate([positions for _, positions, _ in rows]),
-        np.concatenate([labels for *_, labels in rows]),
-    )
+def _patterns(labels: Labels, axes: Sequence[Axis]) -> tuple[list[list[int]], list[Where]]:
+    """What stands along axes; most are like many others, whatever their leaves.
+
+    Args:
+      labels: the labels.
+      axes: the axes; those that are None are left out.
+
+    Returns:
+      For each pattern the axes that have it, and where the channels are in it.
+    """
+    present = [number for number, axis in enumerate(axes) if axis is not None]
+    found: dict[tuple[bytes, bytes], list[int]] = {}
+    patterns = []
+    for number, where in zip(
+        present, labels.all_bases([axes[each] for each in present]), strict=True
+    ):
+        positions, bases = where
+        key = positions.tobytes(), bases.tobytes()
+        if key not in found:
+            patterns.append(where)
+        found.setdefault(key, []).append(number)
+    return list(found.values()), patterns
+
+
+def _columns(patterns: list[Where]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of patterns, positions and labels in them, one below the other."""
+    positions, labels = zip(*patterns, strict=True)
+    numbers = np.repeat(np.arange(len(patterns)), [len(each) for each in positions])
+    return numbers, np.concatenate(positions), np.concatenate(labels)
 
 
 def _distinct(numbers: np.ndarray) -> np.ndarray:
@@ -177,7 +190,9 @@ def _distinct(numbers: np.ndarray) -> np.ndarray:
 
 
 def _alike(
-    channels: int, found: tuple[np.ndarray, np.ndarray], made: tuple[np.ndarray, np.ndarray]
+    channels: int,
+    found: tuple[np.ndarray, np.ndarray, list[list[int]]],
+    made: tuple[np.ndarray, np.ndarray, list[list[int]]],
 ) -> np.ndarray:
     """A number for each channel that those share that occur equally often in the same places.
 
@@ -185,12 +200,14 @@ def _alike(
     """
     sums = np.zeros(channels, np.uint64)
     random = np.random.default_rng(0)
-    for position, (channel, place) in enumerate((found, made)):
-        drawn = random.integers(1, 2**62, int(place.max()) + 1, dtype=np.uint64)
+    for position, (channel, pattern, held) in enumerate((found, made)):
+        places = 1 + max(place for each in held for place in each)
+        drawn = random.integers(1, 2**62, places, dtype=np.uint64)
         if position:  # once for each layer that makes it
-            pairs = _distinct(channel * len(drawn) + place)
-            channel, place = pairs // len(drawn), pairs % len(drawn)
-        np.add.at(sums, channel, drawn[place])
+            pairs = _distinct(channel * len(held) + pattern)
+            channel, pattern = pairs // len(held), pairs % len(held)
+        together = np.array([drawn[each].sum() for each in held])
+        np.add.at(sums, channel, together[pattern])
     return np.unique(sums, return_inverse=True)[1]
 
 

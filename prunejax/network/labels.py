@@ -14,6 +14,9 @@ FROZEN = 0
 Axis = np.ndarray | None
 """The label of each index of an axis; None where nothing can be removed."""
 
+Where = tuple[np.ndarray, np.ndarray]
+"""Positions along an axis, and the labels that are found there: see ``Labels.bases``."""
+
 Shape = tuple[Any, ...]
 """Sizes of axes: integers, and the symbolic ones of ``jax.export`` for a batch of any size."""
 
@@ -66,6 +69,9 @@ class Labels:
         self.causes: list[Cause] = [Cause(None, ""), Cause(None, "are positions")]
         self._numbers: dict[tuple[int, str], int] = {}
         self.op: Any = None
+        # ties and causes wait here, so that many are followed at once; with definitions none waits
+        self._ties: list[tuple[np.ndarray, np.ndarray]] = []
+        self._stops: list[tuple[np.ndarray, int]] = []
 
     def __len__(self) -> int:
         return self._count
@@ -95,6 +101,8 @@ class Labels:
 
     def find(self, labels: np.ndarray) -> np.ndarray:
         """The label that stands for the set of each label, an array of the same shape."""
+        if self._ties or self._stops:
+            self._follow()
         roots = self._parents[labels]
         while True:
             above = self._parents[roots]
@@ -109,6 +117,28 @@ class Labels:
         if first.shape != second.shape:
             first, second = np.broadcast_arrays(first, second)
         first, second = first.ravel(), second.ravel()
+        if self._rows:
+            self._tie(first, second)
+        else:
+            self._ties.append((first, second))
+
+    def _follow(self) -> None:
+        """Does what waits: all ties at once, then the causes in their order."""
+        ties, self._ties = self._ties, []
+        stops, self._stops = self._stops, []
+        if ties:
+            first, second = zip(*ties, strict=True)
+            self._tie(np.concatenate(first), np.concatenate(second))
+        if stops:
+            labels, causes = zip(*stops, strict=True)
+            roots = self.find(np.concatenate(labels))
+            given = np.repeat(causes, [len(each) for each in labels])
+            new = self._why[roots] == 0
+            # of several for one set the last that is assigned stays: the first one given
+            self._why[roots[new][::-1]] = given[new][::-1]
+
+    def _tie(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Ties labels, [n] each, pair by pair."""
         while True:
             first, second = self.find(first), self.find(second)
             differ = first != second
@@ -279,8 +309,12 @@ class Labels:
           axis: its labels.
           why: what needs it, "sorts them" for example; the operation is ``op``.
         """
-        if axis is not None:
+        if axis is None:
+            return
+        if self._rows:
             self._stop(axis.ravel(), self._cause(why))
+        else:
+            self._stops.append((axis.ravel(), self._cause(why)))
 
     def _cause(self, why: str) -> int:
         key = (id(self.op), why)
@@ -330,7 +364,7 @@ class Labels:
             return None
         return [self.find(rows[..., column]) for column in range(int(count.flat[0]))]
 
-    def bases(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bases(self, labels: np.ndarray) -> Where:
         """The labels without a definition that labels come down to.
 
         Args:
@@ -355,7 +389,15 @@ class Labels:
         below[through] = bases[starts[below[through]] + places[through]]
         return owners, below
 
-    def _expanded(self, positions: np.ndarray, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def all_bases(self, axes: Sequence[np.ndarray]) -> list[Where]:
+        """What ``bases`` gives for each of many axes, looked up at once where that can be."""
+        if self._rows or not axes:
+            return [self.bases(axis) for axis in axes]
+        roots = self.find(np.concatenate(axes))
+        starts = np.cumsum([len(axis) for axis in axes])[:-1]
+        return [(np.arange(len(each)), each) for each in np.split(roots, starts)]
+
+    def _expanded(self, positions: np.ndarray, roots: np.ndarray) -> Where:
         """Pairs of a position and a base that its label comes down to, sorted."""
         done: list[np.ndarray] = []
         seen = np.zeros(0, np.int64)
