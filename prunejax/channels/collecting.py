@@ -172,11 +172,10 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
 def leaf_axis(network: Network, value: int, axis: int) -> tuple[str, int] | None:
     """The leaf, and its axis, that a kernel's axis comes from by casts, scaling, transposition."""
     program, paths = network.traced.program, network.traced.paths
-    makers = {output: op for op in program.flat() for output in op.outputs}
     waiting = [(value, axis)]
     while waiting:
         value, axis = waiting.pop()
-        op = makers.get(value)
+        op = program.makers.get(value)
         if value in paths:
             return paths[value], axis
         if op is not None and op.name == "transpose":

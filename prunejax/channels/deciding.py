@@ -37,12 +37,12 @@ def deciding_layer(network: Network, group: str, prefer: GroupSource = "shortcut
     names.choose("group_source", prefer, get_args(GroupSource))
     names.choose("group of channels", group, network.groups)
     members = network.groups[group].layers
-    depths = _depths(network)
     for layer in network.layers.values():
         if layer.kind == "add" and len(members) > 1:
             before = _before(network, layer)
             joined = before.intersection(members)
             if joined and len(before) > 1:
+                depths = _depths(network)
                 ordered = sorted(joined, key=lambda name: (depths[name], members.index(name)))
                 chosen = ordered[0] if prefer == "shortcut" else ordered[-1]
                 return network.layers[chosen]

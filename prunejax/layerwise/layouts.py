@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from prunejax.network.labels import Shape
 from prunejax.network.program import Op
+from prunejax.network.sets import Shape
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 """The primitives that multiply activations by a kernel."""

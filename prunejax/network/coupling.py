@@ -9,8 +9,9 @@ from jax import core
 
 from prunejax.network import elementwise, indexing, loops, rules
 from prunejax.network.derivable import keeps_derivative
-from prunejax.network.labels import Axis, Labels, Shape
+from prunejax.network.labels import Labels
 from prunejax.network.program import Op, Program, bind
+from prunejax.network.sets import Axis, Shape
 from prunejax.network.values import KNOWN, LOOSE, Value, fixed, fresh, frozen, given, loose, told
 
 SOURCES = frozenset(

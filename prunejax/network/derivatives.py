@@ -15,8 +15,9 @@ from jax.dtypes import float0
 
 from prunejax.network.coupling import Coupling
 from prunejax.network.derivable import called
-from prunejax.network.labels import FROZEN, Axis, Labels
+from prunejax.network.labels import Labels
 from prunejax.network.program import Op, Program, inline
+from prunejax.network.sets import FROZEN, Axis
 from prunejax.network.values import Value, number
 
 Function = Callable[..., list[Any]]

@@ -3,8 +3,9 @@
 from typing import Any
 
 from prunejax.network.at_zero import UNKNOWN, Outcome, outcome
-from prunejax.network.labels import Axis, Labels, Shape
+from prunejax.network.labels import Labels
 from prunejax.network.program import Op
+from prunejax.network.sets import Axis, Shape
 from prunejax.network.values import KNOWN, Value, number
 
 NAMES = frozenset(

@@ -8,7 +8,8 @@ import numpy as np
 
 from prunejax.network.coupling import Coupling
 from prunejax.network.flow import Producer
-from prunejax.network.labels import Axis, Labels, Where
+from prunejax.network.labels import Labels, Where
+from prunejax.network.sets import Axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,9 @@ def find_groups(
         members = {}
         for pattern in _distinct(at[rows]):
             there = index[rows[at[rows] == pattern]].reshape(len(together), -1)
-            members |= {place: Member(*places[place], there) for place in held[pattern]}
+            for place in held[pattern]:
+                path, axis = places[place]
+                members[place] = Member(path, axis, there)
         ordered = tuple(members[place] for place in sorted(members))
         made_groups[name] = Group(name, len(together), ordered, layers)
         channel[name] = channels[together]
@@ -162,12 +165,11 @@ def _patterns(labels: Labels, axes: Sequence[Axis]) -> tuple[list[list[int]], li
     Returns:
       For each pattern the axes that have it, and where the channels are in it.
     """
-    present = [number for number, axis in enumerate(axes) if axis is not None]
+    present = [(number, axis) for number, axis in enumerate(axes) if axis is not None]
     found: dict[tuple[bytes, bytes], list[int]] = {}
     patterns = []
-    for number, where in zip(
-        present, labels.all_bases([axes[each] for each in present]), strict=True
-    ):
+    every = labels.all_bases([axis for _, axis in present])
+    for (number, _), where in zip(present, every, strict=True):
         positions, bases = where
         key = positions.tobytes(), bases.tobytes()
         if key not in found:

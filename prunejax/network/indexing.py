@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from prunejax.network.contractions import UNKNOWN_TERMS, times
-from prunejax.network.labels import Axis, Labels, Shape
+from prunejax.network.labels import Labels
 from prunejax.network.program import Op
+from prunejax.network.sets import Axis, Shape
 from prunejax.network.shaping import alike
 from prunejax.network.values import KNOWN, Value, number
 

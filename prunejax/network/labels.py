@@ -1,29 +1,18 @@
 """Integer labels of channels: which must go together, which go with others, and which must stay."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jax.export import is_symbolic_dim
 
 from prunejax.network import pairing
-
-FROZEN = 0
-"""A label of what must stay: positions, what is given, what is returned."""
-
-Axis = np.ndarray | None
-"""The label of each index of an axis; None where nothing can be removed."""
+from prunejax.network.sets import Sets
 
 Where = tuple[np.ndarray, np.ndarray]
 """Positions along an axis, and the labels that are found there: see ``Labels.bases``."""
 
-Shape = tuple[Any, ...]
-"""Sizes of axes: integers, and the symbolic ones of ``jax.export`` for a batch of any size."""
-
 PARTS = 6
 """So many labels may stand in the definition of one; where there would be more, all go together."""
-
-TIED = "ties them to what stays whole"
 
 MISFIT = "cuts them in a way that does not fit another one"
 
@@ -31,138 +20,32 @@ DEEPEST = 12
 """So many definitions may follow from one another."""
 
 
-class Cause(NamedTuple):
-    """Why channels must stay.
+class Labels(Sets):
+    """Sets of labels, and labels that others define.
 
-    Attributes:
-      op: the operation that needs them, or None.
-      why: what it does with them.
-    """
-
-    op: Any
-    why: str
-
-
-class Labels:
-    """Union-find over integers, with labels that others define.
-
-    Labels of one set go together. A label may be *defined* by others, its parts: it goes if, and
-    only if, one of them goes. Where an axis of 24 channels is cut into 4 heads of width 6, the
-    label of each channel is defined by that of its head and that of its place within the head.
-    A set that must stay has a cause.
-
-    Attributes:
-      causes: why sets must stay, by the numbers that ``reasons`` gives.
-      op: the operation that ``freeze`` gives as the cause.
+    A label may be *defined* by others, its parts: it goes if, and only if, one of them goes. Where
+    an axis of 24 channels is cut into 4 heads of width 6, the label of each channel is defined by
+    that of its head and that of its place within the head.
     """
 
     def __init__(self) -> None:
-        self._parents = np.zeros(1024, np.int64)
-        self._why = np.zeros(1024, np.int32)  # of the label that stands for a set; 0: it may go
+        super().__init__()
         self._row = np.zeros(0, np.int32)  # of a label's definition in `_parts`; made when needed
         self._parts = np.zeros((0, PARTS), np.int64)  # -1 behind the last part
         self._rows = 0
         self._depth = 0
-        self._below: tuple[np.ndarray, np.ndarray] | None = None  # see `bases`, once settled
-        self._count = 1
-        self._why[FROZEN] = 1
-        self.causes: list[Cause] = [Cause(None, ""), Cause(None, "are positions")]
-        self._numbers: dict[tuple[int, str], int] = {}
-        self.op: Any = None
-        # ties and causes wait here, so that many are followed at once; with definitions none waits
-        self._ties: list[tuple[np.ndarray, np.ndarray]] = []
-        self._stops: list[tuple[np.ndarray, int]] = []
-
-    def __len__(self) -> int:
-        return self._count
-
-    def fresh(self, size: Any) -> Axis:
-        """Makes labels for an axis; an axis of length 1 or symbolic length has none: it stays.
-
-        Args:
-          size: the length of the axis.
-
-        Returns:
-          New labels, [size], or None.
-        """
-        return None if size == 1 or is_symbolic_dim(size) else self.make(size)
+        self._below: Where | None = None  # see `bases`, once settled
 
     def make(self, size: int) -> np.ndarray:
         """Makes any number of new labels, [size]."""
-        start, self._count = self._count, self._count + size
-        while self._count > len(self._parents):
-            self._parents = np.concatenate([self._parents, np.zeros_like(self._parents)])
-            self._why = np.concatenate([self._why, np.zeros_like(self._why)])
-            if self._rows:
-                self._row = np.append(self._row, np.full_like(self._row, -1))
-        made = np.arange(start, self._count)
-        self._parents[start : self._count] = made
+        made = super().make(size)
+        if self._rows and len(self._row) < len(self._parents):
+            more = np.full(len(self._parents) - len(self._row), -1, np.int32)
+            self._row = np.append(self._row, more)
         return made
 
-    def find(self, labels: np.ndarray) -> np.ndarray:
-        """The label that stands for the set of each label, an array of the same shape."""
-        if self._ties or self._stops:
-            self._follow()
-        roots = self._parents[labels]
-        while True:
-            above = self._parents[roots]
-            if (above == roots).all():
-                return roots
-            self._parents[labels] = roots = above
-
-    def union(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Ties two arrays of labels, index by index; they broadcast."""
-        if first is second:
-            return
-        if first.shape != second.shape:
-            first, second = np.broadcast_arrays(first, second)
-        first, second = first.ravel(), second.ravel()
-        if self._rows:
-            self._tie(first, second)
-        else:
-            self._ties.append((first, second))
-
-    def _follow(self) -> None:
-        """Does what waits: all ties at once, then the causes in their order."""
-        ties, self._ties = self._ties, []
-        stops, self._stops = self._stops, []
-        if ties:
-            first, second = zip(*ties, strict=True)
-            self._tie(np.concatenate(first), np.concatenate(second))
-        if stops:
-            labels, causes = zip(*stops, strict=True)
-            roots = self.find(np.concatenate(labels))
-            given = np.repeat(causes, [len(each) for each in labels])
-            new = self._why[roots] == 0
-            # of several for one set the last that is assigned stays: the first one given
-            self._why[roots[new][::-1]] = given[new][::-1]
-
-    def _tie(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Ties labels, [n] each, pair by pair."""
-        while True:
-            first, second = self.find(first), self.find(second)
-            differ = first != second
-            if not differ.any():
-                return
-            first, second = first[differ], second[differ]
-            low, high = np.minimum(first, second), np.maximum(first, second)
-            pinned = low == FROZEN
-            if pinned.any():
-                self._stop(high[pinned], self._cause(TIED))
-                low, high = low[~pinned], high[~pinned]
-                first, second = low, high
-            self._parents[high] = low
-            won = self._parents[high] == low  # of several for one label the last one wins
-            self._merge(low[won], high[won])
-
     def _merge(self, low: np.ndarray, high: np.ndarray) -> None:
-        """What was known of the labels that no longer stand for their sets."""
-        why, other = self._why[low], self._why[high]
-        mixed = (why > 0) != (other > 0)
-        if mixed.any():
-            causes = np.maximum(why, other)[mixed]
-            for each in np.unique(causes):
-                self._stop(low[mixed][causes == each], int(each))
+        super()._merge(low, high)
         if not self._rows:
             return
         defined = self._row[high] >= 0
@@ -247,11 +130,10 @@ class Labels:
         self._row[roots[new]] = np.arange(self._rows, self._rows + count)
         self._rows += count
         self._below = None
+        self._waits = False  # from now on what is known of a set changes with each tie
         stays = self._why[roots] > 0
         if stays.any():
-            for each in np.unique(self._why[roots[stays]]):
-                at = stays & (self._why[roots] == each)
-                self._stop(rows[at][rows[at] >= 0], int(each))
+            self._stop_parts(rows[stays], self._why[roots[stays]])
         if not new.all():
             old = self._definitions(self.find(roots[~new]))
             self._reconcile(old, rows[~new])
@@ -291,68 +173,16 @@ class Labels:
                 else:
                     self.define(label, parts)
 
-    def _stop(self, labels: np.ndarray, cause: int) -> None:
-        """Gives a cause to the sets of labels, and to the parts that define them."""
-        while len(labels):
-            roots = self.find(labels)
-            roots = roots[self._why[roots] == 0]
-            self._why[roots] = cause
-            if not self._rows:
-                return
-            parts = self._definitions(roots)
-            labels = parts[parts >= 0]
+    def _stop(self, labels: np.ndarray, causes: Any) -> tuple[np.ndarray, np.ndarray]:
+        roots, causes = super()._stop(labels, causes)
+        if self._rows and len(roots):
+            self._stop_parts(self._definitions(roots), causes)
+        return roots, causes
 
-    def freeze(self, axis: Axis, why: str) -> None:
-        """Says that an axis must stay whole.
-
-        Args:
-          axis: its labels.
-          why: what needs it, "sorts them" for example; the operation is ``op``.
-        """
-        if axis is None:
-            return
-        if self._rows:
-            self._stop(axis.ravel(), self._cause(why))
-        else:
-            self._stops.append((axis.ravel(), self._cause(why)))
-
-    def _cause(self, why: str) -> int:
-        key = (id(self.op), why)
-        if key not in self._numbers:
-            self.causes.append(Cause(self.op, why))
-            self._numbers[key] = len(self.causes) - 1
-        return self._numbers[key]
-
-    def join(self, axes: Sequence[Axis], why: str = TIED) -> Axis:
-        """Ties axes of one length to each other, all of them frozen if one is.
-
-        Args:
-          axes: one axis or more.
-          why: why they must stay if one of them has no labels.
-
-        Returns:
-          The axis they have become.
-        """
-        present = [axis for axis in axes if axis is not None]
-        if len(present) < len(axes):
-            for axis in present:
-                self.freeze(axis, why)
-            return None
-        for axis in present[1:]:
-            self.union(present[0], axis)
-        return present[0]
-
-    def removable(self, labels: np.ndarray) -> np.ndarray:
-        """For each label whether it can be removed."""
-        return self._why[self.find(labels)] == 0
-
-    def free(self, axis: Axis) -> bool:
-        """Whether any index of the axis can be removed."""
-        return axis is not None and bool(self.removable(axis).any())
-
-    def reasons(self, labels: np.ndarray) -> np.ndarray:
-        """For each label the number of its cause in ``causes``, 0 where it can be removed."""
-        return self._why[self.find(labels)]
+    def _stop_parts(self, rows: np.ndarray, causes: np.ndarray) -> None:
+        """Gives the parts in definitions, [n, PARTS], the causes of what they define, [n]."""
+        present = rows >= 0
+        self._stop(rows[present], np.repeat(causes, present.sum(1)))
 
     def parts(self, labels: np.ndarray) -> list[np.ndarray] | None:
         """The parts of labels, [n] each, if all of them are defined by equally many."""

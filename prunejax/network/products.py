@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from prunejax.network.labels import Shape
+from prunejax.network.sets import Shape
 
 
 class Work(NamedTuple):

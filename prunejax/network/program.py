@@ -1,6 +1,7 @@
 """A traced function as one tree of operations on numbered values; calls are opened."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.extend import core
 
-from prunejax.network.labels import Shape
+from prunejax.network.sets import Shape
 
 CALLS = {
     "jit": "jaxpr",
@@ -89,6 +90,11 @@ class Program:
     def flat(self) -> Iterator[Op]:
         """All operations that are not calls, in order; a loop is one operation."""
         yield from flatten(self.ops)
+
+    @functools.cached_property
+    def makers(self) -> "dict[int, Op]":
+        """The operation that gives each value, those inside of loops left out."""
+        return {number: op for op in self.flat() for number in op.outputs}
 
     def everything(self) -> Iterator[Op]:
         """All operations that are neither calls nor loops, those inside them too."""

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.export import is_symbolic_dim
 
-from prunejax.network.labels import Axis, Labels, Shape
+from prunejax.network.labels import Labels
+from prunejax.network.sets import Axis, Shape
 from prunejax.network.shaping import alike
 from prunejax.network.values import Value, fixed
 

@@ -14,9 +14,9 @@ from prunejax.network import complement, contractions, indexing, moving
 from prunejax.network.coupling import Coupling
 from prunejax.network.derivable import CUSTOM
 from prunejax.network.derivatives import Surroundings, with_rule
-from prunejax.network.labels import Shape
 from prunejax.network.program import Body, Op, Program, bind
 from prunejax.network.rewriting import Kept, Sizes, rewritten, sliced, strided
+from prunejax.network.sets import Shape
 from prunejax.network.values import Value
 
 CHECKPOINTS = ("remat", "remat2", "checkpoint")

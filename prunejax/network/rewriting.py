@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from prunejax.network.labels import Shape
 from prunejax.network.program import Op
+from prunejax.network.sets import Shape
 
 Kept = list[np.ndarray]
 """For each axis of an array which of its indices are left."""

@@ -1,9 +1,10 @@
 """Which rule covers which primitive, for those whose rules need labels and shapes only."""
 
 from prunejax.network import contractions, indexing, reshaping, shaping
-from prunejax.network.labels import Labels, Shape
+from prunejax.network.labels import Labels
 from prunejax.network.layers import ACTIVITY
 from prunejax.network.program import Op
+from prunejax.network.sets import Shape
 from prunejax.network.values import Value, fixed
 
 SAME = frozenset(

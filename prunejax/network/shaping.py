@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from prunejax.network.labels import FROZEN, Axis, Labels, Shape
+from prunejax.network.labels import Labels
 from prunejax.network.program import Op
+from prunejax.network.sets import FROZEN, Axis, Shape
 from prunejax.network.values import KNOWN, Value
 
 ALONE = "reads it on its own"

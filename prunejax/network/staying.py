@@ -11,8 +11,8 @@ import numpy as np
 
 from prunejax.network.coupling import RETURNED, Coupling
 from prunejax.network.flow import Producer
-from prunejax.network.labels import Cause
 from prunejax.network.program import Program
+from prunejax.network.sets import Cause
 
 LIBRARIES = ("site-packages", "dist-packages", "importlib")
 """A line in a folder of such a name was not written by the user."""

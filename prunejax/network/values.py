@@ -4,7 +4,8 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
-from prunejax.network.labels import Axis, Labels, Shape
+from prunejax.network.labels import Labels
+from prunejax.network.sets import Axis, Shape
 
 KNOWN = "known"
 """At removed indices the array is what the masked network computes there, see ``complement``."""
