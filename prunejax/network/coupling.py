@@ -201,6 +201,9 @@ class Coupling:
             return [loose(shape) for shape in shapes]
         if not op.loop:
             outputs = self._ruled(op, read, before, shapes)
+        if outputs is None and all(map(_whole, inputs, before)):
+            self._fed.update(op.outputs)
+            return [loose(shape) for shape in shapes]
         if aside:
             self._fed.update(op.outputs)
             if outputs is None:
@@ -271,6 +274,14 @@ class Coupling:
             places = self.constant(op.inputs[1])
             return [indexing.gather(self.labels, op, inputs, given, shapes[0], places)]
         return rules.outputs(self.labels, op, inputs, given, shapes)
+
+
+def _whole(value: Value, shape: Shape) -> bool:
+    """Whether an operand is a number, or a table that may be cut: the same whatever is removed."""
+    cuttable = value.loose and all(
+        axis is not None or size == 1 for axis, size in zip(value.axes, shape, strict=True)
+    )
+    return cuttable or not value.axes
 
 
 def label(

@@ -18,9 +18,16 @@ CONSISTENT = frozenset(
 
 def called(op: Op) -> str:
     """The name of the function that a call with a derivative of its own calls."""
+    if op.foreign:
+        return op.name
     held = _held(op)
     info = getattr(getattr(held, "jaxpr", held), "debug_info", None)
     return str(getattr(info, "func_name", None) or "a function").split(" ")[0]
+
+
+def custom(op: Op) -> bool:
+    """Whether a call has a derivative of its own: by its function's rule, or by its primitive's."""
+    return op.name in CUSTOM or op.foreign
 
 
 def _held(op: Op) -> Any:
@@ -36,6 +43,8 @@ def keeps_derivative(op: Op) -> bool:
     Returns:
       True of calls without a derivative of their own, and of JAX's own functions.
     """
-    if op.name not in CUSTOM:
+    if not custom(op):
         return True
+    if op.foreign:
+        return False
     return called(op) in CONSISTENT and of_jax(_held(op))

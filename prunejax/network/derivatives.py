@@ -5,12 +5,14 @@ channel by channel it runs on what is left, and elsewhere it is refused by name,
 whose value can be sliced and whose derivative cannot.
 """
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jax.dtypes import float0
 
 from prunejax.network.coupling import Coupling
@@ -56,7 +58,7 @@ def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> 
     """Evaluates a call on fewer channels and keeps the derivative of its function.
 
     Args:
-      op: the call, its primitive one of ``CUSTOM``.
+      op: the call, one that ``derivable.custom`` says yes to.
       body: what it computes, on fewer channels.
       whole: the call at full size, which JAX differentiates by the function's own rule.
       around: the program it stands in.
@@ -65,13 +67,25 @@ def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> 
       The function. Where its rule cannot be sliced, differentiating it raises ``ValueError``.
     """
     rules = _Rules(op, whole, around)
-    if op.name == "custom_jvp_call":
-        forward = jax.custom_jvp(body)
-        forward.defjvp(rules.jvp)
-        return forward
-    reverse = jax.custom_vjp(body)
-    reverse.defvjp(rules.forward, rules.backward)
-    return reverse
+    if op.name.startswith("custom_vjp_call"):
+        reverse = jax.custom_vjp(body)
+        reverse.defvjp(rules.forward, rules.backward, symbolic_zeros=True)
+        return reverse
+    forward = jax.custom_jvp(body)
+    forward.defjvp(rules.jvp)
+    return forward
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Moves:
+    """Which inputs of a call are differentiated; no array, so that JAX may keep it.
+
+    Attributes:
+      moves: one entry per input.
+    """
+
+    moves: tuple[bool, ...]
 
 
 class _Rules:
@@ -82,7 +96,7 @@ class _Rules:
         # whole numbers have no derivative: JAX gives and takes float0 for them
         self._moves = [self._inexact(number) for number in op.inputs]
         self._slopes = [self._inexact(number) for number in op.outputs]
-        self._programs: dict[str, Smaller] = {}
+        self._programs: dict[Hashable, Smaller] = {}
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """The rule of ``jax.custom_jvp``."""
@@ -106,21 +120,24 @@ class _Rules:
         return outputs, self._spread(results[len(outputs) :], self._slopes, outputs)
 
     def forward(self, *inputs: Any) -> tuple[list[Any], tuple[Any, ...]]:
-        """The first rule of ``jax.custom_vjp``: what it saves is its inputs."""
+        """The first rule of ``jax.custom_vjp``: what it saves is its inputs, and which move."""
+        moves = tuple(given.perturbed for given in inputs)
+        given = tuple(each.value for each in inputs)
 
         def outputs(values: list[Any]) -> list[Any]:
-            return jax.vjp(self._whole, *values)[0]
+            return self._vjp(values, moves)[0]
 
         values, written = self._values(self._op.inputs), list(self._op.outputs)
-        results = self._run("forward", outputs, (self._op.inputs,), values, written, inputs)
-        return results, inputs
+        results = self._run(("forward", moves), outputs, (self._op.inputs,), values, written, given)
+        return results, (given, Moves(moves))
 
-    def backward(self, inputs: tuple[Any, ...], pulled: list[Any]) -> tuple[Any, ...]:
+    def backward(self, saved: tuple[Any, "Moves"], pulled: list[Any]) -> tuple[Any, ...]:
         """The second rule of ``jax.custom_vjp``."""
+        inputs, moves = saved[0], saved[1].moves
 
         def back(values: list[Any], pulled: list[Any]) -> list[Any]:
-            outputs, pull = jax.vjp(self._whole, *values)
-            return _where(self._moves, pull(self._spread(pulled, self._slopes, outputs)))
+            outputs, pull = self._vjp(values, moves)
+            return list(pull(self._spread(pulled, self._slopes, outputs)))
 
         given = _where(self._slopes, self._op.outputs)
         values = [
@@ -132,19 +149,31 @@ class _Rules:
             ),
         ]
         results = self._run(
-            "backward",
+            ("backward", moves),
             back,
             (self._op.inputs, given),
             values,
-            _where(self._moves, self._op.inputs),
-            [*inputs, *_where(self._slopes, pulled)],
+            _where(moves, self._op.inputs),
+            [*inputs, *map(_instantiated, _where(self._slopes, pulled))],
         )
         slopes = iter(results)
-        return tuple(next(slopes) if moves else None for moves in self._moves)
+        return tuple(next(slopes) if move else None for move in moves)
+
+    def _vjp(self, values: list[Any], moves: tuple[bool, ...]) -> Any:
+        """``jax.vjp`` of the call at full size, of those inputs that move: as JAX would ask it."""
+
+        def moving(*given: Any) -> list[Any]:
+            left = iter(given)
+            filled = [
+                next(left) if move else value for move, value in zip(moves, values, strict=True)
+            ]
+            return self._whole(*filled)
+
+        return jax.vjp(moving, *_where(moves, values))
 
     def _run(
         self,
-        which: str,
+        which: Hashable,
         function: Callable[..., list[Any]],
         arguments: tuple[Sequence[int], ...],
         values: list[Value],
@@ -242,6 +271,13 @@ class _Rules:
             next(left) if place else np.zeros(np.shape(value), float0)
             for place, value in zip(places, like, strict=True)
         ]
+
+
+def _instantiated(slope: Any) -> Any:
+    """A derivative as an array, also where JAX knows that it is 0."""
+    if isinstance(slope, SymbolicZero):
+        return jnp.zeros(slope.shape, slope.dtype)
+    return slope
 
 
 def _where(places: Sequence[bool], values: Sequence[Any]) -> list[Any]:

@@ -26,6 +26,9 @@ CALLS = {
 }
 """The primitives that only call a jaxpr, and which of their parameters holds it."""
 
+KNOWN_PACKAGES = ("jax", "jaxlib", "prunejax")
+"""Who makes the primitives that have rules; those of other packages are opened as calls are."""
+
 LOOPS = ("scan", "while", "cond")
 """The primitives that run programs of their own, which are opened too."""
 
@@ -74,6 +77,11 @@ class Op:
     def name(self) -> str:
         """The primitive's name."""
         return self.primitive.name
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is a primitive of another package, which was opened."""
+        return self.body is not None and self.name not in CALLS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,11 +201,13 @@ class _Builder:
             name = equation.primitive.name
             reads = [read(atom) for atom in equation.invars]
             inner, loop = None, ()
-            if name in CALLS and CALLS[name] in equation.params:
-                called = equation.params[CALLS[name]]
+            called = equation.params.get(CALLS[name]) if name in CALLS else opened(equation)
+            if called is not None:
                 # what JAX traced for an earlier call shows that call's line
-                by_jax = within or (equation.source_info if of_jax(called) else None)
-                inner, writes = self.body(called, reads, by_jax)
+                of_others = name not in CALLS or of_jax(called)
+                inner, writes = self.body(
+                    called, reads, within or (equation.source_info if of_others else None)
+                )
                 known.update(zip(equation.outvars, writes, strict=True))
             else:
                 loop = tuple(self.apart(held) for held in _held(name, equation.params))
@@ -245,6 +255,35 @@ def plain(held: Any) -> Any:
     if all(part is old for part, old in zip(parts, held, strict=True)):
         return held
     return type(held)(*parts) if hasattr(held, "_fields") else tuple(parts)
+
+
+def opened(equation: Any) -> Any:
+    """What a primitive that neither JAX nor prunejax made computes, such as those of Equinox.
+
+    Args:
+      equation: an equation.
+
+    Returns:
+      Its implementation as a jaxpr; None if JAX cannot trace it, or the primitive is not foreign.
+    """
+    function = equation.primitive.impl
+    while isinstance(function, functools.partial):
+        function = function.func
+    if str(getattr(function, "__module__", "jax")).split(".")[0] in KNOWN_PACKAGES:
+        return None
+    multiple = equation.primitive.multiple_results
+
+    def implemented(*values: Any) -> list[Any]:
+        results = equation.primitive.impl(*values, **equation.params)
+        return list(results) if multiple else [results]
+
+    given = [jax.ShapeDtypeStruct(atom.aval.shape, atom.aval.dtype) for atom in equation.invars]
+    try:
+        closed = jax.make_jaxpr(implemented)(*given)
+    except Exception:  # an implementation in another language
+        return None
+    told = [(variable.aval.shape, variable.aval.dtype) for variable in equation.outvars]
+    return closed if told == [(aval.shape, aval.dtype) for aval in closed.out_avals] else None
 
 
 def of_jax(called: Any) -> bool:

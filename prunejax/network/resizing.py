@@ -12,7 +12,7 @@ from jax.export import is_symbolic_dim
 
 from prunejax.network import complement, contractions, indexing, moving
 from prunejax.network.coupling import Coupling
-from prunejax.network.derivable import CUSTOM
+from prunejax.network.derivable import custom
 from prunejax.network.derivatives import Surroundings, with_rule
 from prunejax.network.program import Body, Op, Program, bind
 from prunejax.network.rewriting import Kept, Sizes, rewritten, sliced, strided
@@ -167,7 +167,7 @@ class Resized:
             return jax.checkpoint(
                 body, policy=op.params["policy"], prevent_cse=op.params["prevent_cse"]
             )(*values)
-        if op.name in CUSTOM:
+        if custom(op):
             around = Surroundings(self.program, self.coupling, self._removed, Resized)
 
             def whole(*arguments: Any) -> list[Any]:

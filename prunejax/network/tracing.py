@@ -25,9 +25,10 @@ def trace(apply_fn: Callable[..., Any], variables: PyTree, x: PyTree) -> Network
     output, no position of an image, no order of channels (a running sum, a sort, an argmax). A sum
     over channels needs what a removed one adds in the masked network to be known: 0, a number, or
     what can be computed from the others. Where a reshape cuts channels into heads, heads and the
-    places in them are groups of their own. Loops and branches are opened. A primitive without a
-    rule keeps all it touches, and a warning names it; another warning says why, if more than a
-    tenth of the channels stay, and ``Network.frozen`` says it of each.
+    places in them are groups of their own. Loops and branches are opened, and so are primitives of
+    other packages whose implementation JAX can trace. Another primitive without a rule keeps all
+    it touches, and a warning names it; another warning says why, if more than a tenth of the
+    channels stay, and ``Network.frozen`` says it of each.
 
     Args:
       apply_fn: ``(variables, x) -> outputs``, any function that JAX can trace. Outputs whose path

@@ -287,12 +287,5 @@ ENTRIES = (
         8,
         channels=24,
     ),
-    entry(
-        "diffrax_ode",
-        "diffrax",
-        diffrax_ode,
-        channels=8 + 10 + 8 + 4,
-        differentiable=False,  # the loop's own derivative cannot be traced on its own
-        reason="Equinox's loops write states by a primitive of their own, which has no rule",
-    ),
+    entry("diffrax_ode", "diffrax", diffrax_ode, channels=8 + 10 + 8 + 4),
 )
