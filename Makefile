@@ -57,7 +57,11 @@ test: lint
 	  $(AS_USERS:%=--ignore=%)
 	$(BIN)/pytest -n $(WORKERS) $(BY_FILE) $(AS_USERS)
 
+# What takes longer: first the tests of some seconds (tests/long.txt), then those of minutes.
 test-slow: .venv/.dev
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -m "long and not slow" -n $(WORKERS) $(BY_FILE) \
+	  $(AS_USERS:%=--ignore=%)
+	$(BIN)/pytest -m "long and not slow" -n $(WORKERS) $(BY_FILE) $(AS_USERS)
 	$(BIN)/pytest -m slow
 
 NEWEST ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \

@@ -24,9 +24,20 @@ import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
+from tests.support import long_tests  # noqa: E402
+
 # The first example of a test compiles, and a busy machine is slow: time says nothing here.
 hypothesis.settings.register_profile("tests", deadline=None)
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of some seconds are left to `make test-slow`."""
+    named = long_tests.names()
+    for item in items:
+        if item.nodeid in named:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,9 @@ SAME_FOR_EQUAL = ("reduce_max", "reduce_min", "reduce_and", "reduce_or", "pmax",
 UNKNOWN_TERMS = "sums over them, and what a masked one adds is not known"
 
 
+UNKNOWN_ENTRIES = "takes account of all of them, and what a masked one holds is not known"
+
+
 def reduction(labels: Labels, op: Op, inputs: list[Value]) -> Value:
     """A sum may lose terms that are known; so may a maximum, not the place of one."""
     value, axes = inputs[0], op.params["axes"]
@@ -58,7 +61,8 @@ def reduction(labels: Labels, op: Op, inputs: list[Value]) -> Value:
         if op.name not in MERGED:
             labels.freeze(value.axes[axis], "needs the place of each among all of them")
         elif value.there(axis) is None:
-            labels.freeze(value.axes[axis], UNKNOWN_TERMS)
+            sums = MERGED[op.name] == "add"
+            labels.freeze(value.axes[axis], UNKNOWN_TERMS if sums else UNKNOWN_ENTRIES)
     left = [axis for axis in range(len(value.axes)) if axis not in axes]
     return Value(
         tuple(value.axes[axis] for axis in left),

@@ -281,7 +281,8 @@ def _whole(value: Value, shape: Shape) -> bool:
     cuttable = value.loose and all(
         axis is not None or size == 1 for axis, size in zip(value.axes, shape, strict=True)
     )
-    return cuttable or not value.axes
+    # of an input of one entry in a batch of one that is not known
+    return not value.axes or (cuttable and any(axis is not None for axis in value.axes))
 
 
 def label(

@@ -20,6 +20,7 @@ from prunejax.network.derivable import called
 from prunejax.network.labels import Labels
 from prunejax.network.program import Op, Program, inline
 from prunejax.network.sets import FROZEN, Axis
+from prunejax.network.staying import where
 from prunejax.network.values import Value, number
 
 Function = Callable[..., list[Any]]
@@ -72,7 +73,7 @@ def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> 
         reverse.defvjp(rules.forward, rules.backward, symbolic_zeros=True)
         return reverse
     forward = jax.custom_jvp(body)
-    forward.defjvp(rules.jvp)
+    forward.defjvp(rules.jvp, symbolic_zeros=True)
     return forward
 
 
@@ -94,27 +95,26 @@ class _Rules:
     def __init__(self, op: Op, whole: Function, around: Surroundings) -> None:
         self._op, self._whole, self._around = op, whole, around
         # whole numbers have no derivative: JAX gives and takes float0 for them
-        self._moves = [self._inexact(number) for number in op.inputs]
         self._slopes = [self._inexact(number) for number in op.outputs]
         self._programs: dict[Hashable, Smaller] = {}
 
     def jvp(self, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """The rule of ``jax.custom_jvp``."""
+        moves = tuple(not isinstance(tangent, SymbolicZero) for tangent in tangents)
 
-        def both(values: list[Any], moves: list[Any]) -> list[Any]:
-            outputs, slopes = jax.jvp(self._whole, values, self._spread(moves, self._moves, values))
+        def both(values: list[Any], moved: list[Any]) -> list[Any]:
+            function = self._moving(values, moves)
+            outputs, slopes = jax.jvp(function, _where(moves, values), moved)
             return [*outputs, *_where(self._slopes, slopes)]
 
         values = self._values(self._op.inputs)
-        # what is always 0 does not move either
-        moves = [value._replace(fill=None) for value in _where(self._moves, values)]
         results = self._run(
-            "jvp",
+            ("jvp", moves),
             both,
-            (self._op.inputs, _where(self._moves, self._op.inputs)),
-            [*values, *moves],
+            (self._op.inputs, _where(moves, self._op.inputs)),
+            [*values, *map(_tangent, _where(moves, values))],
             [*self._op.outputs, *_where(self._slopes, self._op.outputs)],
-            [*primals, *_where(self._moves, tangents)],
+            [*primals, *_where(moves, tangents)],
         )
         outputs = results[: len(self._op.outputs)]
         return outputs, self._spread(results[len(outputs) :], self._slopes, outputs)
@@ -125,7 +125,7 @@ class _Rules:
         given = tuple(each.value for each in inputs)
 
         def outputs(values: list[Any]) -> list[Any]:
-            return self._vjp(values, moves)[0]
+            return jax.vjp(self._moving(values, moves), *_where(moves, values))[0]
 
         values, written = self._values(self._op.inputs), list(self._op.outputs)
         results = self._run(("forward", moves), outputs, (self._op.inputs,), values, written, given)
@@ -136,7 +136,7 @@ class _Rules:
         inputs, moves = saved[0], saved[1].moves
 
         def back(values: list[Any], pulled: list[Any]) -> list[Any]:
-            outputs, pull = self._vjp(values, moves)
+            outputs, pull = jax.vjp(self._moving(values, moves), *_where(moves, values))
             return list(pull(self._spread(pulled, self._slopes, outputs)))
 
         given = _where(self._slopes, self._op.outputs)
@@ -159,17 +159,17 @@ class _Rules:
         slopes = iter(results)
         return tuple(next(slopes) if move else None for move in moves)
 
-    def _vjp(self, values: list[Any], moves: tuple[bool, ...]) -> Any:
-        """``jax.vjp`` of the call at full size, of those inputs that move: as JAX would ask it."""
+    def _moving(self, values: list[Any], moves: tuple[bool, ...]) -> Function:
+        """The call at full size as a function of those inputs that move: as JAX asks its rule."""
 
-        def moving(*given: Any) -> list[Any]:
+        def function(*given: Any) -> list[Any]:
             left = iter(given)
             filled = [
                 next(left) if move else value for move, value in zip(moves, values, strict=True)
             ]
             return self._whole(*filled)
 
-        return jax.vjp(moving, *_where(moves, values))
+        return function
 
     def _run(
         self,
@@ -199,9 +199,9 @@ class _Rules:
                 program = inline(jax.make_jaxpr(function)(*described))
             except Exception as error:
                 raise RuleError(
-                    f"the derivative of {called(self._op)!r} cannot be traced on its own: its "
-                    "function can be sliced, but not differentiated. Keep the channels that go "
-                    "through it"
+                    f"{self._name()} cannot be traced on its own ({type(error).__name__}: "
+                    f"{str(error).strip()[:200]}): its function can be sliced, but not "
+                    "differentiated. Keep the channels that go through it"
                 ) from error
             self._programs[which] = self._followed(program, values, written)
         return self._programs[which].run(inputs)
@@ -215,6 +215,12 @@ class _Rules:
         for output, like in zip(program.outputs, written, strict=True):
             axes = self._around.coupling.axes(like)
             coupling.join(output, [self._own(axis, roots) for axis in axes])
+        if coupling.unknown:
+            raise RuleError(
+                f"{self._name()} uses {', '.join(coupling.unknown)}, which has no rule: its "
+                "function can be sliced, but not differentiated. Keep the channels that go through "
+                "it"
+            )
         labels.settle()
         gone = self._around.removed[roots]
         everywhere = np.zeros(len(labels), bool)
@@ -223,12 +229,17 @@ class _Rules:
         stuck = ~labels.removable(np.arange(len(roots))) & gone
         if stuck.any() or not np.array_equal(labels.spread(removed)[: len(roots)], gone):
             raise RuleError(
-                f"the derivative of {called(self._op)!r} ({self._op.name.removesuffix('_call')}) "
-                "depends on the channels together or on where they stand: its function can be "
-                "sliced, but not differentiated. Keep the channels that go through it, or give it "
-                "a rule that works channel by channel"
+                f"{self._name()} depends on the channels together or on where they stand: its "
+                "function can be sliced, but not differentiated. Keep the channels that go through "
+                "it, or give it a rule that works channel by channel"
             )
         return self._around.resize(program, coupling, removed)
+
+    def _name(self) -> str:
+        op = self._op
+        kind = "its primitive's" if op.foreign else op.name.removesuffix("_call")
+        at = where(op.source)
+        return f"the derivative of {called(op)!r} ({kind}{f', {at}' if at else ''})"
 
     def _roots(self) -> np.ndarray:
         """The labels of the call's operands and results; FROZEN first."""
@@ -273,10 +284,20 @@ class _Rules:
         ]
 
 
+def _tangent(value: Value) -> Value:
+    """What is known of a tangent: where the value is a number, whatever is changed, it is 0."""
+    if value.loose:
+        return value._replace(fill=None)
+    there = [value.there(axis) for axis in range(len(value.axes))]
+    at = tuple(None if number(each) is None else 0 for each in there)
+    return Value(value.axes, at)
+
+
 def _instantiated(slope: Any) -> Any:
     """A derivative as an array, also where JAX knows that it is 0."""
     if isinstance(slope, SymbolicZero):
-        return jnp.zeros(slope.shape, slope.dtype)
+        zero: Any = slope
+        return jnp.zeros(zero.shape, zero.dtype)
     return slope
 
 

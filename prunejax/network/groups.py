@@ -68,7 +68,7 @@ def find_groups(
     )
     if not where or not made:
         return {}, {}
-    shared = any(len(positions) > positions[-1] + 1 for positions, _ in where)
+    shared = any(len(positions) > positions.max(initial=-1) + 1 for positions, _ in where)
     at, index, label = _columns(where)
     maker, _, product = _columns(made)
     # what no layer produces is no channel: the copies of a repeated value, say

@@ -9,6 +9,8 @@ where it would have to be computed.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from prunejax.network.program import Body, Op
 from prunejax.network.values import KNOWN, LOOSE, Value, number, told
 
@@ -189,8 +191,13 @@ def _row(value: Value) -> Value:
 
 
 def _plain(value: Value) -> Value:
-    """What is known of a carry: it need not stay the number that it begins with everywhere."""
-    return told(value)._replace(fill=None)
+    """What is known of a carry: it need not stay the number that it begins with everywhere.
+
+    Of a buffer that begins as infinite, to be filled, nothing is known.
+    """
+    at = [number(there) for there in told(value).at]
+    finite = tuple(each if each is not None and np.isfinite(each) else None for each in at)
+    return value._replace(at=finite, fill=None)
 
 
 def _met(first: Value, second: Value) -> Value:

@@ -23,6 +23,8 @@ CALLS = {
     "remat": "jaxpr",
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
+    "composite": "jaxpr",
+    "remat_opt": "fwd_jaxpr",
 }
 """The primitives that only call a jaxpr, and which of their parameters holds it."""
 
@@ -60,6 +62,7 @@ class Op:
       body: of a call, the operations that it calls, on the same numbers.
       loop: of one of ``LOOPS``, what it runs: of ``while`` the condition and the body, of ``cond``
         the branches.
+      package: of a primitive that neither JAX nor prunejax made, the package that made it.
       index: a number that no other operation of the program has.
       source: where the equation was written, as JAX keeps it.
     """
@@ -70,18 +73,19 @@ class Op:
     outputs: tuple[int, ...]
     body: "tuple[Op, ...] | None" = None
     loop: tuple[Body, ...] = ()
+    package: str = ""
     index: int = 0
     source: Any = None
 
     @property
     def name(self) -> str:
-        """The primitive's name."""
-        return self.primitive.name
+        """The primitive's name, behind that of the package if it is not one of JAX's."""
+        return f"{self.package}.{self.primitive.name}" if self.package else self.primitive.name
 
     @property
     def foreign(self) -> bool:
         """Whether it is a primitive of another package, which was opened."""
-        return self.body is not None and self.name not in CALLS
+        return self.body is not None and bool(self.package)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,13 +202,14 @@ class _Builder:
 
         ops = []
         for equation in jaxpr.eqns:
-            name = equation.primitive.name
+            package = maker(equation.primitive)
+            name = "" if package else equation.primitive.name
             reads = [read(atom) for atom in equation.invars]
             inner, loop = None, ()
-            called = equation.params.get(CALLS[name]) if name in CALLS else opened(equation)
+            called = opened(equation) if package else equation.params.get(CALLS.get(name, ""))
             if called is not None:
                 # what JAX traced for an earlier call shows that call's line
-                of_others = name not in CALLS or of_jax(called)
+                of_others = package or of_jax(called)
                 inner, writes = self.body(
                     called, reads, within or (equation.source_info if of_others else None)
                 )
@@ -229,6 +234,7 @@ class _Builder:
                     writes,
                     inner,
                     loop,
+                    package,
                     self.count,
                     source,
                 )
@@ -257,20 +263,24 @@ def plain(held: Any) -> Any:
     return type(held)(*parts) if hasattr(held, "_fields") else tuple(parts)
 
 
-def opened(equation: Any) -> Any:
-    """What a primitive that neither JAX nor prunejax made computes, such as those of Equinox.
-
-    Args:
-      equation: an equation.
-
-    Returns:
-      Its implementation as a jaxpr; None if JAX cannot trace it, or the primitive is not foreign.
-    """
-    function = equation.primitive.impl
+def maker(primitive: core.Primitive) -> str:
+    """The package that made a primitive, told by its implementation; "" for JAX and prunejax."""
+    function: Any = primitive.impl
     while isinstance(function, functools.partial):
         function = function.func
-    if str(getattr(function, "__module__", "jax")).split(".")[0] in KNOWN_PACKAGES:
-        return None
+    package = str(getattr(function, "__module__", "jax")).split(".")[0]
+    return "" if package in KNOWN_PACKAGES else package
+
+
+def opened(equation: Any) -> Any:
+    """What a primitive of another package computes, such as those of Equinox.
+
+    Args:
+      equation: an equation with such a primitive.
+
+    Returns:
+      Its implementation as a jaxpr; None if JAX cannot trace it.
+    """
     multiple = equation.primitive.multiple_results
 
     def implemented(*values: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from prunejax.network.coupling import RETURNED, Coupling
 from prunejax.network.flow import Producer
-from prunejax.network.program import Program
+from prunejax.network.program import Op, Program
 from prunejax.network.sets import Cause
 
 LIBRARIES = ("site-packages", "dist-packages", "importlib")
@@ -191,10 +191,15 @@ def _frozen(
         channels,
         size,
         op.name if op is not None else "",
-        tuple(program.shapes[op.inputs[0]]) if op is not None and op.inputs else (),
+        _read(program, op) if op is not None else (),
         cause.why,
         where(op.source) if op is not None else "",
     )
+
+
+def _read(program: Program, op: Op) -> tuple[Any, ...]:
+    """The shape of the first array that an operation reads; numbers may stand before it."""
+    return next((tuple(shape) for n in op.inputs if (shape := program.shapes[n])), ())
 
 
 def where(source: Any) -> str:

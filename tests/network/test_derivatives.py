@@ -1,9 +1,12 @@
 """`jax.custom_jvp` and `jax.custom_vjp` after slicing: the masked gradient, or a refusal."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.custom_derivatives import SymbolicZero
 
 from prunejax import masks
 from prunejax.network import load_sliced, save_sliced, trace
@@ -107,6 +110,45 @@ NETWORKS = {
     "a_norm_of_a_number": lambda v, x: over_channels(x @ v["a"] + 1) @ v["b"],
     "twice": lambda v, x: reverse(constant(quantise(x @ v["a"]))) @ v["b"],
 }
+
+
+@jax.custom_jvp
+def shares(h):
+    return h / h.sum(axis=-1, keepdims=True)
+
+
+@shares.defjvp
+def _(primals, tangents):
+    (h,), (moved,) = primals, tangents
+    total = h.sum(axis=-1, keepdims=True)
+    return shares(h), moved / total - h * moved.sum(axis=-1, keepdims=True) / total**2
+
+
+@jax.custom_jvp
+def scaled(h, by):
+    return h * by
+
+
+@functools.partial(scaled.defjvp, symbolic_zeros=True)
+def _(primals, tangents):
+    assert isinstance(tangents[1], SymbolicZero), "only what is differentiated may move"
+    return primals[0] * primals[1], 2 * tangents[0] * primals[1]
+
+
+@jax.custom_vjp
+def steep(h):
+    return jnp.tanh(h)
+
+
+steep.defvjp(lambda h: (jnp.tanh(h), h), lambda h, g: (7 * g * h,), optimize_remat=True)
+
+NETWORKS |= {
+    # what is removed is a number there, the tangent of which is 0
+    "shares_of_exp": lambda v, x: shares(jnp.exp(x @ v["a"])) @ v["b"],
+    "shares_of_sigmoid": lambda v, x: shares(jax.nn.sigmoid(x @ v["a"])) @ v["b"],
+    "one_that_moves": lambda v, x: scaled(x @ v["a"], jnp.arange(8.0)) @ v["b"],
+    "rematerialised": lambda v, x: steep(x @ v["a"]) @ v["b"],
+}
 REFUSED = {
     "over_channels": lambda v, x: over_channels(jnp.exp(x @ v["a"] + v["s"])) @ v["b"],
     "clip_by_size": lambda v, x: clip_by_size(x @ v["a"] + 1) @ v["b"],
@@ -147,6 +189,45 @@ def test_the_masked_networks_gradient(name, subject):
 
     assert small["a"].shape == (5, 3)
     assert distance(*compiled(everything)(small, masked)) <= 1e-5
+
+
+FORWARD = [name for name in NETWORKS if name not in ("reversed", "straight_through", "of_several")]
+FORWARD = [name for name in FORWARD if name not in ("in_a_call", "twice", "rematerialised")]
+"""Those without ``jax.custom_vjp``, which has no forward derivative."""
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_the_masked_networks_forward_derivative(name, subject):
+    variables, x = subject
+    plan, masked, small = planned(NETWORKS[name], variables, x)
+    direction = jnp.cos(jnp.arange(15.0)).reshape(3, 5)
+
+    def everything(small, masked):
+        def along(function, tree):
+            of_x = jax.jvp(lambda x: function(tree, x), (x,), (direction,))[1]
+            of_variables = jax.jvp(lambda tree: function(tree, x), (tree,), (tree,))[1]
+            return of_x, of_variables
+
+        return along(plan.apply_fn, small), along(NETWORKS[name], masked)
+
+    assert distance(*compiled(everything)(small, masked)) <= 1e-5
+
+
+def test_a_primitive_without_a_rule_in_a_derivative_is_named(subject):
+    variables, x = subject
+
+    @jax.custom_jvp
+    def odd(h):
+        return 1 * h
+
+    def moved(primals, tangents):
+        slope = jax.pure_callback(np.cos, jax.ShapeDtypeStruct((3, 8), jnp.float32), primals[0])
+        return odd(*primals), tangents[0] * slope
+
+    odd.defjvp(moved)
+    plan, _, small = planned(lambda v, x: odd(x @ v["a"]) @ v["b"], variables, x)
+    with pytest.raises(ValueError, match=r"'odd' .*test_derivatives.* uses pure_callback"):
+        jax.grad(lambda tree: plan.apply_fn(tree, x).sum())(small)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -272,3 +272,15 @@ def test_functions_that_cannot_be_traced_and_leaves_that_are_no_arrays():
         trace(lambda variables, x: x, {}, jnp.ones(3))
     with pytest.raises(ValueError, match="'activation' must be an array, got"):
         trace(lambda variables, x: x, {"activation": jnp.tanh}, jnp.ones(3))
+
+
+def test_an_empty_variable_has_no_channels():
+    def forward(variables, x):
+        hidden = jax.nn.relu(x @ variables["first"])
+        return hidden @ variables["last"] + variables["empty"].sum()
+
+    variables = {"first": jnp.ones((5, 8)), "last": jnp.ones((8, 3)), "empty": jnp.zeros((0, 8))}
+    network = trace(forward, variables, jnp.ones((4, 5)))
+    assert [group.width for group in network.groups.values()] == [8]
+    plan = network.plan({"first": np.arange(8) < 3})
+    assert plan.slice(variables)["empty"].shape == (0, 8)
