@@ -201,7 +201,7 @@ class Coupling:
             return [loose(shape) for shape in shapes]
         if not op.loop:
             outputs = self._ruled(op, read, before, shapes)
-        if outputs is None and all(map(_whole, inputs, before)):
+        if outputs is None and _whole(inputs, before):
             self._fed.update(op.outputs)
             return [loose(shape) for shape in shapes]
         if aside:
@@ -276,13 +276,20 @@ class Coupling:
         return rules.outputs(self.labels, op, inputs, given, shapes)
 
 
-def _whole(value: Value, shape: Shape) -> bool:
-    """Whether an operand is a number, or a table that may be cut: the same whatever is removed."""
-    cuttable = value.loose and all(
-        axis is not None or size == 1 for axis, size in zip(value.axes, shape, strict=True)
-    )
-    # of an input of one entry in a batch of one that is not known
-    return not value.axes or (cuttable and any(axis is not None for axis in value.axes))
+def _whole(values: Sequence[Value], shapes: Sequence[Shape]) -> bool:
+    """Whether operands are numbers, and tables that may be cut: the same whatever is removed.
+
+    Axes of length 1 say nothing: an input of one entry, in a batch of one, has no others.
+    """
+    axes = [
+        axis
+        for value, shape in zip(values, shapes, strict=True)
+        for axis, size in zip(value.axes, shape, strict=True)
+        if size != 1
+    ]
+    whole = all(value.loose or not value.axes for value in values)
+    told = bool(axes) or not all(value.axes for value in values)
+    return whole and told and all(axis is not None for axis in axes)
 
 
 def label(
