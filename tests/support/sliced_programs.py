@@ -130,7 +130,9 @@ def compare(made: Network, plan: Any, masked: Any, slopes: bool, notes: list[str
     if slopes:
         ((_, original, sliced),) = pairs
         # updated state of removed channels is no part of the smaller network's
-        pairs.append(("gradient", _slopes(original, made, plan), _slopes(sliced, made, None)))
+        if made.reverse:
+            pairs.append(("gradient", _slopes(original, plan), _slopes(sliced, None)))
+        pairs.append(("forward derivative", _along(original), _along(sliced)))
     for what, original, sliced in pairs:
         try:
             theirs = evaluate(original, made.variables)
@@ -156,11 +158,13 @@ def compare(made: Network, plan: Any, masked: Any, slopes: bool, notes: list[str
     return ""
 
 
-def _slopes(function: Callable[..., Any], made: Network, plan: Any) -> Callable[..., Any]:
-    """The gradient of the sum of squares of all outputs with respect to the parameters.
+def _along(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The derivative of the outputs in the direction of the parameters."""
+    return lambda variables: jax.jvp(function, (variables,), (variables,))[1]
 
-    Where JAX has no reverse derivative the outputs' own in the direction of the parameters.
-    """
+
+def _slopes(function: Callable[..., Any], plan: Any) -> Callable[..., Any]:
+    """The gradient of the sum of squares of all outputs with respect to the parameters."""
 
     def loss(variables: Any) -> Any:
         outputs = function(variables)
@@ -170,12 +174,7 @@ def _slopes(function: Callable[..., Any], made: Network, plan: Any) -> Callable[
         leaves = [leaf for leaf in jax.tree.leaves(outputs) if _floating(leaf)]
         return sum(((leaf * leaf).sum() for leaf in leaves), start=jnp.zeros(()))
 
-    def gradient(variables: Any) -> Any:
-        if not made.reverse:
-            return jax.jvp(function, (variables,), (variables,))[1]
-        return jax.grad(loss)(variables)
-
-    return gradient
+    return jax.grad(loss)
 
 
 def _floating(leaf: Any) -> bool:

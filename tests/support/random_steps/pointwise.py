@@ -10,6 +10,10 @@ from jax.ad_checkpoint import checkpoint_name
 from tests.support.random_steps.building import Build, pick
 
 
+def _wave(h: Any) -> Any:
+    return jnp.exp(jax.lax.complex(jnp.zeros_like(h), h))
+
+
 @jax.custom_jvp
 def _swish(h: Any) -> Any:
     return h * jax.nn.sigmoid(h)
@@ -84,8 +88,8 @@ FUNCTIONS = (
     lambda h: (jnp.rint(3 * h).astype(jnp.int32) & 3).astype(h.dtype),
     lambda h: jnp.logaddexp(h, jnp.zeros((), h.dtype)),
     lambda h: jnp.arctan2(h, 1 + h * h),
-    lambda h: jnp.abs(h + 1j * jnp.square(h)),
-    lambda h: jnp.real(jnp.exp(1j * h) * (h - 0.5j)),
+    lambda h: jnp.abs(jax.lax.complex(h, jnp.square(h))),
+    lambda h: jnp.real(_wave(h) * jax.lax.complex(h, jnp.full_like(h, -0.5))),
     lambda h: h + jax.lax.stop_gradient(jnp.sin(h) - h),
     lambda h: jax.lax.optimization_barrier(h) * 2,
     lambda h: checkpoint_name(h * h, "squares"),
