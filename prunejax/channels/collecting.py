@@ -160,7 +160,9 @@ def _kernel(network: Network, group: str, layer: Layer, leaves: dict[str, Any]) 
     if not axes:
         raise ValueError(f"no kernel of {layer.name!r} holds the channels of group {group!r}")
     member = axes[-1]
-    moved = jnp.moveaxis(jnp.asarray(leaves[member.path]), member.axis, -1)
+    moved = jnp.asarray(leaves[member.path])
+    if member.axis != moved.ndim - 1:  # an axis that is the last one need not be compiled
+        moved = jnp.moveaxis(moved, member.axis, -1)
     width = moved.shape[-1]
     if member.indices.shape[1] == 1:
         if np.array_equal(member.indices[:, 0], np.arange(width)):

@@ -104,9 +104,24 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, Tracer)
 
 
-@jax.jit
-def _finite(value: Array) -> Bool[Array, ""]:
+def at_hand(value: Any) -> bool:
+    """Whether NumPy can look at the values where they lie: not while tracing, nor on a GPU."""
+    if isinstance(value, np.ndarray):
+        return True
+    if not is_concrete(value) or not value.is_fully_addressable:
+        return False
+    return all(device.platform == "cpu" for device in value.devices())
+
+
+def _finite(value: Array) -> bool:
     """Value by value: on CPU the maximum of a large array may lose a NaN."""
+    if at_hand(value):  # through NumPy, which has nothing to compile for each new shape
+        return bool(np.isfinite(np.asarray(value)).all())
+    return bool(_all_finite(value))
+
+
+@jax.jit
+def _all_finite(value: Array) -> Bool[Array, ""]:
     return jnp.all(jnp.isfinite(value))
 
 

@@ -23,7 +23,7 @@ def l1(features: ChannelFeatures, *, key: PRNGKeyArray | None = None) -> Float[A
     """
     del key
     kernel = read(features, "kernel", criterion="l1")
-    return measured_in_unit_range(_absolute_sums, kernel.reshape(-1, kernel.shape[-1]))
+    return measured_in_unit_range(_absolute_sums, kernel)
 
 
 def l2(features: ChannelFeatures, *, key: PRNGKeyArray | None = None) -> Float[Array, " channels"]:
@@ -42,15 +42,24 @@ def l2(features: ChannelFeatures, *, key: PRNGKeyArray | None = None) -> Float[A
     """
     del key
     kernel = read(features, "kernel", criterion="l2")
-    return measured_in_unit_range(_norms, kernel.reshape(-1, kernel.shape[-1]))
+    return measured_in_unit_range(_norms, kernel, plain=_plain_norms)
 
 
-def _absolute_sums(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
-    return jnp.sum(jnp.abs(filters), axis=0)
+def _absolute_sums(kernel: Float[Array, "... channels"]) -> Float[Array, " channels"]:
+    return jnp.sum(jnp.abs(_filters(kernel)), axis=0)
 
 
-def _norms(filters: Float[Array, "weights channels"]) -> Float[Array, " channels"]:
+def _plain_norms(kernel: Float[Array, "... channels"]) -> Float[Array, " channels"]:
+    return jnp.linalg.norm(_filters(kernel), axis=0)
+
+
+def _filters(kernel: Float[Array, "... channels"]) -> Float[Array, "weights channels"]:
+    return kernel.reshape(-1, kernel.shape[-1])
+
+
+def _norms(kernel: Float[Array, "... channels"]) -> Float[Array, " channels"]:
     """Each filter is scaled before it is squared: one may be far smaller than the others."""
+    filters = _filters(kernel)
     scaled = to_unit_range(filters, (0,))
     unit = jnp.max(jnp.abs(filters), axis=0) / jnp.max(jnp.abs(scaled), axis=0)  # a power of two
     return jnp.where(scaled.any(axis=0), unit, 0) * jnp.linalg.norm(scaled, axis=0)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from prunejax.filters.checks import at_hand
+
 
 def at_least_single(values: Float[Array, "..."]) -> Float[Array, "..."]:
     """The values in float32, or in float64 where they already are."""
@@ -72,21 +74,57 @@ def have_one_value(
     return jnp.all((bits == first) | both_zero, axis=(0, 1, 2))
 
 
-@functools.partial(jax.jit, static_argnames="measure")  # one program for a shape, not two dozen
 def measured_in_unit_range(
-    measure: Callable[[Array], Array], values: Float[Array, "..."]
+    measure: Callable[[Array], Array],
+    values: Float[Array, "..."],
+    *,
+    plain: Callable[[Array], Array] | None = None,
 ) -> Float[Array, "..."]:
     """Measures values at a scale at which neither their squares nor their sums overflow.
+
+    Values that are at hand, and are far from the ends of their format, are measured as they are:
+    that compiles in a tenth of the time.
 
     Args:
       measure: homogeneous, as a norm is: twice the values measure twice as much.
       values: float32 or float64, finite.
+      plain: measures the same of values whose squares are safe; ``measure`` if it is None.
 
     Returns:
       The measures in the unit of the values. Where the largest of them would be infinite, or so
       small (2^-103 in float32) that lesser ones would be lost, all are times one power of two: they
       have their order and their ratios, and no unit.
     """
+    if _ordinary(values):
+        return _measured(plain or measure, values)
+    return _scaled_and_measured(measure, values)
+
+
+SMALLEST, LARGEST = -60, 40
+"""Exponents of two between which no square is lost, and no sum of 2^40 squares overflows."""
+
+
+def _ordinary(values: Array) -> bool:
+    """Whether all values but 0 are known to lie in that range: False where they are not at hand."""
+    if not at_hand(values):
+        return False
+    form = jnp.finfo(values.dtype)
+    bits = np.ascontiguousarray(values).view(_unsigned(values.dtype)) << 1  # without the sign
+    if not bits.any():
+        return True
+    least = int((bits - 1).min()) + 1  # of 0 the largest number is left
+    lowest, highest = (number >> (form.nmant + 1) for number in (least, int(bits.max())))
+    bias = form.maxexp - 1
+    return lowest - bias >= SMALLEST and highest - bias < LARGEST
+
+
+@functools.partial(jax.jit, static_argnames="measure")
+def _measured(measure: Callable[[Array], Array], values: Array) -> Array:
+    return measure(values)
+
+
+@functools.partial(jax.jit, static_argnames="measure")  # one program for a shape, not two dozen
+def _scaled_and_measured(measure: Callable[[Array], Array], values: Array) -> Array:
     scaled, power = _scaled(values, None)
     measures = measure(scaled)
     form = jnp.finfo(measures.dtype)

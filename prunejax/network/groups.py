@@ -113,14 +113,17 @@ def find_groups(
     names = _names([origin for origin, *_ in groups])
     for name, (_, together, layers, rows) in zip(names, groups, strict=True):
         rows = rows[np.lexsort((index[rows], label[rows], at[rows]))]
-        members = {}
-        for pattern in _distinct(at[rows]):
-            there = index[rows[at[rows] == pattern]].reshape(len(together), -1)
-            for place in held[pattern]:
-                path, axis = places[place]
-                members[place] = Member(path, axis, there)
-        ordered = tuple(members[place] for place in sorted(members))
-        made_groups[name] = Group(name, len(together), ordered, layers)
+        there = {
+            place: index[rows[at[rows] == pattern]].reshape(len(together), -1)
+            for pattern in _distinct(at[rows])
+            for place in held[pattern]
+        }
+        members = tuple(
+            Member(path, axis, there[place])
+            for place, (path, axis) in enumerate(places)
+            if place in there
+        )
+        made_groups[name] = Group(name, len(together), members, layers)
         channel[name] = channels[together]
     return made_groups, channel
 

@@ -1,0 +1,50 @@
+"""Values that need no scaling are measured as they are: with the same result, whoever asks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from prunejax.filters import ChannelFeatures, fpgm, l1, l2, precision
+
+
+def kernel(scale, shape=(3, 3, 4, 8), dtype=np.float32):
+    drawn = np.random.default_rng(0).normal(size=shape)
+    drawn[..., 1] = 0
+    return jnp.asarray((drawn * scale).astype(dtype))
+
+
+@pytest.mark.parametrize("criterion", [l1, l2, fpgm])
+@pytest.mark.parametrize("scale", [1e-3, 1, 1e10])
+def test_at_hand_as_under_jit(criterion, scale):
+    def score(kernel):
+        return criterion(ChannelFeatures(kernel=kernel))
+
+    weights = kernel(scale)
+    assert precision._ordinary(weights)
+    np.testing.assert_allclose(score(weights), jax.jit(score)(weights), rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("scale", "ordinary"), [(1e-3, True), (2.0**35, True), (2.0**41, False), (2.0**-70, False)]
+)
+def test_what_is_near_the_ends_of_its_format_is_scaled(scale, ordinary):
+    assert precision._ordinary(kernel(scale)) is ordinary
+
+
+def test_one_value_decides():
+    weights = np.asarray(kernel(1)).copy()
+    assert precision._ordinary(jnp.asarray(weights))
+    weights[0, 0, 0, 0] = 1e-44  # denormal: a product would lose it
+    assert not precision._ordinary(jnp.asarray(weights))
+    weights[0, 0, 0, 0] = -1e30
+    assert not precision._ordinary(jnp.asarray(weights))
+    assert precision._ordinary(jnp.zeros((3, 2)))
+
+
+def test_the_squares_of_ordinary_values_are_safe():
+    for exponent in (precision.SMALLEST, precision.LARGEST - 1):
+        value = np.float32(2.0**exponent)
+        assert precision._ordinary(jnp.full((2, 2), value))
+        assert np.finfo(np.float32).tiny <= value * value
+        assert value * value * np.float32(2.0**40) < np.finfo(np.float32).max
