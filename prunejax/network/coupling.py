@@ -142,7 +142,7 @@ class Coupling:
         drawn = np.random.default_rng(0).integers(1, 2**62, start, dtype=np.uint64)
         sums = np.zeros(len(labels), np.uint64)
         np.add.at(sums, roots, drawn[where])
-        present = np.unique(roots)
+        present = np.flatnonzero(self.found)
         _, first, inverse = np.unique(sums[present], return_index=True, return_inverse=True)
         twins = present[first][inverse.ravel()]
         if (present == twins).all():
