@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, PyTree
 
 from prunejax.filters import ChannelFeatures
@@ -62,9 +63,15 @@ def collect(
       What is known of each group.
 
     Raises:
-      ValueError: outputs are NaN or infinite (the layer is named), or a member does not exist for a
-        layer: no normalisation or no activation follows it.
+      ValueError: this is called inside of a transformation; outputs are NaN or infinite (the layer
+        is named); or a member does not exist for a layer: no normalisation or no activation
+        follows it.
     """
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, images))):
+        raise ValueError(
+            "channels are scored outside of jax.jit and other transformations, since plans have "
+            "fixed shapes; a criterion of filters.FILTER_CRITERIA alone may be called inside"
+        )
     leaves = {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(variables)}
     count = len(jax.tree.leaves(images)[0]) if images is not None else 0
     done = 0

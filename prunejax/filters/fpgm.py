@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from prunejax.filters.features import ChannelFeatures, read
-from prunejax.filters.precision import measured_in_unit_range
+from prunejax.filters.precision import SMALLEST_APART, measured_in_unit_range
 
 
 def fpgm(
@@ -29,7 +29,8 @@ def fpgm(
     """
     del key
     kernel = read(features, "kernel", criterion="fpgm")
-    return measured_in_unit_range(_distances, kernel.reshape(-1, kernel.shape[-1]))
+    filters = kernel.reshape(-1, kernel.shape[-1])
+    return measured_in_unit_range(_distances, filters, smallest=SMALLEST_APART)
 
 
 @jax.jit

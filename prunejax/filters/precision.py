@@ -74,11 +74,19 @@ def have_one_value(
     return jnp.all((bits == first) | both_zero, axis=(0, 1, 2))
 
 
+SMALLEST, LARGEST = -60, 40
+"""Exponents of two between which no square is lost, and no sum of 2^40 squares overflows."""
+
+SMALLEST_APART = -36
+"""The same for values whose differences are squared: those are smaller by up to 2^-24."""
+
+
 def measured_in_unit_range(
     measure: Callable[[Array], Array],
     values: Float[Array, "..."],
     *,
     plain: Callable[[Array], Array] | None = None,
+    smallest: int = SMALLEST,
 ) -> Float[Array, "..."]:
     """Measures values at a scale at which neither their squares nor their sums overflow.
 
@@ -89,22 +97,19 @@ def measured_in_unit_range(
       measure: homogeneous, as a norm is: twice the values measure twice as much.
       values: float32 or float64, finite.
       plain: measures the same of values whose squares are safe; ``measure`` if it is None.
+      smallest: the exponent of two of the smallest such values.
 
     Returns:
       The measures in the unit of the values. Where the largest of them would be infinite, or so
       small (2^-103 in float32) that lesser ones would be lost, all are times one power of two: they
       have their order and their ratios, and no unit.
     """
-    if _ordinary(values):
+    if _ordinary(values, smallest):
         return _measured(plain or measure, values)
     return _scaled_and_measured(measure, values)
 
 
-SMALLEST, LARGEST = -60, 40
-"""Exponents of two between which no square is lost, and no sum of 2^40 squares overflows."""
-
-
-def _ordinary(values: Array) -> bool:
+def _ordinary(values: Array, smallest: int = SMALLEST) -> bool:
     """Whether all values but 0 are known to lie in that range: False where they are not at hand."""
     if not at_hand(values):
         return False
@@ -115,7 +120,7 @@ def _ordinary(values: Array) -> bool:
     least = int((bits - 1).min()) + 1  # of 0 the largest number is left
     lowest, highest = (number >> (form.nmant + 1) for number in (least, int(bits.max())))
     bias = form.maxexp - 1
-    return lowest - bias >= SMALLEST and highest - bias < LARGEST
+    return lowest - bias >= smallest and highest - bias < LARGEST
 
 
 @functools.partial(jax.jit, static_argnames="measure")

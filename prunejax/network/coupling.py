@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import core
 
@@ -168,7 +169,7 @@ class Coupling:
                 self.follow(op.body)
                 if not keeps_derivative(op):
                     for number in op.outputs:
-                        self._values[number] = told(self._values[number])
+                        self._values[number] = self._moved(op, told(self._values[number]))
             elif op.loop and not all(self._values[number].loose for number in op.inputs):
                 self.labels.op = op
                 loops.follow(self, op)
@@ -177,6 +178,36 @@ class Coupling:
                 for number, value in zip(op.outputs, self._step(op), strict=True):
                     self._values[number] = value
                     self._makers[number] = op
+
+    def _moved(self, op: Op, value: Value) -> Value:
+        """What is known of what a function with a derivative of its own gives.
+
+        Its result may be a number at removed indices, and move all the same, as its rule wants it:
+        with a threshold that all channels share, say. Then nothing is known there.
+        """
+        if value.loose:
+            return value
+        still = []
+        for axis, there in zip(value.axes, value.at, strict=True):
+            moves = there is not None and any(
+                self._moves_along(number, axis) for number in op.inputs
+            )
+            still.append(None if moves else there)
+        return value._replace(at=tuple(still), fill=None if None in still else value.fill)
+
+    def _moves_along(self, number: int, axis: Axis) -> bool:
+        """Whether a value may have a derivative at removed indices of an axis."""
+        value = self._values[number]
+        if not jnp.issubdtype(self.program.dtypes[number], jnp.inexact):
+            return False
+        if value.loose:
+            return number in self._fed
+        if axis is not None:
+            roots = self.labels.find(axis)
+            for place, own in enumerate(value.axes):
+                if own is not None and np.array_equal(self.labels.find(own), roots):
+                    return value.there(place) is None or value.there(place) is KNOWN
+        return True
 
     def _step(self, op: Op) -> list[Value]:
         inputs = [self._values[number] for number in op.inputs]

@@ -403,3 +403,17 @@ def test_a_criterion_of_ones_own_reads_kernels_and_maps():
 
     with pytest.raises(ValueError, match="scale cannot score the channels of 'one': it does not"):
         rank(network, variables, x, criterion=functools.partial(scale))
+
+
+def test_inside_jit_it_says_that_it_runs_outside():
+    def forward(variables, x):
+        return jax.nn.relu(x @ variables["first"]) @ variables["last"]
+
+    variables = {"first": jnp.ones((4, 3)), "last": jnp.ones((3, 2))}
+    network = trace(forward, variables, jnp.ones((1, 4)))
+
+    def score(variables):
+        return rank(network, variables, None, criterion="l1", kinds=("dense",)).scores
+
+    with pytest.raises(ValueError, match=r"outside of jax\.jit"):
+        jax.jit(score)(variables)

@@ -48,3 +48,13 @@ def test_the_squares_of_ordinary_values_are_safe():
         assert precision._ordinary(jnp.full((2, 2), value))
         assert np.finfo(np.float32).tiny <= value * value
         assert value * value * np.float32(2.0**40) < np.finfo(np.float32).max
+
+
+def test_filters_that_differ_in_their_last_digits():
+    """Differences of small numbers are far smaller, and their squares are nothing."""
+    digits = 1 + np.arange(6) * 2.0**-23
+    weights = (2.0**-55 * digits * np.ones((3, 3, 5, 1))).astype(np.float32)
+    exact = weights.astype(np.float64).reshape(-1, 6)
+    right = [np.linalg.norm(exact - exact[:, [one]], axis=0).sum() for one in range(6)]
+    found = fpgm(ChannelFeatures(kernel=jnp.asarray(weights)))
+    np.testing.assert_allclose(found, right, rtol=1e-5)

@@ -213,6 +213,38 @@ def test_the_masked_networks_forward_derivative(name, subject):
     assert distance(*compiled(everything)(small, masked)) <= 1e-5
 
 
+@jax.custom_jvp
+def ternary(h, threshold):
+    return jnp.sign(h) * (jnp.abs(h) > jnp.abs(threshold)).astype(h.dtype)
+
+
+@ternary.defjvp
+def _(primals, tangents):
+    slope = jnp.exp(-jnp.abs(primals[0]))
+    return ternary(*primals), slope * (tangents[0] - tangents[1])
+
+
+def test_what_is_a_number_and_moves_all_the_same_is_not_summed(subject):
+    """All units share a threshold that is learned: what is removed is 0, and has a derivative."""
+    variables, x = subject
+
+    def plain(v, x):
+        return ternary(x @ v["a"], v["s"]) @ v["b"]
+
+    plan, masked, small = planned(plain, variables, x)
+    ours = jax.grad(lambda tree: jnp.cos(plan.apply_fn(tree, x)).sum())(small)
+    theirs = jax.grad(lambda tree: jnp.cos(plain(tree, x)).sum())(masked)
+    assert small["a"].shape == (5, 3)
+    assert distance(ours, plan.slice(theirs)) <= 1e-5
+
+    def summed(v, x):
+        h = ternary(x @ v["a"], v["s"])
+        return (h - h.mean(axis=-1, keepdims=True)) @ v["b"]
+
+    with pytest.warns(UserWarning, match="what a masked one adds is not known"):
+        assert not trace(summed, variables, x).groups
+
+
 def test_a_primitive_without_a_rule_in_a_derivative_is_named(subject):
     variables, x = subject
 
