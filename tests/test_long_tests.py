@@ -36,7 +36,8 @@ def test_reports_are_added_up(tmp_path, monkeypatch):
         "tests/a/test_b.py::TestMany::test_d": 4,
     }
     monkeypatch.setattr(long_tests, "LIST", chosen)
-    long_tests.write(measured, 4)
+    monkeypatch.setattr(long_tests, "ALWAYS", {"tests/a/test_b.py::test_e"})
+    long_tests.write(measured | {"tests/a/test_b.py::test_e": 9}, 4)
     assert long_tests.names() == {
         "tests/a/test_b.py::test_c[1-x.y]",
         "tests/a/test_b.py::TestMany::test_d",
