@@ -10,6 +10,7 @@ from jax import core
 
 from prunejax.network import elementwise, indexing, loops, rules
 from prunejax.network.derivable import keeps_derivative
+from prunejax.network.derivatives import tangents
 from prunejax.network.labels import Labels
 from prunejax.network.program import Op, Program, bind
 from prunejax.network.sets import Axis, Shape
@@ -168,8 +169,7 @@ class Coupling:
             if op.body is not None:
                 self.follow(op.body)
                 if not keeps_derivative(op):
-                    for number in op.outputs:
-                        self._values[number] = self._moved(op, told(self._values[number]))
+                    self._own_derivative(op)
             elif op.loop and not all(self._values[number].loose for number in op.inputs):
                 self.labels.op = op
                 loops.follow(self, op)
@@ -179,35 +179,37 @@ class Coupling:
                     self._values[number] = value
                     self._makers[number] = op
 
-    def _moved(self, op: Op, value: Value) -> Value:
-        """What is known of what a function with a derivative of its own gives.
+    def _own_derivative(self, op: Op) -> None:
+        """What is known of what a call with a derivative of its own gives: numbers alone.
 
-        Its result may be a number at removed indices, and move all the same, as its rule wants it:
-        with a threshold that all channels share, say. Then nothing is known there.
+        A result may be a number at removed indices, and move all the same, as the rule wants it:
+        with a threshold that all channels share, say. Then nothing is known there. What a rule in
+        reverse adds up is looked at when it is used.
         """
-        if value.loose:
-            return value
-        still = []
-        for axis, there in zip(value.axes, value.at, strict=True):
-            moves = there is not None and any(
-                self._moves_along(number, axis) for number in op.inputs
+        for number in op.outputs:
+            self._values[number] = told(self._values[number])
+        results = [self._values[number] for number in op.outputs]
+        numbers = any(there is not None for value in results for there in value.at)
+        moves = tuple(self._moves(number) for number in op.inputs)
+        if op.name.startswith("custom_vjp_call") or not numbers or not any(moves):
+            return
+        slopes = tangents(op, self, moves) or [None] * len(results)
+        for number, value, slope in zip(op.outputs, results, slopes, strict=True):
+            if value.loose or not self._inexact(number):
+                continue
+            at = tuple(
+                there if slope is not None and slope.vanishes(axis) else None
+                for axis, there in enumerate(value.at)
             )
-            still.append(None if moves else there)
-        return value._replace(at=tuple(still), fill=None if None in still else value.fill)
+            self._values[number] = value._replace(at=at, fill=None)
 
-    def _moves_along(self, number: int, axis: Axis) -> bool:
-        """Whether a value may have a derivative at removed indices of an axis."""
-        value = self._values[number]
-        if not jnp.issubdtype(self.program.dtypes[number], jnp.inexact):
-            return False
-        if value.loose:
-            return number in self._fed
-        if axis is not None:
-            roots = self.labels.find(axis)
-            for place, own in enumerate(value.axes):
-                if own is not None and np.array_equal(self.labels.find(own), roots):
-                    return value.there(place) is None or value.there(place) is KNOWN
-        return True
+    def _inexact(self, number: int) -> bool:
+        return jnp.issubdtype(self.program.dtypes[number], jnp.inexact)
+
+    def _moves(self, number: int) -> bool:
+        """Whether a value may have a derivative: constants have none."""
+        fed = not self._values[number].loose or number in self._fed
+        return fed and self._inexact(number)
 
     def _step(self, op: Op) -> list[Value]:
         inputs = [self._values[number] for number in op.inputs]

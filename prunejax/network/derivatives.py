@@ -15,12 +15,11 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.dtypes import float0
 
-from prunejax.network.coupling import Coupling
 from prunejax.network.derivable import called
 from prunejax.network.labels import Labels
-from prunejax.network.program import Op, Program, inline
+from prunejax.network.program import Op, Program, bind, inline
 from prunejax.network.sets import FROZEN, Axis
-from prunejax.network.staying import where
+from prunejax.network.sources import where
 from prunejax.network.values import Value, number
 
 Function = Callable[..., list[Any]]
@@ -50,9 +49,9 @@ class Surroundings(NamedTuple):
     """
 
     program: Program
-    coupling: Coupling
+    coupling: Any
     removed: np.ndarray
-    resize: Callable[[Program, Coupling, np.ndarray], Smaller]
+    resize: Callable[[Program, Any, np.ndarray], Smaller]
 
 
 def with_rule(op: Op, body: Function, whole: Function, around: Surroundings) -> Function:
@@ -87,6 +86,31 @@ class Moves:
     """
 
     moves: tuple[bool, ...]
+
+
+def tangents(op: Op, coupling: Any, moves: tuple[bool, ...]) -> list[Value] | None:
+    """What is known of how the results of a call move, by its function's own rule.
+
+    Args:
+      op: the call, one with a forward rule.
+      coupling: the labels of the program that it stands in, its own results among them.
+      moves: which of its inputs move.
+
+    Returns:
+      One entry per result; None if the rule cannot be traced.
+    """
+
+    def whole(*arguments: Any) -> list[Any]:
+        return bind(op, op.params, list(arguments))
+
+    def resize(*_: Any) -> Smaller:
+        raise NotImplementedError("nothing is cut while a network is traced")
+
+    around = Surroundings(coupling.program, coupling, np.zeros(0, bool), resize)
+    try:
+        return _Rules(op, whole, around).tangents(moves)
+    except Exception:  # no rule, or one that needs more than shapes
+        return None
 
 
 class _Rules:
@@ -206,12 +230,30 @@ class _Rules:
             self._programs[which] = self._followed(program, values, written)
         return self._programs[which].run(inputs)
 
-    def _followed(self, program: Program, values: list[Value], written: list[int]) -> Smaller:
-        roots = self._roots()
+    def tangents(self, moves: tuple[bool, ...]) -> list[Value]:
+        """What is known of how results move at removed indices if these inputs move."""
+
+        def slopes(values: list[Any], moved: list[Any]) -> list[Any]:
+            return jax.jvp(self._moving(values, moves), _where(moves, values), moved)[1]
+
+        values = self._values(self._op.inputs)
+        described = [self._described(number) for number in self._op.inputs]
+        program = inline(jax.make_jaxpr(slopes)(described, _where(moves, described)))
+        known = [*values, *map(_tangent, _where(moves, values))]
+        coupling = self._labelled(program, known, self._roots())
+        return [coupling.value(number) for number in program.outputs]
+
+    def _labelled(self, program: Program, values: list[Value], roots: np.ndarray) -> Any:
+        """The labels of a rule's program, apart from those of the surroundings."""
         labels = Labels()
         labels.make(len(roots) - 1)
         inputs = [value if value.loose else self._local(value, roots) for value in values]
-        coupling = Coupling(program, labels, inputs)
+        return type(self._around.coupling)(program, labels, inputs)
+
+    def _followed(self, program: Program, values: list[Value], written: list[int]) -> Smaller:
+        roots = self._roots()
+        coupling = self._labelled(program, values, roots)
+        labels = coupling.labels
         for output, like in zip(program.outputs, written, strict=True):
             axes = self._around.coupling.axes(like)
             coupling.join(output, [self._own(axis, roots) for axis in axes])

@@ -245,6 +245,36 @@ def test_what_is_a_number_and_moves_all_the_same_is_not_summed(subject):
         assert not trace(summed, variables, x).groups
 
 
+@jax.custom_jvp
+def quantised(h, step):
+    return jnp.round(h / step) * step
+
+
+@quantised.defjvp
+def _(primals, tangents):
+    h, step = primals
+    inside = jnp.round(h / step) - h / step
+    return quantised(h, step), tangents[0] + inside * tangents[1]
+
+
+def test_a_learned_step_moves_nothing_that_is_removed(subject):
+    """The rule multiplies the step's tangent by 0 there, so that sums over channels are known."""
+    variables, x = subject
+
+    def forward(v, x):
+        h = quantised(x @ quantised(v["a"], v["s"]) + v["c"], 0.5 + v["s"] ** 2)
+        return (h - h.mean(axis=-1, keepdims=True)) @ v["b"]
+
+    plan, masked, small = planned(forward, variables, x)
+    assert small["a"].shape == (5, 3)
+
+    def of(function):
+        return lambda tree: jnp.cos(function(tree, x)).sum()
+
+    ours, theirs = jax.grad(of(plan.apply_fn))(small), jax.grad(of(forward))(masked)
+    assert distance(ours, plan.slice(theirs)) <= 1e-5
+
+
 def test_a_primitive_without_a_rule_in_a_derivative_is_named(subject):
     variables, x = subject
 
