@@ -49,6 +49,7 @@ class Coupling:
       program: the program.
       labels: the labels so far.
       inputs: what is known of its inputs.
+      rule: whether the program is itself a derivative, which may hold its own function again.
 
     Attributes:
       labels: the union-find.
@@ -57,8 +58,11 @@ class Coupling:
       found: how often each label that is a channel's is found in the variables, see ``count``.
     """
 
-    def __init__(self, program: Program, labels: Labels, inputs: Sequence[Value]) -> None:
+    def __init__(
+        self, program: Program, labels: Labels, inputs: Sequence[Value], *, rule: bool = False
+    ) -> None:
         self.labels = labels
+        self._rule = rule
         self.program = program
         self.unknown: list[str] = []
         self._values: dict[int, Value] = dict(zip(program.inputs, inputs, strict=True))
@@ -191,7 +195,9 @@ class Coupling:
         results = [self._values[number] for number in op.outputs]
         numbers = any(there is not None for value in results for there in value.at)
         moves = tuple(self._moves(number) for number in op.inputs)
-        if op.name.startswith("custom_vjp_call") or not numbers or not any(moves):
+        if self._rule or op.name.startswith("custom_vjp_call"):
+            return
+        if not numbers or not any(moves):
             return
         slopes = tangents(op, self, moves) or [None] * len(results)
         for number, value, slope in zip(op.outputs, results, slopes, strict=True):

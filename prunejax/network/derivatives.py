@@ -248,7 +248,7 @@ class _Rules:
         labels = Labels()
         labels.make(len(roots) - 1)
         inputs = [value if value.loose else self._local(value, roots) for value in values]
-        return type(self._around.coupling)(program, labels, inputs)
+        return type(self._around.coupling)(program, labels, inputs, rule=True)
 
     def _followed(self, program: Program, values: list[Value], written: list[int]) -> Smaller:
         roots = self._roots()
