@@ -50,7 +50,6 @@ SAME_FOR_EQUAL = ("reduce_max", "reduce_min", "reduce_and", "reduce_or", "pmax",
 
 UNKNOWN_TERMS = "sums over them, and what a masked one adds is not known"
 
-
 UNKNOWN_ENTRIES = "takes account of all of them, and what a masked one holds is not known"
 
 

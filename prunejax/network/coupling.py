@@ -135,13 +135,14 @@ class Coupling:
         Args:
           variables: the numbers of the values that are variables.
         """
-        labels, self.found = self.labels, np.zeros(len(self.labels), np.int64)
+        labels = self.labels
         axes = [axis for number in variables for axis in self.axes(number) if axis is not None]
         if not axes:
+            self.found = np.zeros(len(labels), np.int64)
             return
         where, roots = labels.bases(np.concatenate(axes))
         start = sum(map(len, axes))
-        self.found += np.bincount(roots, minlength=len(labels))
+        self.found = np.bincount(roots, minlength=len(labels))
         if len(roots) == start:
             return  # one label for each index: no two are in the same places
         # two labels are in the same places if random numbers of the places have the same sum
@@ -192,12 +193,12 @@ class Coupling:
         """
         for number in op.outputs:
             self._values[number] = told(self._values[number])
-        results = [self._values[number] for number in op.outputs]
-        numbers = any(there is not None for value in results for there in value.at)
-        moves = tuple(self._moves(number) for number in op.inputs)
         if self._rule or op.name.startswith("custom_vjp_call"):
             return
-        if not numbers or not any(moves):
+        results = [self._values[number] for number in op.outputs]
+        moves = tuple(self._moves(number) for number in op.inputs)
+        numbers = (there for value in results if not value.loose for there in value.at)
+        if not any(moves) or all(there is None for there in numbers):
             return
         slopes = tangents(op, self, moves) or [None] * len(results)
         for number, value, slope in zip(op.outputs, results, slopes, strict=True):

@@ -153,6 +153,25 @@ def test_a_composite_is_opened(variables, x):
     assert check(forward, variables, x, removes=0.2).network.groups["first"].width == 8
 
 
+def _tripled(x):
+    return 3 * x
+
+
+TRIPLED = Primitive("tripled")
+TRIPLED.def_impl(_tripled)
+TRIPLED.def_abstract_eval(lambda x: x)
+mlir.register_lowering(TRIPLED, mlir.lower_fun(_tripled, multiple_results=False))
+ad.deflinear2(TRIPLED, lambda slope, x: [TRIPLED.bind(slope)])
+
+
+def test_a_linear_primitive_whose_derivative_holds_itself(variables, x):
+    def forward(variables, x):
+        return TRIPLED.bind(jax.nn.relu(x @ variables["first"])) @ variables["last"]
+
+    plan = check(forward, variables, x, removes=0.2, gradients=True)
+    assert plan.network.groups["first"].width == 8
+
+
 def test_only_the_inputs_that_are_differentiated_move(variables, x):
     """Equinox's rules refuse derivatives of what may not have any."""
 
